@@ -1,0 +1,70 @@
+// Memory that direct reads may land in: page-aligned, of a fixed size, zeroed once.
+//
+// Ownership: the buffer owns its bytes and is moved, never copied; views of it borrow.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+
+inline constexpr std::size_t direct_io_alignment = 4096;
+
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) noexcept {
+  return (value + multiple - 1) / multiple * multiple;
+}
+constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t multiple) noexcept {
+  return value / multiple * multiple;
+}
+constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t divisor) noexcept {
+  return (value + divisor - 1) / divisor;
+}
+
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  // Allocates `bytes` (rounded up to the alignment). Throws Error(io) when memory is refused.
+  explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
+    if (bytes == 0) return;
+    const std::size_t capacity = round_up(bytes, direct_io_alignment);
+    data_.reset(static_cast<std::byte*>(std::aligned_alloc(direct_io_alignment, capacity)));
+    if (!data_) fail(Kind::io, "the system refused {} bytes of memory", capacity);
+    std::memset(data_.get(), 0, capacity);
+  }
+
+  std::byte* data() noexcept { return data_.get(); }
+  const std::byte* data() const noexcept { return data_.get(); }
+  std::size_t size() const noexcept { return bytes_; }
+  std::size_t capacity() const noexcept { return round_up(bytes_, direct_io_alignment); }
+  bool empty() const noexcept { return bytes_ == 0; }
+  std::span<std::byte> bytes() noexcept { return {data_.get(), bytes_}; }
+  std::span<const std::byte> bytes() const noexcept { return {data_.get(), bytes_}; }
+
+  // The whole buffer as elements of T; its size must be a multiple of sizeof(T).
+  template <class T>
+  std::span<T> as() noexcept {
+    GNEISS_ASSERT(bytes_ % sizeof(T) == 0);
+    return {reinterpret_cast<T*>(data_.get()), bytes_ / sizeof(T)};
+  }
+  template <class T>
+  std::span<const T> as() const noexcept {
+    GNEISS_ASSERT(bytes_ % sizeof(T) == 0);
+    return {reinterpret_cast<const T*>(data_.get()), bytes_ / sizeof(T)};
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* pointer) const noexcept { std::free(pointer); }
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace gneiss

@@ -1,0 +1,77 @@
+#include "storage/base/memory_limit.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <string>
+
+namespace gneiss {
+namespace {
+
+constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
+
+// "MemAvailable:   123 kB" in /proc files.
+std::uint64_t kib_field(const char* path, const std::string& name) {
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.compare(0, name.size(), name) == 0) {
+      std::istringstream fields(line.substr(name.size() + 1));
+      std::uint64_t kib = 0;
+      fields >> kib;
+      return kib * 1024;
+    }
+  }
+  return 0;
+}
+
+std::uint64_t read_limit(const std::string& path) {
+  std::ifstream file(path);
+  std::uint64_t bytes = 0;
+  return file >> bytes ? bytes : unlimited;  // v2 says "max", v1 a number near 2^63
+}
+
+// The lowest limit from a group up to its root: each ancestor binds too.
+std::uint64_t lowest_limit(const std::string& root, std::string group, const char* file) {
+  std::uint64_t limit = unlimited;
+  for (;;) {
+    limit = std::min(limit, read_limit(root + group + "/" + file));
+    const auto slash = group.rfind('/');
+    if (slash == std::string::npos || group.empty()) return limit;
+    group.resize(slash);
+  }
+}
+
+}  // namespace
+
+std::uint64_t control_group_limit() {
+  std::uint64_t limit = kib_field("/proc/meminfo", "MemTotal");
+  std::ifstream groups("/proc/self/cgroup");
+  std::string line;
+  while (std::getline(groups, line)) {  // "4:memory:/path" in v1, "0::/path" in v2
+    const auto first = line.find(':');
+    const auto second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const std::string group = line.substr(second + 1) == "/" ? "" : line.substr(second + 1);
+    if (controllers == "memory") {
+      limit = std::min(limit, lowest_limit("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"));
+    } else if (controllers.empty()) {
+      limit = std::min(limit, lowest_limit("/sys/fs/cgroup", group, "memory.max"));
+      limit = std::min(limit, lowest_limit("/sys/fs/cgroup/unified", group, "memory.max"));
+    }
+  }
+  return limit;
+}
+
+std::uint64_t default_memory_budget() {
+  constexpr std::uint64_t program_bytes = 32ULL << 20;
+  const std::uint64_t available = kib_field("/proc/meminfo", "MemAvailable") / 4 * 3;
+  const std::uint64_t limit = control_group_limit();
+  return std::min(available, limit > program_bytes ? limit - program_bytes : limit);
+}
+
+std::uint64_t peak_resident_bytes() { return kib_field("/proc/self/status", "VmHWM"); }
+
+}  // namespace gneiss

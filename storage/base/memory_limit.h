@@ -1,0 +1,17 @@
+// How much memory this process may take, and how much it took.
+#pragma once
+
+#include <cstdint>
+
+namespace gneiss {
+
+// The smaller of 75 % of the memory the system calls available and the control group's limit (v1 and v2)
+// less 32 MiB for the program itself: the default of --memory.
+std::uint64_t default_memory_budget();
+
+// The limit of the control group this process is in, or the system's memory where there is none.
+std::uint64_t control_group_limit();
+
+std::uint64_t peak_resident_bytes();  // VmHWM
+
+}  // namespace gneiss

@@ -1,0 +1,183 @@
+#include "storage/io/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "storage/base/error.h"
+#include "storage/base/units.h"
+
+namespace gneiss {
+namespace {
+
+int open_retrying(const std::string& path, int flags) {
+  for (;;) {
+    const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+    if (descriptor >= 0 || errno != EINTR) return descriptor;
+  }
+}
+
+// The kernel transfers at most 2 GiB - 4 KiB a call.
+constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30;
+
+}  // namespace
+
+File::File(File&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+
+File& File::operator=(File&& other) noexcept {
+  if (this != &other) {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = std::exchange(other.descriptor_, -1);
+    path_ = std::move(other.path_);
+  }
+  return *this;
+}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+File File::open_for_reading(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path.string(), O_RDONLY);
+  if (descriptor < 0) {
+    if (errno == ENOENT) fail(Kind::input, "{} does not exist; check the path", path.string());
+    fail_errno(path.string(), "open for reading", errno);
+  }
+  struct stat status{};
+  if (::fstat(descriptor, &status) == 0 && S_ISDIR(status.st_mode)) {
+    ::close(descriptor);
+    fail(Kind::input, "{} is a folder, a file was expected", path.string());
+  }
+  return {descriptor, path.string()};
+}
+
+File File::create(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path.string(), O_RDWR | O_CREAT | O_TRUNC);
+  if (descriptor < 0) fail_errno(path.string(), "create", errno);
+  return {descriptor, path.string()};
+}
+
+File File::open_existing(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path.string(), O_RDWR);
+  if (descriptor < 0) fail_errno(path.string(), "open for writing", errno);
+  return {descriptor, path.string()};
+}
+
+File File::reopen_direct(bool writable) const {
+  const int descriptor = open_retrying(path_, (writable ? O_RDWR : O_RDONLY) | O_DIRECT);
+  if (descriptor >= 0) return {descriptor, path_};
+  if (errno == EINVAL) return {};
+  fail_errno(path_, "open for direct access", errno);
+}
+
+std::uint64_t File::size() const {
+  struct stat status{};
+  if (::fstat(descriptor_, &status) != 0) fail_errno(path_, "read the size", errno);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+void File::read_at(std::uint64_t offset, std::span<std::byte> target) const {
+  while (!target.empty()) {
+    const ssize_t got = ::pread(descriptor_, target.data(), std::min(target.size(), transfer_bytes_max),
+                                static_cast<off_t>(offset));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      fail(Kind::io, "{}: reading {} bytes at offset {} failed: {}", path_, target.size(), offset,
+           std::generic_category().message(errno));
+    }
+    if (got == 0) {
+      fail(Kind::corruption, "{} ends at byte {}, {} more were expected; the file was cut short", path_,
+           offset, target.size());
+    }
+    target = target.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+  }
+}
+
+void File::write_at(std::uint64_t offset, std::span<const std::byte> source) const {
+  while (!source.empty()) {
+    const ssize_t put = ::pwrite(descriptor_, source.data(), std::min(source.size(), transfer_bytes_max),
+                                 static_cast<off_t>(offset));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      fail(Kind::io, "{}: writing {} bytes at offset {} failed: {}", path_, source.size(), offset,
+           std::generic_category().message(errno));
+    }
+    source = source.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+}
+
+void File::resize(std::uint64_t bytes) const {
+  if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) fail_errno(path_, "resize", errno);
+}
+
+void File::reserve(std::uint64_t bytes) const {
+  if (bytes == 0) return;
+  const int error_number = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
+  if (error_number == ENOSPC) {
+    fail(Kind::io, "{}: no space left: {} are needed, {} are free", path_,
+         format_bytes(static_cast<double>(bytes)),
+         format_bytes(static_cast<double>(free_bytes(std::filesystem::path(path_).parent_path()))));
+  }
+  if (error_number != 0 && error_number != EOPNOTSUPP && error_number != EINVAL) {
+    fail_errno(path_, "reserve space", error_number);
+  }
+}
+
+void File::sync() const {
+  if (::fsync(descriptor_) != 0) fail_errno(path_, "write through to the drive", errno);
+}
+
+void File::drop_cache(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const std::string name = folder.empty() ? "." : folder.string();
+  const int descriptor = open_retrying(name, O_RDONLY | O_DIRECTORY);
+  if (descriptor < 0) fail_errno(name, "open the folder", errno);
+  const int result = ::fsync(descriptor);
+  const int error_number = errno;
+  ::close(descriptor);
+  if (result != 0 && error_number != EINVAL)
+    fail_errno(name, "write the folder through to the drive", error_number);
+}
+
+void publish(const std::filesystem::path& temporary, const std::filesystem::path& target) {
+  if (::rename(temporary.c_str(), target.c_str()) != 0)
+    fail_errno(target.string(), "rename into place", errno);
+  sync_folder(target.parent_path());
+}
+
+std::uint64_t free_bytes(const std::filesystem::path& folder) {
+  struct statvfs status{};
+  const std::string name = folder.empty() ? "." : folder.string();
+  if (::statvfs(name.c_str(), &status) != 0) fail_errno(name, "ask for free space", errno);
+  return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+}
+
+void write_text_file(const std::filesystem::path& path, std::string_view text) {
+  const std::filesystem::path temporary = path.string() + ".tmp";
+  {
+    const File file = File::create(temporary);
+    file.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
+    file.sync();
+  }
+  publish(temporary, path);
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  const File file = File::open_for_reading(path);
+  std::string text(file.size(), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(text.data(), text.size())));
+  return text;
+}
+
+}  // namespace gneiss

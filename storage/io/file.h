@@ -1,0 +1,59 @@
+// A file descriptor with an owner, and the few operations that must get errors, short transfers and
+// durability right.
+//
+// Errors:  every failure is Error(io) with the path, the offset and the system's reason; reading past the
+//          end is Error(corruption), for all our sizes come from headers that were checked.
+// Durable: write to a temporary name, sync, rename, sync the folder: publish() is the last two steps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace gneiss {
+
+class File {
+ public:
+  File() = default;
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  ~File();
+
+  static File open_for_reading(const std::filesystem::path& path);  // missing: Error(input)
+  static File create(const std::filesystem::path& path);            // truncates; readable and writable
+  static File open_existing(const std::filesystem::path& path);     // readable and writable, kept as it is
+
+  // A second descriptor on the same file that bypasses the page cache; an empty File where the file
+  // system refuses (tmpfs). Offsets, sizes and memory must then be multiples of direct_io_alignment.
+  File reopen_direct(bool writable) const;
+
+  explicit operator bool() const noexcept { return descriptor_ >= 0; }
+  int descriptor() const noexcept { return descriptor_; }
+  const std::string& path() const noexcept { return path_; }
+
+  std::uint64_t size() const;
+  void read_at(std::uint64_t offset, std::span<std::byte> target) const;
+  void write_at(std::uint64_t offset, std::span<const std::byte> source) const;
+  void resize(std::uint64_t bytes) const;
+  // Takes the space now, so that a full disk is known before the work: Error(io) with what is missing.
+  void reserve(std::uint64_t bytes) const;
+  void sync() const;
+  // Tells the kernel that pages of [offset, offset + bytes) need not stay in memory; 0 bytes: to the end.
+  void drop_cache(std::uint64_t offset = 0, std::uint64_t bytes = 0) const noexcept;
+
+ private:
+  File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
+  int descriptor_ = -1;
+  std::string path_;
+};
+
+void sync_folder(const std::filesystem::path& folder);
+// Renames a synced `temporary` to `target` and makes the rename durable.
+void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
+std::uint64_t free_bytes(const std::filesystem::path& folder);
+void write_text_file(const std::filesystem::path& path, std::string_view text);  // temporary, sync, rename
+std::string read_text_file(const std::filesystem::path& path);
+
+}  // namespace gneiss

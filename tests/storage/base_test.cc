@@ -1,0 +1,174 @@
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "storage/base/aligned_buffer.h"
+#include "storage/base/bounded_queue.h"
+#include "storage/base/checksum.h"
+#include "storage/base/dtype.h"
+#include "storage/base/memory_limit.h"
+#include "storage/base/parallel.h"
+#include "storage/base/random.h"
+#include "storage/base/units.h"
+#include "storage/io/file.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gneiss;
+
+TEST_CASE("sizes are read as people write them") {
+  CHECK(parse_bytes("512MiB", "--memory") == 512ULL << 20);
+  CHECK(parse_bytes("1.5g", "--memory") == 3ULL << 29);
+  CHECK(parse_bytes("10 GB", "--memory") == 10'000'000'000ULL);
+  CHECK(parse_bytes("0", "--cpu-cache") == 0);
+  for (const char* bad : {"", "MiB", "-1", "1 parsec", "nan", "1e30GiB", "12x"}) {
+    EXPECT_ERROR(parse_bytes(bad, "--memory"), Kind::config, "--memory");
+  }
+}
+
+TEST_CASE("counts and durations are written as people read them") {
+  CHECK(format_count(1166243) == "1,166,243");
+  CHECK(format_count(7) == "7");
+  CHECK(format_bytes(1536) == "1.50 KiB");
+  CHECK(format_seconds(0.42) == "420 ms");
+  CHECK(format_seconds(3725) == "1 h 02 min");
+}
+
+TEST_CASE("every f16 and bf16 value survives the way through f32") {
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    if (std::isnan(from_f16(half))) {
+      CHECK(std::isnan(from_f16(to_f16(from_f16(half)))));
+    } else {
+      CHECK(to_f16(from_f16(half)) == half);
+    }
+    if (!std::isnan(from_bf16(half))) CHECK(to_bf16(from_bf16(half)) == half);
+  }
+}
+
+TEST_CASE("conversion to f16 and bf16 rounds to nearest even and saturates to infinity") {
+  CHECK(to_f16(1.0F + 0x1p-11F) == to_f16(1.0F));  // a tie goes to the even mantissa
+  CHECK(to_f16(1.0F + 3 * 0x1p-11F) == to_f16(1.0F + 0x1p-9F));
+  CHECK(to_f16(65519.0F) == 0x7BFF);
+  CHECK(to_f16(65520.0F) == 0x7C00);
+  CHECK(to_f16(0x1p-25F) == 0);
+  CHECK(to_f16(0x1.8p-25F) == 1);
+  CHECK(to_f16(-std::numeric_limits<float>::infinity()) == 0xFC00);
+  CHECK(std::isnan(from_bf16(to_bf16(std::numeric_limits<float>::quiet_NaN()))));
+}
+
+TEST_CASE("a stream of random draws is uniform and depends on its key alone") {
+  RandomStream a(mix_key(1, 2, 3));
+  RandomStream b(mix_key(1, 2, 3));
+  RandomStream c(mix_key(1, 3, 2));
+  CHECK(a.next() == b.next());
+  CHECK(a.next() != c.next());
+  std::vector<int> counts(10);
+  for (int i = 0; i < 100'000; ++i) ++counts[a.below(10)];
+  double chi_square = 0;
+  for (const int count : counts) chi_square += (count - 10'000.0) * (count - 10'000.0) / 10'000.0;
+  CHECK(chi_square < 33.7);  // 9 degrees of freedom, p = 1e-4
+}
+
+TEST_CASE("normal draws have mean 0 and variance 1") {
+  RandomStream stream(7);
+  double sum = 0;
+  double squares = 0;
+  for (int i = 0; i < 100'000; ++i) {
+    const double x = stream.normal();
+    sum += x;
+    squares += x * x;
+  }
+  CHECK(std::abs(sum / 100'000) < 0.02);
+  CHECK(std::abs(squares / 100'000 - 1) < 0.03);
+}
+
+TEST_CASE("a checksum in pieces equals the checksum of the whole") {
+  std::vector<std::byte> bytes(100'003);
+  RandomStream stream(3);
+  for (auto& byte : bytes) byte = static_cast<std::byte>(stream.next());
+  StreamChecksum pieces;
+  for (std::size_t at = 0; at < bytes.size(); at += 777) {
+    pieces.update(std::span(bytes).subspan(at, std::min<std::size_t>(777, bytes.size() - at)));
+  }
+  CHECK(pieces.value() == checksum(bytes));
+  bytes[5000] ^= std::byte{1};
+  CHECK(pieces.value() != checksum(bytes));
+}
+
+TEST_CASE("a thread pool does every piece once, for any number of threads") {
+  for (const std::size_t threads : {1U, 2U, 5U}) {
+    ThreadPool pool(threads);
+    for (const std::size_t pieces : {0U, 1U, 2U, 1000U}) {
+      std::vector<std::atomic<int>> done(pieces);
+      pool.parallel_for(pieces, [&](std::size_t piece, std::size_t worker) {
+        CHECK(worker < threads);
+        ++done[piece];
+      });
+      for (const auto& count : done) CHECK(count == 1);
+    }
+  }
+}
+
+TEST_CASE("a thread pool reports the lowest piece that failed and goes on working") {
+  ThreadPool pool(3);
+  EXPECT_ERROR(pool.parallel_for(100,
+                                 [](std::size_t piece, std::size_t) {
+                                   if (piece % 10 == 7) fail(Kind::input, "piece {}", piece);
+                                 }),
+               Kind::input, "piece 7");
+  std::atomic<int> done{0};
+  pool.parallel_for(10, [&](std::size_t, std::size_t) { ++done; });
+  CHECK(done == 10);
+}
+
+TEST_CASE("a bounded queue keeps order, closes and stops") {
+  BoundedQueue<int> queue(2);
+  std::stop_source stop;
+  std::jthread producer([&] {
+    for (int i = 0; i < 100; ++i) CHECK(queue.push(i, stop.get_token()));
+    queue.close();
+  });
+  for (int i = 0; i < 100; ++i) CHECK(queue.pop(stop.get_token()) == i);
+  CHECK_FALSE(queue.pop(stop.get_token()).has_value());
+
+  BoundedQueue<int> full(1);
+  CHECK(full.push(1, stop.get_token()));
+  std::jthread stopper([&] { stop.request_stop(); });
+  CHECK_FALSE(full.push(2, stop.get_token()));
+}
+
+TEST_CASE("the default memory budget is above nothing and below the machine") {
+  CHECK(default_memory_budget() > 0);
+  CHECK(default_memory_budget() <= control_group_limit());
+  CHECK(peak_resident_bytes() > 0);
+}
+
+TEST_CASE("a file gives back what was written and says where it ends") {
+  const test::TemporaryFolder folder;
+  const File file = File::create(folder / "a");
+  const std::vector<std::byte> bytes(10'000, std::byte{42});
+  file.write_at(0, bytes);
+  file.sync();
+  CHECK(file.size() == bytes.size());
+  std::vector<std::byte> back(bytes.size());
+  file.read_at(0, back);
+  CHECK(back == bytes);
+  EXPECT_ERROR(file.read_at(1, back), Kind::corruption, "cut short");
+  EXPECT_ERROR(File::open_for_reading(folder / "missing"), Kind::input, "does not exist");
+  EXPECT_ERROR(File::open_for_reading(folder.path()), Kind::input, "is a folder");
+}
+
+TEST_CASE("publishing a file replaces the old one whole") {
+  const test::TemporaryFolder folder;
+  write_text_file(folder / "a", "old");
+  write_text_file(folder / "a", "new text");
+  CHECK(read_text_file(folder / "a") == "new text");
+  CHECK_FALSE(std::filesystem::exists(folder / "a.tmp"));
+}
