@@ -1,0 +1,124 @@
+#include "storage/format/catalog.h"
+
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/options.h>
+#include <rocksdb/write_batch.h>
+
+#include <nlohmann/json.hpp>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+// RocksDB would write a LOG file into the dataset, which may be read-only.
+class SilentLogger : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+rocksdb::Options catalog_options(Catalog::Access access) {
+  rocksdb::Options options;
+  options.create_if_missing = access == Catalog::Access::create;
+  options.error_if_exists = access == Catalog::Access::create;
+  options.info_log = std::make_shared<SilentLogger>();
+  options.paranoid_checks = true;
+  // The catalog is small; its memory must not show beside a run's budget.
+  options.write_buffer_size = 4U << 20;
+  options.max_open_files = 64;
+  options.max_background_jobs = 1;
+  options.keep_log_file_num = 1;
+  options.compression = rocksdb::kNoCompression;
+  return options;
+}
+
+rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+Catalog::Catalog(const std::filesystem::path& folder, Access access) : path_(folder.string()) {
+  if (access != Access::create && !std::filesystem::exists(folder / "CURRENT")) {
+    fail(Kind::input,
+         "{} is not a Gneiss dataset (it has no catalog); make one with 'gneiss import' or 'gneiss generate'",
+         folder.parent_path().string());
+  }
+  rocksdb::DB* database = nullptr;
+  const auto options = catalog_options(access);
+  const auto status = access == Access::read ? rocksdb::DB::OpenForReadOnly(options, path_, &database)
+                                             : rocksdb::DB::Open(options, path_, &database);
+  if (!status.ok()) {
+    if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+      fail(Kind::io, "{} is being written by another gneiss; wait until it ends",
+           folder.parent_path().string());
+    }
+    fail_status("open", status.ToString(), status.IsCorruption() || status.IsInvalidArgument());
+  }
+  database_.reset(database);
+}
+
+Catalog::~Catalog() = default;
+Catalog::Catalog(Catalog&&) noexcept = default;
+
+void Catalog::fail_status(const char* attempt, const std::string& status, bool corrupt) const {
+  fail(corrupt ? Kind::corruption : Kind::io, "the catalog {} cannot be {}: {}", path_,
+       std::string_view(attempt) == "open" ? "opened" : attempt, status);
+}
+
+std::optional<std::string> Catalog::get(std::string_view key) const {
+  std::string value;
+  const auto status = database_->Get(rocksdb::ReadOptions(), slice(key), &value);
+  if (status.IsNotFound()) return std::nullopt;
+  if (!status.ok()) fail_status("read", status.ToString(), status.IsCorruption());
+  return value;
+}
+
+std::vector<std::string> Catalog::keys(std::string_view prefix) const {
+  std::vector<std::string> found;
+  const std::unique_ptr<rocksdb::Iterator> at(database_->NewIterator(rocksdb::ReadOptions()));
+  for (at->Seek(slice(prefix)); at->Valid() && at->key().starts_with(slice(prefix)); at->Next()) {
+    found.push_back(at->key().ToString());
+  }
+  if (!at->status().ok()) fail_status("read", at->status().ToString(), at->status().IsCorruption());
+  return found;
+}
+
+nlohmann::json Catalog::get_json(std::string_view key) const {
+  const auto text = get(key);
+  if (!text) fail(Kind::corruption, "the catalog {} lacks its entry '{}'", path_, key);
+  auto value = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (value.is_discarded()) fail(Kind::corruption, "the catalog {}: entry '{}' is not JSON", path_, key);
+  return value;
+}
+
+void Catalog::apply(const std::vector<Change>& changes) {
+  rocksdb::WriteBatch batch;
+  for (const auto& [key, value] : changes) {
+    value ? batch.Put(key, *value) : batch.Delete(key);
+  }
+  rocksdb::WriteOptions durable;
+  durable.sync = true;
+  const auto status = database_->Write(durable, &batch);
+  if (!status.ok()) fail_status("written", status.ToString(), status.IsCorruption());
+}
+
+void Catalog::close() {
+  if (!database_) return;
+  auto status = database_->Flush(rocksdb::FlushOptions());
+  if (status.ok()) status = database_->Close();
+  database_.reset();
+  if (!status.ok()) fail_status("closed", status.ToString(), status.IsCorruption());
+}
+
+void Catalog::verify() const {
+  const auto status = database_->VerifyChecksum();
+  if (!status.ok()) fail_status("verified", status.ToString(), true);
+  // The write-ahead log is checked when it is opened; reading each entry checks what is in memory too.
+  const std::unique_ptr<rocksdb::Iterator> at(database_->NewIterator(rocksdb::ReadOptions()));
+  for (at->SeekToFirst(); at->Valid(); at->Next()) {
+  }
+  if (!at->status().ok()) fail_status("verified", at->status().ToString(), true);
+}
+
+}  // namespace gneiss

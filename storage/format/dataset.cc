@@ -1,0 +1,232 @@
+#include "storage/format/dataset.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+constexpr std::size_t split_chunk_ids = 1U << 20;  // a catalog value of 4 MiB
+
+bool is_graph_section(SectionKind kind) {
+  return kind == SectionKind::csc_indptr || kind == SectionKind::csc_indices;
+}
+bool is_feature_section(SectionKind kind) { return kind == SectionKind::feature_rows; }
+bool is_label_section(SectionKind kind) { return kind == SectionKind::class_labels; }
+
+std::string split_key(Split split, std::size_t chunk) {
+  return fmt::format("split/{}/{:08}", name_of(split), chunk);
+}
+
+struct Manifest {
+  DatasetInfo info;
+  nlohmann::json files;
+};
+
+Manifest read_manifest(const Catalog& catalog, const std::string& folder) {
+  const auto json = catalog.get_json("dataset");
+  try {
+    const auto version = json.at("format_version").get<std::uint32_t>();
+    if (version != format_version) {
+      fail(Kind::input, "{} has dataset format version {}, this program reads version {}; {}", folder,
+           version, format_version,
+           version > format_version ? "use a newer gneiss" : "import it again with this gneiss");
+    }
+    DatasetInfo info;
+    info.node_count = json.at("nodes").get<std::uint64_t>();
+    info.edge_count = json.at("edges").get<std::uint64_t>();
+    info.feature_dim = json.at("feature_dim").get<std::uint32_t>();
+    info.feature_dtype = parse_feature_dtype(json.at("feature_dtype").get<std::string>());
+    info.class_count = json.at("classes").get<std::uint32_t>();
+    info.source = json.at("source").get<std::string>();
+    return {std::move(info), json.at("files")};
+  } catch (const nlohmann::json::exception& error) {
+    fail(Kind::corruption, "{}: the catalog's manifest is damaged: {}", folder, error.what());
+  }
+}
+
+nlohmann::json describe_file(const SectionFile& file) {
+  return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
+}
+
+void expect_file(const SectionFile& file, const nlohmann::json& files, const char* name) {
+  if (!files.contains(name) || files[name] != describe_file(file)) {
+    fail(Kind::corruption, "{} is not the file that the catalog describes; import the dataset again",
+         file.name());
+  }
+}
+
+void check_shapes(const DatasetInfo& info, const SectionFile& graph, const SectionFile& features,
+                  const SectionFile& labels) {
+  expect_shape(graph.require(SectionKind::csc_indptr), Dtype::u64, info.node_count + 1, 1, graph.name());
+  expect_shape(graph.require(SectionKind::csc_indices), Dtype::u32, info.edge_count, 1, graph.name());
+  expect_shape(features.require(SectionKind::feature_rows), info.feature_dtype, info.node_count,
+               info.feature_dim, features.name());
+  expect_shape(labels.require(SectionKind::class_labels), Dtype::i32, info.node_count, 1, labels.name());
+}
+
+}  // namespace
+
+std::string_view name_of(Split split) noexcept {
+  switch (split) {
+    case Split::train:
+      return "train";
+    case Split::valid:
+      return "valid";
+    case Split::test:
+      return "test";
+  }
+  return "unknown";
+}
+
+Dataset::Dataset(std::filesystem::path folder, Catalog catalog)
+    : folder_(std::move(folder)),
+      catalog_(std::move(catalog)),
+      graph_(folder_ / graph_file_name, graph_magic, is_graph_section),
+      features_(folder_ / features_file_name, features_magic, is_feature_section),
+      labels_(folder_ / labels_file_name, labels_magic, is_label_section) {}
+
+Dataset Dataset::open(const std::filesystem::path& folder, Catalog::Access access) {
+  if (!std::filesystem::is_directory(folder)) {
+    fail(Kind::input, "{} does not exist or is not a folder; give the folder that 'gneiss import' made",
+         folder.string());
+  }
+  Catalog catalog(folder / "catalog", access);
+  auto [info, files] = read_manifest(catalog, folder.string());
+  Dataset dataset(folder, std::move(catalog));
+  expect_file(dataset.graph_, files, graph_file_name);
+  expect_file(dataset.features_, files, features_file_name);
+  expect_file(dataset.labels_, files, labels_file_name);
+  check_shapes(info, dataset.graph_, dataset.features_, dataset.labels_);
+  dataset.info_ = std::move(info);
+  const std::array fingerprints{dataset.graph_.fingerprint(), dataset.features_.fingerprint(),
+                                dataset.labels_.fingerprint()};
+  dataset.fingerprint_ = checksum(std::as_bytes(std::span(fingerprints)));
+  return dataset;
+}
+
+std::vector<NodeId> Dataset::split(Split split) const {
+  std::vector<NodeId> nodes;
+  for (const std::string& key : catalog_.keys(fmt::format("split/{}/", name_of(split)))) {
+    const std::string value = catalog_.get(key).value_or("");
+    const std::size_t count = value.size() / sizeof(NodeId);
+    nodes.resize(nodes.size() + count);
+    std::memcpy(nodes.data() + nodes.size() - count, value.data(), count * sizeof(NodeId));
+  }
+  for (const NodeId node : nodes) {
+    if (to_index(node) >= info_.node_count) {
+      fail(Kind::corruption, "{}: the {} split names node {}, the dataset has {}", folder_.string(),
+           name_of(split), to_index(node), info_.node_count);
+    }
+  }
+  return nodes;
+}
+
+std::vector<std::uint64_t> Dataset::read_indptr() const {
+  const AlignedBuffer bytes = graph_.read_section(graph_.require(SectionKind::csc_indptr));
+  const auto values = bytes.as<std::uint64_t>();
+  std::vector<std::uint64_t> indptr(values.begin(), values.end());
+  if (indptr.front() != 0 || indptr.back() != info_.edge_count || !std::ranges::is_sorted(indptr)) {
+    fail(Kind::corruption, "{}: the edge offsets do not ascend from 0 to {}", graph_.name(),
+         info_.edge_count);
+  }
+  return indptr;
+}
+
+std::vector<std::int32_t> Dataset::read_labels() const {
+  const AlignedBuffer bytes = labels_.read_section(labels_.require(SectionKind::class_labels));
+  const auto values = bytes.as<std::int32_t>();
+  for (const std::int32_t label : values) {
+    if (label < -1 || label >= static_cast<std::int64_t>(info_.class_count)) {
+      fail(Kind::corruption, "{}: label {} is not among the {} classes", labels_.name(), label,
+           info_.class_count);
+    }
+  }
+  return {values.begin(), values.end()};
+}
+
+nlohmann::json Dataset::statistics() const { return catalog_.get_json("statistics"); }
+
+DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_(std::move(target)) {
+  while (!target_.has_filename() && target_.has_parent_path()) target_ = target_.parent_path();
+  partial_ = target_.string() + ".partial";
+  if (std::filesystem::exists(target_)) {
+    if (!force)
+      fail(Kind::config, "{} exists; choose another name, or pass --force to replace it", target_.string());
+    if (!std::filesystem::exists(target_ / "catalog" / "CURRENT")) {
+      fail(Kind::config,
+           "{} exists and is not a Gneiss dataset; it will not be replaced, choose another name",
+           target_.string());
+    }
+  }
+  const auto parent = target_.parent_path().empty() ? std::filesystem::path(".") : target_.parent_path();
+  if (!std::filesystem::is_directory(parent)) {
+    fail(Kind::input, "{} does not exist; create the folder first", parent.string());
+  }
+  std::error_code error;
+  std::filesystem::remove_all(partial_, error);
+  if (!error) std::filesystem::create_directory(partial_, error);
+  if (error) fail_errno(partial_.string(), "create the folder", error.value());
+}
+
+DatasetWriter::~DatasetWriter() {
+  if (sealed_) return;
+  std::error_code ignored;
+  std::filesystem::remove_all(partial_, ignored);
+}
+
+void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
+                         const nlohmann::json& statistics) {
+  const SectionFile graph(partial_ / graph_file_name, graph_magic, is_graph_section);
+  const SectionFile features(partial_ / features_file_name, features_magic, is_feature_section);
+  const SectionFile labels(partial_ / labels_file_name, labels_magic, is_label_section);
+  check_shapes(info, graph, features, labels);
+  {
+    Catalog catalog(partial_ / "catalog", Catalog::Access::create);
+    std::vector<Catalog::Change> changes;
+    const nlohmann::json manifest{{"format_version", format_version},
+                                  {"nodes", info.node_count},
+                                  {"edges", info.edge_count},
+                                  {"feature_dim", info.feature_dim},
+                                  {"feature_dtype", name_of(info.feature_dtype)},
+                                  {"classes", info.class_count},
+                                  {"source", info.source},
+                                  {"files",
+                                   {{graph_file_name, describe_file(graph)},
+                                    {features_file_name, describe_file(features)},
+                                    {labels_file_name, describe_file(labels)}}}};
+    changes.emplace_back("dataset", manifest.dump());
+    changes.emplace_back("statistics", statistics.dump());
+    for (const auto& [split, nodes] :
+         {std::pair{Split::train, &splits.train}, std::pair{Split::valid, &splits.valid},
+          std::pair{Split::test, &splits.test}}) {
+      for (std::size_t first = 0; first < nodes->size(); first += split_chunk_ids) {
+        const auto chunk = std::span(*nodes).subspan(first, std::min(split_chunk_ids, nodes->size() - first));
+        changes.emplace_back(split_key(split, first / split_chunk_ids),
+                             std::string(reinterpret_cast<const char*>(chunk.data()), chunk.size_bytes()));
+      }
+    }
+    catalog.apply(changes);
+    catalog.close();
+  }
+  sync_folder(partial_ / "catalog");
+  sync_folder(partial_);
+  if (std::filesystem::exists(target_)) {
+    // Two renames: a kill between them leaves the old one under a name that the next --force removes.
+    const std::filesystem::path old = target_.string() + ".replaced";
+    std::error_code error;
+    std::filesystem::remove_all(old, error);
+    if (!error) std::filesystem::rename(target_, old, error);
+    if (error) fail_errno(target_.string(), "move the old dataset away", error.value());
+    publish(partial_, target_);
+    std::filesystem::remove_all(old, error);
+  } else {
+    publish(partial_, target_);
+  }
+  sealed_ = true;
+}
+
+}  // namespace gneiss
