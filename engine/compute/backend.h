@@ -1,0 +1,133 @@
+// The operators that models are written over; a backend supplies them for one kind of device.
+//
+// Why:     forward and backward of every model exist once; CPU and CUDA differ only below this line.
+// Threads: one thread calls; the work inside is spread over the backend's own threads.
+// Memory:  operators allocate nothing; allocate() is for construction. All views lie on device().
+// Order:   every reduction has a fixed shape: results are the same to the bit for any thread count.
+// Shapes:  `x[n, k]` is a MatrixView of n rows and k columns. Preconditions are asserted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "engine/compute/block_view.h"
+#include "engine/compute/dropout.h"
+#include "engine/compute/matrix_view.h"
+#include "engine/compute/tensor_view.h"
+#include "engine/compute/tiered_rows.h"
+
+namespace gneiss {
+
+class Backend;
+
+// Memory on a backend's device: owned here, zeroed once, moved and never copied.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Backend& backend, float* data, std::size_t count) : data_(data, Release{&backend}), count_(count) {}
+  float* data() const noexcept { return data_.get(); }
+  std::size_t size() const noexcept { return count_; }
+  std::span<float> span() const noexcept { return {data_.get(), count_}; }
+  // The first rows * columns elements as a matrix.
+  MatrixView matrix(std::size_t rows, std::size_t columns) const {
+    GNEISS_ASSERT(rows * columns <= count_);
+    return {data_.get(), rows, columns};
+  }
+
+ private:
+  struct Release {
+    Backend* backend;  // no initializer: unique_ptr must be able to make an empty one
+    void operator()(float* data) const noexcept;
+  };
+  std::unique_ptr<float, Release> data_;
+  std::size_t count_ = 0;
+};
+
+enum class Activation : std::uint8_t { none, relu };
+
+// What follows a product, element by element: + bias, activation, dropout.
+struct Epilogue {
+  std::span<const float> bias;  // [columns]; empty: none
+  Activation activation = Activation::none;
+  Dropout dropout;
+};
+
+struct LossSum {
+  double loss = 0;  // the sum over labelled rows; divide by labelled_count for the mean
+  std::uint32_t labelled_count = 0;
+  std::uint32_t correct_count = 0;  // the largest logit (the first of equals) is the label
+
+  double mean() const noexcept { return labelled_count == 0 ? 0 : loss / labelled_count; }
+};
+
+// One step of Adam over flat arrays; see Optimizer for what the numbers mean.
+struct AdamStep {
+  float learning_rate = 0;
+  float beta1 = 0;
+  float beta2 = 0;
+  float epsilon = 0;
+  float weight_decay = 0;
+  bool is_decoupled = false;  // AdamW: decay the weight; Adam: add the decay to the gradient
+  std::uint64_t step = 1;     // from 1: corrects the bias of the moments
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const noexcept = 0;
+  virtual Device device() const noexcept = 0;
+
+  // Throws Error(io) when the device has no such memory left.
+  virtual Buffer allocate(std::size_t count) = 0;
+  virtual void release(float* data) noexcept = 0;
+  virtual void copy_in(std::span<const float> host, float* device_data) = 0;
+  virtual void copy_out(const float* device_data, std::span<float> host) = 0;
+
+  // out[d] = mean over neighbors s of rows[s], 0 where d has none. out[dst_count, rows.columns].
+  virtual void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) = 0;
+
+  // out[i] = rows[row_ids[i]]; row_ids empty: rows[i]. out[n, rows.columns].
+  virtual void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) = 0;
+
+  // out[n, m] = epilogue(x[n, k] . weight[m, k]^T)
+  virtual void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
+                      MatrixView out) = 0;
+
+  // weight_gradient[m, k] = dz[n, m]^T . x[n, k], bias_gradient[m] = column sums of dz (empty: not wanted).
+  //   scratch  weight_gradient_scratch(n, m, k) elements or more, for partial products
+  virtual void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
+                                      std::span<float> bias_gradient, std::span<float> scratch) = 0;
+  virtual std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
+                                              std::size_t in_columns) const noexcept = 0;
+
+  // dx[n, k] = dz[n, m] . weight[m, k]
+  virtual void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) = 0;
+
+  // The way back of aggregate_mean, of the self term and of the epilogue that made the sources, in one pass:
+  //   g[s]  = sum over edges s -> d of d_aggregate[d] / degree(d)  +  (s < dst_count ? d_self[s] : 0)
+  //   dz[s] = g[s] through the epilogue whose output was activated[s]
+  // Precondition: block.is_transposed(), destinations are the prefix of sources; activated and dz are
+  // [src_count, columns].
+  virtual void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate,
+                                       ConstMatrixView d_self, ConstMatrixView activated,
+                                       const Epilogue& epilogue, MatrixView dz) = 0;
+
+  // gradient[n, m], in place: dy becomes dz through the epilogue whose output was activated[n, m].
+  virtual void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue,
+                                 MatrixView gradient) = 0;
+
+  // Softmax cross-entropy: mean over the rows whose target is not no_label (-1).
+  // gradient[n, classes] is the derivative of the mean; a view with no rows: not wanted.
+  virtual LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
+                                MatrixView gradient) = 0;
+
+  virtual void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
+                    std::span<float> first_moments, std::span<float> second_moments) = 0;
+};
+
+inline void Buffer::Release::operator()(float* data) const noexcept { backend->release(data); }
+
+}  // namespace gneiss

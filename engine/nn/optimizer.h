@@ -1,0 +1,48 @@
+// Adam and AdamW with PyTorch's semantics: the same numbers from the same gradients.
+//
+// Source: Kingma and Ba (2015); Loshchilov and Hutter (2019) for the decoupled decay of AdamW. In Adam,
+//         weight_decay is an L2 term added to the gradient.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "engine/nn/parameter_set.h"
+
+namespace gneiss {
+
+enum class OptimizerKind : std::uint8_t { adam, adamw };
+
+OptimizerKind parse_optimizer(std::string_view name);  // adam | adamw; throws Error(config)
+std::string_view name_of(OptimizerKind kind) noexcept;
+
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::adam;
+  float learning_rate = 0.003F;
+  float beta1 = 0.9F;
+  float beta2 = 0.999F;
+  float epsilon = 1e-8F;
+  float weight_decay = 0;
+};
+
+class Optimizer {
+ public:
+  // Throws Error(config) for a rate or a decay below 0 or a beta outside [0, 1).
+  Optimizer(ParameterSet& parameters, const OptimizerOptions& options);
+
+  // One step along the gradients that backward() left.
+  void step();
+
+  // For a schedule, and for a resume (with the set's values and moments).
+  void set_learning_rate(float rate) noexcept { options_.learning_rate = rate; }
+  void set_step_count(std::uint64_t count) noexcept { step_count_ = count; }
+  std::uint64_t step_count() const noexcept { return step_count_; }
+  const OptimizerOptions& options() const noexcept { return options_; }
+
+ private:
+  ParameterSet* parameters_;
+  OptimizerOptions options_;
+  std::uint64_t step_count_ = 0;
+};
+
+}  // namespace gneiss

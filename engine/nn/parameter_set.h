@@ -1,0 +1,88 @@
+// The named parameters of a model: values, gradients and the optimizer's moments, each contiguous.
+//
+// Why:    an optimizer, a checkpoint and a wrapper in another language need names and memory, not models.
+// Memory: taken once by allocate(), on the backend's device. A parameter may be some columns of a wider
+//         matrix (lin_l and lin_r of SAGE are one product): its view then has a stride.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/compute/backend.h"
+#include "engine/compute/matrix_view.h"
+
+namespace gneiss {
+
+struct Parameter {
+  std::string name;      // PyG's: "convs.0.lin_l.weight"
+  std::size_t rows = 0;  // [rows, columns]; a bias is [1, columns] and has one dimension outside
+  std::size_t columns = 0;
+  std::size_t offset = 0;  // of its first element in values()
+  std::size_t stride = 0;
+  std::size_t fan_in = 0;  // inputs of its layer: bounds its first values
+  bool is_vector = false;
+
+  std::vector<std::uint64_t> shape() const;  // {rows, columns} or {columns}
+  std::size_t element_count() const noexcept { return rows * columns; }
+};
+
+class ParameterSet {
+ public:
+  explicit ParameterSet(Backend& backend) : backend_(&backend) {}
+
+  // Declares matrices that lie side by side in one of [rows, sum of columns]: returns the index of the
+  // group for stacked_value(). Before allocate().
+  struct Part {
+    std::string name;
+    std::size_t columns = 0;
+  };
+  std::size_t add_stacked(std::size_t rows, std::span<const Part> parts);
+  std::size_t add_vector(std::string name, std::size_t columns, std::size_t fan_in);
+  void allocate();
+
+  // Uniform in +-1/sqrt(fan_in): what PyTorch's Linear and PyG's SAGEConv start from. Each value is a
+  // function of (seed, name, element).
+  void initialize(std::uint64_t seed);
+
+  std::span<const Parameter> parameters() const noexcept { return parameters_; }
+  const Parameter* find(std::string_view name) const noexcept;  // nullptr when there is none
+  std::size_t element_count() const noexcept { return element_count_; }
+
+  MatrixView value(const Parameter& parameter) const;
+  MatrixView gradient(const Parameter& parameter) const;
+  MatrixView stacked_value(std::size_t group) const;  // what add_stacked or add_vector declared, whole
+  MatrixView stacked_gradient(std::size_t group) const;
+
+  // All of them, in the order of declaration: what an optimizer steps over and a resume restores.
+  std::span<float> values() const noexcept { return values_.span(); }
+  std::span<float> gradients() const noexcept { return gradients_.span(); }
+  std::span<float> first_moments() const noexcept { return first_moments_.span(); }
+  std::span<float> second_moments() const noexcept { return second_moments_.span(); }
+
+  // Copies one parameter between the device and dense host memory of element_count() floats.
+  void read(const Parameter& parameter, std::span<float> host) const;
+  void write(const Parameter& parameter, std::span<const float> host);
+
+  Backend& backend() const noexcept { return *backend_; }
+
+ private:
+  struct Group {
+    std::size_t offset = 0;
+    std::size_t rows = 0;
+    std::size_t columns = 0;
+  };
+  Backend* backend_;
+  std::vector<Parameter> parameters_;
+  std::vector<Group> groups_;
+  std::size_t element_count_ = 0;
+  Buffer values_;
+  Buffer gradients_;
+  Buffer first_moments_;
+  Buffer second_moments_;
+};
+
+}  // namespace gneiss
