@@ -31,7 +31,7 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void show(double seconds, bool last);
+  void show(double now, bool last);
 
   const std::string label_;
   const std::uint64_t total_;
