@@ -1,0 +1,84 @@
+#include "tools/command_line.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <string_view>
+
+#include "storage/base/cancel.h"
+#include "storage/base/error.h"
+#include "storage/base/progress.h"
+#include "tools/commands.h"
+
+namespace gneiss {
+namespace {
+
+constexpr int exit_usage = 2;
+constexpr int exit_system = 5;
+
+// Results go to standard output, all else to standard error, so that a pipe holds results only.
+void send_log_to_standard_error() {
+  if (spdlog::get("gneiss")) return;
+  spdlog::set_default_logger(spdlog::stderr_color_mt("gneiss"));
+  spdlog::set_pattern("%^%l%$: %v");
+}
+
+void report(std::string_view sentence) noexcept {
+  std::fprintf(stderr, "gneiss: %.*s\n", static_cast<int>(sentence.size()), sentence.data());
+}
+
+int parse_and_run(std::vector<std::string> arguments) {
+  CLI::App app("Out-of-core training of graph neural networks: features larger than memory, from an SSD.",
+               "gneiss");
+  app.set_version_flag("--version", "gneiss " GNEISS_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();  // the flags below may also follow the subcommand
+  app.add_flag_callback("--quiet", [] { Progress::set_quiet(true); }, "Show no progress");
+  app.add_flag_callback(
+      "--verbose", [] { spdlog::set_level(spdlog::level::debug); }, "Log what only a developer asks");
+  register_bench(app);
+
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : exit_usage;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void normalise_option_names(std::vector<std::string>& arguments) {
+  for (std::string& argument : arguments) {
+    if (argument == "--") return;
+    if (!argument.starts_with("--")) continue;
+    const auto name_end = std::find(argument.begin(), argument.end(), '=');
+    std::replace(argument.begin(), name_end, '_', '-');
+  }
+}
+
+int run_command_line(std::vector<std::string> arguments) {
+  try {
+    send_log_to_standard_error();
+    normalise_option_names(arguments);
+    return parse_and_run(std::move(arguments));
+  } catch (const Error& error) {
+    report(error.what());
+    return exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    report("the system refused memory; close other programs or give a smaller --memory");
+  } catch (const std::filesystem::filesystem_error& error) {
+    report(error.what());
+  } catch (const std::exception& error) {
+    report(error.what());
+  }
+  return exit_system;
+}
+
+}  // namespace gneiss

@@ -1,0 +1,18 @@
+// From argv to an exit code: what all subcommands share.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace gneiss {
+
+// Parses `arguments` (without the program's name), runs the subcommand they name and returns the exit
+// code: 0 done, 2 wrong usage, 3 bad input, 4 damaged data, 5 device or system error, 130 interrupted.
+// Never throws: a failure is one sentence on standard error.
+int run_command_line(std::vector<std::string> arguments);
+
+// Makes `-` and `_` alike in the names of long options: "--batch_size=1_0" becomes "--batch-size=1_0".
+// What follows a bare "--" and every value stays as it is.
+void normalise_option_names(std::vector<std::string>& arguments);
+
+}  // namespace gneiss

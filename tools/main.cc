@@ -1,0 +1,10 @@
+#include <string>
+#include <vector>
+
+#include "storage/base/cancel.h"
+#include "tools/command_line.h"
+
+int main(int argc, char** argv) {
+  gneiss::install_signal_handlers();
+  return gneiss::run_command_line(std::vector<std::string>(argv + 1, argv + argc));
+}
