@@ -63,6 +63,24 @@ File File::create(const std::filesystem::path& path) {
   return {descriptor, path.string()};
 }
 
+File File::create_anonymous(const std::filesystem::path& folder) {
+  for (const auto& place : {folder, std::filesystem::temp_directory_path()}) {
+    const std::string name = place.empty() ? "." : place.string();
+    const int descriptor = open_retrying(name, O_RDWR | O_TMPFILE);
+    if (descriptor >= 0) return {descriptor, name + "/(temporary file)"};
+    if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) {  // a file system without O_TMPFILE
+      std::string pattern = name + "/.gneiss-XXXXXX";
+      const int named = ::mkostemp(pattern.data(), O_CLOEXEC);
+      if (named >= 0) {
+        ::unlink(pattern.c_str());
+        return {named, name + "/(temporary file)"};
+      }
+    }
+    if (errno != EROFS && errno != EACCES && errno != EPERM) break;
+  }
+  fail_errno(folder.string(), "create a temporary file", errno);
+}
+
 File File::open_existing(const std::filesystem::path& path) {
   const int descriptor = open_retrying(path.string(), O_RDWR);
   if (descriptor < 0) fail_errno(path.string(), "open for writing", errno);

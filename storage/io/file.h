@@ -23,7 +23,10 @@ class File {
 
   static File open_for_reading(const std::filesystem::path& path);  // missing: Error(input)
   static File create(const std::filesystem::path& path);            // truncates; readable and writable
-  static File open_existing(const std::filesystem::path& path);     // readable and writable, kept as it is
+  // A readable and writable file without a name: gone when closed, however the process ends. Lies in
+  // `folder`, or in the system's temporary folder where that cannot be written.
+  static File create_anonymous(const std::filesystem::path& folder);
+  static File open_existing(const std::filesystem::path& path);  // readable and writable, kept as it is
 
   // A second descriptor on the same file that bypasses the page cache; an empty File where the file
   // system refuses (tmpfs). Offsets, sizes and memory must then be multiples of direct_io_alignment.

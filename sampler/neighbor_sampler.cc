@@ -1,0 +1,130 @@
+#include "sampler/neighbor_sampler.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "storage/base/error.h"
+#include "storage/base/random.h"
+
+namespace gneiss {
+namespace {
+
+// Up to here the quadratic search for repeats in Floyd's algorithm beats one pass over the neighbors.
+constexpr std::int32_t floyd_fanout_max = 48;
+
+}  // namespace
+
+void LocalIdTable::clear(std::size_t expected) {
+  const std::size_t capacity = std::bit_ceil(std::max<std::size_t>(64, expected * 2));
+  if (entries_.size() < capacity) entries_.resize(capacity);
+  std::ranges::fill(entries_, empty);
+  mask_ = entries_.size() - 1;
+  count_ = 0;
+}
+
+void LocalIdTable::grow() {
+  std::vector<std::uint64_t> old(entries_.size() * 2, empty);
+  old.swap(entries_);
+  mask_ = entries_.size() - 1;
+  for (const std::uint64_t entry : old) {
+    if (entry == empty) continue;
+    std::size_t at = mix64(entry >> 32) & mask_;
+    while (entries_[at] != empty) at = (at + 1) & mask_;
+    entries_[at] = entry;
+  }
+}
+
+std::uint32_t LocalIdTable::find_or_insert(NodeId node, std::uint32_t next) {
+  const std::uint64_t id = to_index(node);
+  std::size_t at = mix64(id) & mask_;
+  while (entries_[at] != empty) {
+    if (entries_[at] >> 32 == id) return static_cast<std::uint32_t>(entries_[at]);
+    at = (at + 1) & mask_;
+  }
+  // The last local id of the last node would read as `empty`; no batch has 2^32 - 1 nodes.
+  entries_[at] = id << 32 | next;
+  if (++count_ * 2 > entries_.size()) grow();
+  return next;
+}
+
+NeighborSampler::NeighborSampler(Topology topology, SamplerOptions options)
+    : topology_(topology), options_(std::move(options)) {
+  for (const std::int32_t fanout : options_.fanouts) GNEISS_ASSERT(fanout >= -1 && fanout != 0);
+}
+
+// Fills positions_ with the neighbors drawn among `degree`.
+void NeighborSampler::draw_positions(std::uint64_t degree, std::int32_t fanout, std::uint64_t key) {
+  positions_.clear();
+  if (degree == 0) return;
+  RandomStream random(key);
+  const auto wanted = static_cast<std::uint64_t>(fanout);
+  if (fanout != -1 && options_.replace) {
+    for (std::uint64_t i = 0; i < wanted; ++i) positions_.push_back(random.below(degree));
+    return;
+  }
+  if (fanout == -1 || degree <= wanted) {
+    for (std::uint64_t i = 0; i < degree; ++i) positions_.push_back(i);
+    return;
+  }
+  if (fanout <= floyd_fanout_max) {
+    for (std::uint64_t last = degree - wanted; last < degree; ++last) {
+      const std::uint64_t drawn = random.below(last + 1);
+      positions_.push_back(std::ranges::find(positions_, drawn) == positions_.end() ? drawn : last);
+    }
+    return;
+  }
+  std::uint64_t missing = wanted;
+  for (std::uint64_t i = 0; missing > 0; ++i) {
+    if (random.below(degree - i) < missing) {
+      positions_.push_back(i);
+      --missing;
+    }
+  }
+}
+
+void NeighborSampler::sample_hop(const BatchKey& key, std::uint32_t hop, SampledBatch& batch,
+                                 SampledBlock& block) {
+  block.dst_count = static_cast<std::uint32_t>(batch.nodes.size());
+  block.indptr.assign(1, 0);
+  block.indices.clear();
+  block.edge_positions.clear();
+  const std::uint64_t hop_key =
+      mix_key(options_.seed, static_cast<std::uint32_t>(key.split), key.epoch, key.worker, key.batch, hop);
+  for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    const NodeId node = batch.nodes[dst];
+    const auto neighbors = topology_.neighbors(node);
+    draw_positions(neighbors.size(), options_.fanouts[hop], mix_key(hop_key, to_index(node)));
+    for (const std::uint64_t position : positions_) {
+      const NodeId source = neighbors[position];
+      const auto next = static_cast<std::uint32_t>(batch.nodes.size());
+      const std::uint32_t local = table_.find_or_insert(source, next);
+      if (local == next) batch.nodes.push_back(source);
+      block.indices.push_back(local);
+      if (options_.edge_positions) {
+        block.edge_positions.push_back(topology_.indptr[to_index(node)] + position);
+      }
+    }
+    if (block.indices.size() > 0xFFFFFFFFU || batch.nodes.size() >= 0xFFFFFFFFU) {
+      fail(Kind::config, "{} has more than 2^32 edges in hop {}; use a smaller batch size or fanout",
+           to_string(key), hop + 1);
+    }
+    block.indptr.push_back(static_cast<std::uint32_t>(block.indices.size()));
+  }
+  block.src_count = static_cast<std::uint32_t>(batch.nodes.size());
+}
+
+void NeighborSampler::sample(const BatchKey& key, std::span<const NodeId> seeds, SampledBatch& batch) {
+  batch.key = key;
+  batch.nodes.assign(seeds.begin(), seeds.end());
+  batch.seed_count = static_cast<std::uint32_t>(seeds.size());
+  batch.blocks.resize(options_.fanouts.size());
+  table_.clear(seeds.size());
+  for (std::uint32_t i = 0; i < seeds.size(); ++i) {
+    GNEISS_ASSERT(table_.find_or_insert(seeds[i], i) == i);
+  }
+  for (std::uint32_t hop = 0; hop < options_.fanouts.size(); ++hop) {
+    sample_hop(key, hop, batch, batch.blocks[options_.fanouts.size() - 1 - hop]);
+  }
+}
+
+}  // namespace gneiss

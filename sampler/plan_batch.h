@@ -1,0 +1,39 @@
+// Orders a sampled batch's input nodes by tier and expresses its blocks in that order.
+//
+// Why: with [cpu | disk] order each tier is one contiguous range of local ids, and a segment's rows stand
+//      in node order, as the packer's scan meets them.
+#pragma once
+
+#include <vector>
+
+#include "sampler/neighbor_sampler.h"
+#include "storage/format/batch_frame.h"
+#include "storage/pack/tier_planner.h"
+
+namespace gneiss {
+
+// Owns what a planned frame borrows; reused from batch to batch.
+class BatchPlanner {
+ public:
+  BatchPlanner(const TierPlan& plan, std::span<const std::int32_t> labels) : plan_(plan), labels_(labels) {}
+
+  // The frame to store for `batch`; valid until the next call. Changes batch.blocks[0]'s indices.
+  const BatchFrame& plan(SampledBatch& batch);
+  std::span<const NodeId> input_nodes() const noexcept { return input_nodes_; }  // in local order
+
+ private:
+  void order_inputs(const SampledBatch& batch);
+
+  const TierPlan& plan_;
+  std::span<const std::int32_t> labels_;  // of every node
+  std::vector<std::uint64_t> order_;      // node << 32 | sampled local id
+  std::vector<std::uint32_t> new_local_;
+  std::vector<NodeId> input_nodes_;
+  std::vector<std::uint32_t> cpu_slots_;
+  std::vector<std::uint32_t> dst_in_src_;
+  std::vector<std::int32_t> targets_;
+  std::vector<PlanRange> ranges_;
+  BatchFrame frame_;
+};
+
+}  // namespace gneiss

@@ -1,0 +1,337 @@
+#include "sampler/prepare.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "sampler/batches.h"
+#include "sampler/plan_batch.h"
+#include "storage/base/cancel.h"
+#include "storage/base/error.h"
+#include "storage/base/progress.h"
+#include "storage/base/stopwatch.h"
+#include "storage/base/units.h"
+#include "storage/pack/packer.h"
+
+namespace gneiss {
+namespace {
+
+// Batches worked on at once, per thread: enough that no thread waits for the slowest.
+constexpr std::size_t batches_per_thread = 4;
+
+SamplerOptions sampler_options(const PreparationOptions& options) {
+  return {.fanouts = options.fanouts,
+          .replace = options.replace,
+          .edge_positions = options.edge_positions,
+          .seed = options.seed};
+}
+
+// Produces pieces in parallel and consumes them in order: the files do not depend on the threads.
+template <class Piece, class Produce, class Consume>
+void in_order(std::size_t count, ThreadPool& pool, const Produce& produce, const Consume& consume) {
+  const std::size_t window = pool.thread_count() * batches_per_thread;
+  std::vector<Piece> pieces(std::min(window, count));
+  for (std::size_t first = 0; first < count; first += window) {
+    throw_if_interrupted();
+    const std::size_t size = std::min(window, count - first);
+    pool.parallel_for(size,
+                      [&](std::size_t i, std::size_t worker) { produce(first + i, worker, pieces[i]); });
+    for (std::size_t i = 0; i < size; ++i) consume(first + i, pieces[i]);
+  }
+}
+
+struct CountedBatch {
+  std::vector<NodeId> inputs;  // ascending
+  std::uint64_t edges = 0;
+  std::uint64_t raw_bytes = 0;
+};
+
+// What the first pass learns.
+struct Counts {
+  std::vector<std::uint32_t> accesses;  // per node, over the pool's training batches
+  std::vector<std::uint64_t> edges;     // per batch
+  std::uint64_t raw_bytes = 0;          // of all frames, about
+};
+
+class Preparer {
+ public:
+  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool)
+      : dataset_(dataset),
+        request_(request),
+        pool_(pool),
+        schedule_(dataset, {.batch_size = request.options.batch_size,
+                            .sample_epochs = request.options.sample_epochs,
+                            .seed = request.options.seed,
+                            .evaluation = request.options.evaluation}),
+        topology_(std::make_unique<LoadedTopology>(dataset)),
+        lists_(dataset.folder()) {}
+
+  void count() {
+    counts_.accesses.assign(dataset_.info().node_count, 0);
+    auto samplers = make_samplers();
+    std::vector<SampledBatch> scratch(pool_.thread_count());
+    Progress progress("sampling", schedule_.size(), Progress::Unit::items);
+    in_order<CountedBatch>(
+        schedule_.size(), pool_,
+        [&](std::size_t index, std::size_t worker, CountedBatch& counted) {
+          SampledBatch& batch = scratch[worker];
+          samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
+          counted.inputs.assign(batch.nodes.begin(), batch.nodes.end());
+          std::ranges::sort(counted.inputs);
+          counted.edges = 0;
+          for (const SampledBlock& block : batch.blocks) counted.edges += block.indices.size();
+          if (schedule_.key(index).split == Split::train) count_accesses(counted.inputs);
+        },
+        [&](std::size_t, CountedBatch& counted) {
+          lists_.append(counted.inputs);
+          counts_.edges.push_back(counted.edges);
+          counts_.raw_bytes +=
+              4 * (counted.edges * (request_.options.edge_positions ? 3 : 1) + counted.inputs.size() * 3);
+          progress.advance(1);
+        });
+  }
+
+  void plan() {
+    const std::uint64_t row_bytes = dataset_.info().row_bytes();
+    plan_ = plan_static_tiers(counts_.accesses, request_.options.cpu_cache_bytes / row_bytes);
+    rows_ = count_rows(lists_, plan_);
+  }
+
+  PreparationCost cost() const {
+    PreparationCost cost;
+    const std::uint64_t row_bytes = dataset_.info().row_bytes();
+    const double epochs = request_.options.sample_epochs;
+    cost.train_batches = schedule_.train_batches_per_epoch();
+    cost.row_bytes = row_bytes;
+    for (std::size_t i = 0; i < schedule_.size(); ++i) {
+      const std::uint64_t segment = segment_bytes_for(rows_[i].disk_rows, row_bytes);
+      cost.segment_bytes += segment;
+      cost.largest_segment_bytes = std::max(cost.largest_segment_bytes, segment);
+      cost.largest_input_rows = std::max(cost.largest_input_rows, lists_.node_count(i));
+      if (schedule_.key(i).split != Split::train) {
+        ++cost.evaluation_batches;
+        continue;
+      }
+      cost.cpu_rows += rows_[i].cpu_rows / epochs;
+      cost.disk_rows += rows_[i].disk_rows / epochs;
+      cost.disk_bytes += static_cast<double>(segment) / epochs;
+      cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
+    }
+    cost.input_rows = cost.cpu_rows + cost.disk_rows;
+    cost.cached_rows = plan_.cpu_nodes.size();
+    cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
+    cost.samples_bytes_at_most = counts_.raw_bytes;
+    cost.accessed_rows = static_cast<std::uint64_t>(
+        std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
+    cost.free_bytes = free_bytes(dataset_.folder());
+    return cost;
+  }
+
+  // The second pass: samples again, planned this time.
+  void write_samples(const std::filesystem::path& folder) {
+    const auto labels = dataset_.read_labels();
+    auto samplers = make_samplers();
+    std::vector<SampledBatch> scratch(pool_.thread_count());
+    std::vector<BatchCompressor> compressors(pool_.thread_count());
+    std::vector<BatchPlanner> planners(pool_.thread_count(), BatchPlanner(plan_, labels));
+    SamplePoolWriter writer(folder / pool_file_name, dataset_.fingerprint());
+    Progress progress("writing samples", schedule_.size(), Progress::Unit::items);
+    in_order<CompressedBatch>(
+        schedule_.size(), pool_,
+        [&](std::size_t index, std::size_t worker, CompressedBatch& compressed) {
+          SampledBatch& batch = scratch[worker];
+          samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
+          const BatchFrame& frame = planners[worker].plan(batch);
+          compressed = compressors[worker].compress(batch.key, frame, planners[worker].input_nodes());
+        },
+        [&](std::size_t index, CompressedBatch& compressed) {
+          GNEISS_ASSERT(compressed.entry.disk_rows == rows_[index].disk_rows);
+          writer.append(compressed);
+          progress.advance(1);
+        });
+    writer.finish();
+  }
+
+  PackResult pack(const std::filesystem::path& folder) {
+    topology_.reset();  // the packer's pieces take its place
+    std::vector<BatchKey> keys;
+    for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
+    const std::uint64_t held = 4 * dataset_.info().node_count;  // slots
+    return pack_features({.dataset = &dataset_,
+                          .lists = &lists_,
+                          .plan = &plan_,
+                          .keys = keys,
+                          .rows = rows_,
+                          .folder = folder,
+                          .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held)},
+                         pool_);
+  }
+
+  PreparationInfo info() const {
+    return {.options = request_.options,
+            .dataset_fingerprint = dataset_.fingerprint(),
+            .train_batches_per_epoch = schedule_.train_batches_per_epoch()};
+  }
+
+  void free_counts() { counts_ = {}; }
+
+ private:
+  std::vector<NeighborSampler> make_samplers() const {
+    return std::vector<NeighborSampler>(
+        pool_.thread_count(), NeighborSampler(topology_->view(), sampler_options(request_.options)));
+  }
+
+  void count_accesses(std::span<const NodeId> nodes) {
+    for (const NodeId node : nodes) {
+      std::atomic_ref(counts_.accesses[to_index(node)]).fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+
+  Dataset& dataset_;
+  const PrepareRequest& request_;
+  ThreadPool& pool_;
+  BatchSchedule schedule_;
+  std::unique_ptr<LoadedTopology> topology_;  // given back before packing
+  InputLists lists_;
+  Counts counts_;
+  TierPlan plan_;
+  std::vector<BatchRows> rows_;
+};
+
+// The least memory a preparation runs in: topology, counts, slots and labels, and the work in flight.
+std::uint64_t least_memory_bytes(const Dataset& dataset, const ThreadPool& pool) {
+  constexpr std::uint64_t program_bytes = 32ULL << 20;
+  constexpr std::uint64_t bytes_per_thread = 32ULL << 20;
+  return LoadedTopology::memory_bytes(dataset.info()) + 12 * dataset.info().node_count +
+         bytes_per_thread * pool.thread_count() + program_bytes;
+}
+
+void check_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
+  const std::uint64_t least = least_memory_bytes(dataset, pool);
+  if (request.memory_bytes < least) {
+    fail(Kind::config, "--memory {} is too little to prepare this graph; {} would do",
+         format_bytes(static_cast<double>(request.memory_bytes)), format_bytes(static_cast<double>(least)));
+  }
+}
+
+void check_space(const PreparationCost& cost) {
+  const std::uint64_t needed = cost.segment_bytes + cost.cpu_tier_bytes + cost.samples_bytes_at_most;
+  if (needed > cost.free_bytes) {
+    fail(
+        Kind::io,
+        "no space left: the preparation takes up to {}, {} are free; free some, cache more with --cpu-cache, "
+        "or lower --sample-epochs",
+        format_bytes(static_cast<double>(needed)), format_bytes(static_cast<double>(cost.free_bytes)));
+  }
+}
+
+// True when a sealed preparation of this name with these options stands; throws when another is in the way.
+bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
+  const auto entry = preparation_entry(dataset, request.name);
+  if (!entry || request.force) return false;
+  const bool same = entry->value("options", nlohmann::json()) == to_json(request.options) &&
+                    entry->value("dataset_fingerprint", std::uint64_t{0}) == dataset.fingerprint();
+  if (!same) {
+    fail(Kind::config,
+         "preparation '{}' exists with other options; choose another --name, or pass --force to replace it",
+         request.name);
+  }
+  static_cast<void>(Preparation::open(dataset, request.name));  // its files are there and whole
+  return true;
+}
+
+// Removes the folder unless it was kept.
+class PartialFolder {
+ public:
+  explicit PartialFolder(std::filesystem::path path) : path_(std::move(path)) {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+    if (!error) std::filesystem::create_directories(path_, error);
+    if (error) fail_errno(path_.string(), "create the folder", error.value());
+  }
+  ~PartialFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  PartialFolder(const PartialFolder&) = delete;
+  PartialFolder& operator=(const PartialFolder&) = delete;
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace
+
+void check_request(const PrepareRequest& request) {
+  const auto& options = request.options;
+  if (options.fanouts.empty())
+    fail(Kind::config, "--fanout is empty; give one number per layer, such as 10,10");
+  for (const std::int32_t fanout : options.fanouts) {
+    if (fanout < -1 || fanout == 0) {
+      fail(Kind::config, "--fanout {} is not possible; use 1 or more, or -1 for all neighbors", fanout);
+    }
+    if (fanout == -1 && options.replace) {
+      fail(Kind::config,
+           "--fanout -1 takes all neighbors and cannot be drawn with replacement; drop --replace");
+    }
+  }
+  if (options.fanouts.size() > 16)
+    fail(Kind::config, "--fanout names {} hops; 16 are the most", options.fanouts.size());
+  if (options.batch_size == 0) fail(Kind::config, "--batch-size is 0; use 1 or more");
+  if (options.sample_epochs == 0) fail(Kind::config, "--sample-epochs is 0; use 1 or more");
+  const bool plain = std::ranges::all_of(request.name, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  });
+  if (request.name.empty() || request.name.front() == '.' || !plain || request.name.ends_with(".partial")) {
+    fail(Kind::config, "--name '{}' cannot name a preparation; use letters, digits, '-', '_' and '.'",
+         request.name);
+  }
+}
+
+PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool,
+                      const std::function<void(const PreparationCost&)>& show_plan) {
+  check_request(request);
+  PrepareResult result;
+  if (is_already_done(dataset, request)) {
+    result.already_done = true;
+    return result;
+  }
+  check_memory(dataset, request, pool);
+  const Stopwatch clock;
+  Preparer preparer(dataset, request, pool);
+  preparer.count();
+  preparer.plan();
+  result.cost = preparer.cost();
+  preparer.free_counts();
+  show_plan(result.cost);
+  result.sampling_seconds = clock.seconds();
+  if (request.dry_run) return result;
+  check_space(result.cost);
+
+  const auto target = preparation_folder(dataset, request.name);
+  const PartialFolder partial(target.string() + ".partial");
+  preparer.write_samples(partial.path());
+  result.sampling_seconds = clock.seconds();
+  const PackResult packed = preparer.pack(partial.path());
+  result.packing_seconds = packed.seconds;
+  result.scans = packed.scans;
+  result.bytes_read = packed.bytes_read;
+
+  // The old entry goes first: a kill in between leaves a folder that no entry speaks of, never the reverse.
+  const auto seal = seal_preparation(partial.path(), request.name, preparer.info());
+  dataset.catalog().apply({{seal.first, std::nullopt}});
+  std::error_code error;
+  std::filesystem::remove_all(target, error);
+  if (error) fail_errno(target.string(), "remove the old preparation", error.value());
+  sync_folder(partial.path());
+  publish(partial.path(), target);
+  dataset.catalog().apply({seal});
+  const Preparation sealed = Preparation::open(dataset, request.name);
+  result.packed_bytes = sealed.bytes();
+  result.samples_bytes = sealed.pool().file().file_bytes();
+  return result;
+}
+
+}  // namespace gneiss

@@ -1,0 +1,70 @@
+// gneiss prepare, as a library: sample twice, plan in between, pack.
+//
+// Why twice: sampling is a pure function of its seed. The first pass counts, so that plan and cost are
+//            known before anything is written; the second writes each batch once, already planned.
+// Memory:    topology, 12 bytes a node, the batches in work, and the packer's pieces; a budget too small is
+//            refused with the least that would do.
+// Crash:     everything is written to prepared/NAME.partial, renamed when whole, and sealed in the catalog;
+//            what a killed run left is removed by the next.
+// Errors:    config (options, budget), input (stale), io (no space), corruption, cancelled.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "storage/base/parallel.h"
+#include "storage/format/preparation.h"
+
+namespace gneiss {
+
+struct PrepareRequest {
+  std::string name = "default";
+  PreparationOptions options;
+  std::uint64_t memory_bytes = 0;
+  bool force = false;    // replace a preparation of that name
+  bool dry_run = false;  // stop after the plan
+};
+
+// What a preparation will read and cost, exact, from counts alone.
+struct PreparationCost {
+  std::uint64_t train_batches = 0;  // per epoch
+  std::uint64_t evaluation_batches = 0;
+  // Per epoch of training, averaged over the pool's epochs:
+  double input_rows = 0;
+  double cpu_rows = 0;
+  double disk_rows = 0;
+  double disk_bytes = 0;  // segments with trailers and padding
+  double sampled_edges = 0;
+  // On the drive:
+  std::uint64_t segment_bytes = 0;
+  std::uint64_t cpu_tier_bytes = 0;
+  std::uint64_t samples_bytes_at_most = 0;  // before compression
+  std::uint64_t free_bytes = 0;
+  // In memory at training, per slot in flight and for good:
+  std::uint64_t largest_segment_bytes = 0;
+  std::uint64_t largest_input_rows = 0;
+  std::uint64_t row_bytes = 0;
+  std::uint64_t cached_rows = 0;
+  std::uint64_t accessed_rows = 0;  // distinct nodes that training reads
+};
+
+struct PrepareResult {
+  PreparationCost cost;
+  bool already_done = false;  // a sealed preparation with these options exists
+  double sampling_seconds = 0;
+  double packing_seconds = 0;
+  std::uint64_t packed_bytes = 0;  // of the three files
+  std::uint64_t samples_bytes = 0;
+  std::uint64_t bytes_read = 0;
+  std::uint32_t scans = 0;
+};
+
+// Calls `show_plan` once the cost is known and before anything is written.
+PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool,
+                      const std::function<void(const PreparationCost&)>& show_plan);
+
+// Throws Error(config) unless the options can be prepared: fanouts, batch size, name.
+void check_request(const PrepareRequest& request);
+
+}  // namespace gneiss

@@ -1,0 +1,157 @@
+#include "storage/format/preparation.h"
+
+#include <nlohmann/json.hpp>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+bool is_cpu_tier_section(SectionKind kind) {
+  return kind == SectionKind::feature_rows || kind == SectionKind::tier_nodes;
+}
+
+std::string entry_key(std::string_view name) { return fmt::format("preparation/{}", name); }
+
+nlohmann::json describe_file(const SectionFile& file) {
+  return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
+}
+
+nlohmann::json describe_files(const SectionFile& pool, const SectionFile& pack, const SectionFile& cpu_tier) {
+  return {{pool_file_name, describe_file(pool)},
+          {pack_file_name, describe_file(pack)},
+          {cpu_tier_file_name, describe_file(cpu_tier)}};
+}
+
+// The pool's and the pack's entries must speak of the same batches.
+void check_agreement(const Preparation& preparation, const Dataset& dataset) {
+  const auto entries = preparation.pool().entries();
+  const auto segments = preparation.pack().entries();
+  const std::uint64_t row_bytes = dataset.info().row_bytes();
+  bool agree = entries.size() == segments.size();
+  for (std::size_t i = 0; agree && i < entries.size(); ++i) {
+    agree = entries[i].key == segments[i].key && entries[i].disk_rows == segments[i].row_count &&
+            segments[i].row_bytes == row_bytes;
+  }
+  const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
+  agree = agree && rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim;
+  if (!agree) {
+    fail(Kind::corruption, "preparation '{}': its files do not belong together; prepare it again",
+         preparation.name());
+  }
+}
+
+}  // namespace
+
+nlohmann::json to_json(const PreparationOptions& options) {
+  return {{"fanout", options.fanouts},
+          {"batch_size", options.batch_size},
+          {"sample_epochs", options.sample_epochs},
+          {"replace", options.replace},
+          {"edge_positions", options.edge_positions},
+          {"evaluation", options.evaluation},
+          {"seed", options.seed},
+          {"cpu_cache_bytes", options.cpu_cache_bytes},
+          {"sampler", "neighbor"},
+          {"residency", "static"}};
+}
+
+PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
+  PreparationOptions options;
+  json.at("fanout").get_to(options.fanouts);
+  json.at("batch_size").get_to(options.batch_size);
+  json.at("sample_epochs").get_to(options.sample_epochs);
+  json.at("replace").get_to(options.replace);
+  json.at("edge_positions").get_to(options.edge_positions);
+  json.at("evaluation").get_to(options.evaluation);
+  json.at("seed").get_to(options.seed);
+  json.at("cpu_cache_bytes").get_to(options.cpu_cache_bytes);
+  return options;
+}
+
+std::filesystem::path preparation_folder(const Dataset& dataset, std::string_view name) {
+  return dataset.folder() / "prepared" / name;
+}
+
+std::vector<std::string> preparation_names(const Dataset& dataset) {
+  std::vector<std::string> names;
+  for (const std::string& key : dataset.catalog().keys("preparation/")) {
+    names.push_back(key.substr(std::string_view("preparation/").size()));
+  }
+  return names;
+}
+
+std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::string_view name) {
+  if (!dataset.catalog().contains(entry_key(name))) return std::nullopt;
+  return dataset.catalog().get_json(entry_key(name));
+}
+
+Preparation::Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder)
+    : name_(std::move(name)),
+      info_(std::move(info)),
+      pool_(folder / pool_file_name),
+      pack_(folder / pack_file_name),
+      cpu_tier_(folder / cpu_tier_file_name, cpu_tier_magic, is_cpu_tier_section) {}
+
+Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
+  const auto entry = preparation_entry(dataset, name);
+  if (!entry) {
+    std::string known;
+    for (const std::string& other : preparation_names(dataset)) known += (known.empty() ? "" : ", ") + other;
+    fail(Kind::config, "{} has no preparation '{}'; {}", dataset.folder().string(), name,
+         known.empty() ? "run 'gneiss prepare' first" : "it has: " + known);
+  }
+  PreparationInfo info;
+  try {
+    info.options = preparation_options_from_json(entry->at("options"));
+    info.dataset_fingerprint = entry->at("dataset_fingerprint").get<std::uint64_t>();
+    info.train_batches_per_epoch = entry->at("train_batches_per_epoch").get<std::uint32_t>();
+  } catch (const nlohmann::json::exception& error) {
+    fail(Kind::corruption, "preparation '{}': its catalog entry is damaged: {}", name, error.what());
+  }
+  if (info.dataset_fingerprint != dataset.fingerprint()) {
+    fail(Kind::input,
+         "preparation '{}' was made from other files than {} now has; prepare it again with --force", name,
+         dataset.folder().string());
+  }
+  Preparation preparation(name, std::move(info), preparation_folder(dataset, name));
+  const auto files =
+      describe_files(preparation.pool_.file(), preparation.pack_.file(), preparation.cpu_tier_);
+  if (entry->value("files", nlohmann::json()) != files) {
+    fail(Kind::corruption,
+         "preparation '{}': its files are not those that the catalog describes; prepare it again", name);
+  }
+  check_agreement(preparation, dataset);
+  return preparation;
+}
+
+std::uint64_t Preparation::bytes() const noexcept {
+  return pool_.file().file_bytes() + pack_.file().file_bytes() + cpu_tier_.file_bytes();
+}
+
+void Preparation::verify(Progress* progress) const {
+  pool_.file().verify(progress);
+  BatchFrame frame;
+  for (const BatchEntry& entry : pool_.entries()) {
+    const AlignedBuffer raw = pool_.read_frame(entry);
+    parse_batch_frame(raw.bytes(), pool_.file().name(), true, frame);
+    static_cast<void>(pool_.read_input_nodes(entry));
+  }
+  pack_.verify(progress);
+  cpu_tier_.verify(progress);
+}
+
+Catalog::Change seal_preparation(const std::filesystem::path& folder, const std::string& name,
+                                 const PreparationInfo& info) {
+  const SamplePool pool(folder / pool_file_name);
+  const PackFile pack(folder / pack_file_name);
+  const SectionFile cpu_tier(folder / cpu_tier_file_name, cpu_tier_magic, is_cpu_tier_section);
+  const nlohmann::json entry{{"format_version", format_version},
+                             {"options", to_json(info.options)},
+                             {"dataset_fingerprint", info.dataset_fingerprint},
+                             {"train_batches_per_epoch", info.train_batches_per_epoch},
+                             {"files", describe_files(pool.file(), pack.file(), cpu_tier)}};
+  return {entry_key(name), entry.dump()};
+}
+
+}  // namespace gneiss

@@ -1,0 +1,76 @@
+// A preparation: sample pool, plan and pack, made for given fanouts, batch size and budgets.
+//
+// Why:     training takes all sizes from here, so that memory is known before the first step.
+// Errors:  config (no such preparation), input (made from another dataset: stale), corruption.
+// Format:  storage/FORMAT.md, "Preparation".
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/format/dataset.h"
+#include "storage/format/pack_file.h"
+#include "storage/format/sample_pool.h"
+
+namespace gneiss {
+
+inline constexpr Magic cpu_tier_magic{'G', 'N', 'E', 'I', 'S', 'C', 'P', 'U'};
+inline constexpr const char* cpu_tier_file_name = "cpu.bin";
+
+struct PreparationOptions {
+  std::vector<std::int32_t> fanouts{10, 10};
+  std::uint32_t batch_size = 1024;
+  std::uint32_t sample_epochs = 1;
+  bool replace = false;
+  bool edge_positions = false;
+  bool evaluation = true;
+  std::uint64_t seed = 0;
+  std::uint64_t cpu_cache_bytes = 0;
+
+  bool operator==(const PreparationOptions&) const = default;
+};
+nlohmann::json to_json(const PreparationOptions& options);
+PreparationOptions preparation_options_from_json(const nlohmann::json& json);
+
+struct PreparationInfo {
+  PreparationOptions options;
+  std::uint64_t dataset_fingerprint = 0;
+  std::uint32_t train_batches_per_epoch = 0;
+};
+
+std::filesystem::path preparation_folder(const Dataset& dataset, std::string_view name);
+std::vector<std::string> preparation_names(const Dataset& dataset);
+// The sealed preparation's catalog entry, if there is one.
+std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::string_view name);
+
+class Preparation {
+ public:
+  static Preparation open(const Dataset& dataset, const std::string& name);
+
+  const std::string& name() const noexcept { return name_; }
+  const PreparationInfo& info() const noexcept { return info_; }
+  const SamplePool& pool() const noexcept { return pool_; }
+  const PackFile& pack() const noexcept { return pack_; }
+  const SectionFile& cpu_tier() const noexcept { return cpu_tier_; }
+  std::uint64_t cpu_row_count() const { return cpu_tier_.require(SectionKind::feature_rows).rows; }
+  std::uint64_t bytes() const noexcept;  // of all files
+
+  void verify(Progress* progress) const;  // every checksum
+
+ private:
+  Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder);
+  std::string name_;
+  PreparationInfo info_;
+  SamplePool pool_;
+  PackFile pack_;
+  SectionFile cpu_tier_;
+};
+
+// The catalog's change that seals a preparation whose three files stand in `folder`.
+Catalog::Change seal_preparation(const std::filesystem::path& folder, const std::string& name,
+                                 const PreparationInfo& info);
+
+}  // namespace gneiss

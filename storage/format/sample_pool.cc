@@ -1,0 +1,192 @@
+#include "storage/format/sample_pool.h"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+// Level 1: frames are read once per epoch and decompress at about 1 GB/s a core whatever the level;
+// higher levels save a few per cent of bytes that are few beside the features.
+constexpr int compression_level = 1;
+
+bool is_pool_section(SectionKind kind) {
+  return kind == SectionKind::batch_index || kind == SectionKind::batch_frames;
+}
+
+std::uint32_t checked_u32(std::uint64_t value, const BatchKey& key) {
+  if (value > 0xFFFFFFFFU) {
+    fail(Kind::config, "{}: {} exceeds what a frame can hold; use a smaller batch size or fanout",
+         to_string(key), value);
+  }
+  return static_cast<std::uint32_t>(value);
+}
+
+std::uint32_t tier_rows(const BatchFrame& frame, Tier tier) {
+  std::uint32_t rows = 0;
+  for (const PlanRange& range : frame.plan) rows += range.tier == tier ? range.count : 0;
+  return rows;
+}
+
+}  // namespace
+
+std::string to_string(const BatchKey& key) {
+  std::string text = fmt::format("{} epoch {} batch {}", name_of(key.split), key.epoch, key.batch);
+  if (key.worker != 0) text += fmt::format(" worker {}", key.worker);
+  return text;
+}
+
+BatchCompressor::BatchCompressor() : context_(ZSTD_createCCtx()) {
+  if (!context_) throw std::bad_alloc();
+}
+BatchCompressor::~BatchCompressor() = default;
+void BatchCompressor::Free::operator()(ZSTD_CCtx_s* context) const noexcept { ZSTD_freeCCtx(context); }
+
+std::vector<std::byte> BatchCompressor::compress_bytes(std::span<const std::byte> raw) {
+  std::vector<std::byte> compressed(ZSTD_compressBound(raw.size()));
+  const std::size_t bytes = ZSTD_compressCCtx(context_.get(), compressed.data(), compressed.size(),
+                                              raw.data(), raw.size(), compression_level);
+  GNEISS_ASSERT(!ZSTD_isError(bytes));
+  compressed.resize(bytes);
+  return compressed;
+}
+
+CompressedBatch BatchCompressor::compress(const BatchKey& key, const BatchFrame& frame,
+                                          std::span<const NodeId> input_nodes) {
+  CompressedBatch batch;
+  BatchEntry& entry = batch.entry;
+  entry.key = key;
+  entry.seed_count = checked_u32(frame.seeds.size(), key);
+  entry.hidden_count = checked_u32(frame.hidden_nodes.size(), key);
+  entry.input_count = checked_u32(input_nodes.size(), key);
+  entry.edge_count = checked_u32(frame.edge_count(), key);
+  entry.inner_edge_count = checked_u32(frame.edge_count() - frame.blocks.front().indices.size(), key);
+  entry.cpu_rows = tier_rows(frame, Tier::cpu);
+  entry.page_rows = tier_rows(frame, Tier::page);
+  entry.disk_rows = tier_rows(frame, Tier::disk);
+  encode_batch_frame(frame, raw_);
+  entry.frame_raw_bytes = checked_u32(raw_.size(), key);
+  batch.frame = compress_bytes(raw_);
+  entry.frame_bytes = checked_u32(batch.frame.size(), key);
+  entry.frame_xxh3 = checksum(batch.frame);
+  encode_input_frame(input_nodes, raw_);
+  entry.inputs_raw_bytes = checked_u32(raw_.size(), key);
+  batch.inputs = compress_bytes(raw_);
+  entry.inputs_bytes = checked_u32(batch.inputs.size(), key);
+  entry.inputs_xxh3 = checksum(batch.inputs);
+  return batch;
+}
+
+SamplePoolWriter::SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from)
+    : file_(path, pool_magic, made_from) {
+  file_.begin({.kind = SectionKind::batch_frames, .dtype = Dtype::u8});
+}
+
+std::uint64_t SamplePoolWriter::append_frame(std::span<const std::byte> bytes) {
+  const std::uint64_t offset = file_.position();
+  GNEISS_ASSERT(offset % file_section_alignment == 0);
+  file_.append(bytes);
+  static constexpr std::array<std::byte, file_section_alignment> zeros{};
+  file_.append(std::span(zeros).first(round_up(bytes.size(), file_section_alignment) - bytes.size()));
+  return offset;
+}
+
+void SamplePoolWriter::append(const CompressedBatch& batch) {
+  entries_.push_back(batch.entry);
+  entries_.back().frame_offset = append_frame(batch.frame);
+  entries_.back().inputs_offset = append_frame(batch.inputs);
+}
+
+std::uint64_t SamplePoolWriter::finish() {
+  file_.end();
+  file_.begin({.kind = SectionKind::batch_index, .dtype = Dtype::u32, .columns = sizeof(BatchEntry) / 4});
+  file_.append_values(std::span<const BatchEntry>(entries_));
+  file_.end();
+  return file_.finish();
+}
+
+SamplePool::SamplePool(const std::filesystem::path& path) : file_(path, pool_magic, is_pool_section) {
+  const SectionEntry& index = file_.require(SectionKind::batch_index);
+  expect_shape(index, Dtype::u32, index.rows, sizeof(BatchEntry) / 4, file_.name());
+  const AlignedBuffer bytes = file_.read_section(index);
+  entries_.resize(index.rows);
+  if (!entries_.empty()) std::memcpy(entries_.data(), bytes.data(), bytes.size());
+  const SectionEntry& frames = file_.require(SectionKind::batch_frames);
+  const auto lies_in_frames = [&](std::uint64_t offset, std::uint64_t size) {
+    return offset % file_section_alignment == 0 && offset >= frames.offset &&
+           offset <= frames.offset + frames.bytes && size <= frames.offset + frames.bytes - offset;
+  };
+  for (const BatchEntry& entry : entries_) {
+    const std::uint64_t rows = std::uint64_t{entry.cpu_rows} + entry.page_rows + entry.disk_rows;
+    if (!lies_in_frames(entry.frame_offset, entry.frame_bytes) ||
+        !lies_in_frames(entry.inputs_offset, entry.inputs_bytes) || rows > entry.input_count ||
+        entry.key.split > Split::test) {
+      fail(Kind::corruption, "{}: an entry of the index is damaged; prepare it again", file_.name());
+    }
+  }
+}
+
+std::size_t SamplePool::find(const BatchKey& key) const {
+  const auto found = std::ranges::find(entries_, key, &BatchEntry::key);
+  if (found == entries_.end()) {
+    std::uint32_t epochs = 0;
+    std::uint32_t batches = 0;
+    for (const BatchEntry& entry : entries_) {
+      if (entry.key.split != key.split) continue;
+      epochs = std::max(epochs, entry.key.epoch + 1);
+      batches = std::max(batches, entry.key.batch + 1);
+    }
+    fail(Kind::config, "there is no {}; the preparation has {} epochs of {} {} batches, counted from 0",
+         to_string(key), epochs, batches, name_of(key.split));
+  }
+  return static_cast<std::size_t>(found - entries_.begin());
+}
+
+AlignedBuffer SamplePool::read_compressed(std::uint64_t offset, std::uint32_t bytes, std::uint32_t raw_bytes,
+                                          std::uint64_t xxh3, const BatchKey& key) const {
+  std::vector<std::byte> compressed(bytes);
+  file_.file().read_at(offset, compressed);
+  AlignedBuffer raw(raw_bytes);
+  FrameDecompressor().decompress(compressed, xxh3, raw.bytes(),
+                                 fmt::format("{}: {}", file_.name(), to_string(key)));
+  return raw;
+}
+
+std::vector<NodeId> SamplePool::read_input_nodes(const BatchEntry& entry) const {
+  const AlignedBuffer raw = read_compressed(entry.inputs_offset, entry.inputs_bytes, entry.inputs_raw_bytes,
+                                            entry.inputs_xxh3, entry.key);
+  const auto nodes = parse_input_frame(raw.bytes(), file_.name());
+  if (nodes.size() != entry.input_count) {
+    fail(Kind::corruption, "{}: {} has {} input nodes, its index says {}", file_.name(), to_string(entry.key),
+         nodes.size(), entry.input_count);
+  }
+  return {nodes.begin(), nodes.end()};
+}
+
+AlignedBuffer SamplePool::read_frame(const BatchEntry& entry) const {
+  return read_compressed(entry.frame_offset, entry.frame_bytes, entry.frame_raw_bytes, entry.frame_xxh3,
+                         entry.key);
+}
+
+FrameDecompressor::FrameDecompressor() : context_(ZSTD_createDCtx()) {
+  if (!context_) throw std::bad_alloc();
+}
+void FrameDecompressor::Free::operator()(ZSTD_DCtx_s* context) const noexcept { ZSTD_freeDCtx(context); }
+
+void FrameDecompressor::decompress(std::span<const std::byte> compressed, std::uint64_t xxh3,
+                                   std::span<std::byte> raw, std::string_view name) {
+  if (checksum(compressed) != xxh3) {
+    fail(Kind::corruption, "{} does not match its checksum; prepare it again", name);
+  }
+  const std::size_t bytes =
+      ZSTD_decompressDCtx(context_.get(), raw.data(), raw.size(), compressed.data(), compressed.size());
+  if (ZSTD_isError(bytes) || bytes != raw.size()) {
+    fail(Kind::corruption, "{} does not decompress to {} bytes; prepare it again", name, raw.size());
+  }
+}
+
+}  // namespace gneiss

@@ -1,0 +1,131 @@
+// samples.zst: every sampled mini-batch of a preparation, a Zstandard frame each, and an index.
+//
+// Why:     frames start at 4 KiB, so that training reads one with a direct read and nothing else;
+//          the index tells every size beforehand, so that buffers are taken once.
+// Threads: compress_batch() is pure and runs in parallel; a writer belongs to one thread.
+// Format:  storage/FORMAT.md, "Sample pool".
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "storage/format/batch_frame.h"
+#include "storage/format/dataset.h"
+#include "storage/format/section_file.h"
+
+struct ZSTD_CCtx_s;
+struct ZSTD_DCtx_s;
+
+namespace gneiss {
+
+inline constexpr Magic pool_magic{'G', 'N', 'E', 'I', 'S', 'S', 'M', 'P'};
+inline constexpr const char* pool_file_name = "samples.zst";
+
+// Which mini-batch: pool, plan and pack are keyed by it, so that several workers and drives fit.
+struct BatchKey {
+  Split split = Split::train;
+  std::uint32_t epoch = 0;  // of the pool; 0 for validation and test
+  std::uint32_t worker = 0;
+  std::uint32_t batch = 0;  // within the epoch
+
+  bool operator==(const BatchKey&) const = default;
+};
+std::string to_string(const BatchKey& key);  // "train epoch 0 batch 12"
+
+struct BatchEntry {  // on disk, and in memory: 96 bytes a batch
+  BatchKey key;
+  std::uint64_t frame_offset;   // from the beginning of the file, a multiple of 4096
+  std::uint64_t inputs_offset;  // the frame with the input nodes
+  std::uint64_t frame_xxh3;     // of the compressed bytes
+  std::uint64_t inputs_xxh3;
+  std::uint32_t frame_bytes;  // compressed
+  std::uint32_t frame_raw_bytes;
+  std::uint32_t inputs_bytes;
+  std::uint32_t inputs_raw_bytes;
+  std::uint32_t seed_count;
+  std::uint32_t hidden_count;
+  std::uint32_t input_count;
+  std::uint32_t edge_count;
+  std::uint32_t cpu_rows;
+  std::uint32_t page_rows;
+  std::uint32_t disk_rows;
+  std::uint32_t inner_edge_count;  // of all blocks but the one next to the input
+};
+static_assert(sizeof(BatchEntry) == 96);
+static_assert(std::has_unique_object_representations_v<BatchEntry>);
+
+struct CompressedBatch {
+  BatchEntry entry{};  // offsets are set when it is appended
+  std::vector<std::byte> frame;
+  std::vector<std::byte> inputs;
+};
+
+// Reusable compression state: one a thread.
+class BatchCompressor {
+ public:
+  BatchCompressor();
+  ~BatchCompressor();
+  BatchCompressor(BatchCompressor&&) noexcept = default;
+  // Throws Error(config) when the batch is beyond what the format holds (4 GiB a frame).
+  CompressedBatch compress(const BatchKey& key, const BatchFrame& frame, std::span<const NodeId> input_nodes);
+
+ private:
+  std::vector<std::byte> compress_bytes(std::span<const std::byte> raw);
+  struct Free {
+    void operator()(ZSTD_CCtx_s* context) const noexcept;
+  };
+  std::unique_ptr<ZSTD_CCtx_s, Free> context_;
+  std::vector<std::byte> raw_;
+};
+
+class SamplePoolWriter {
+ public:
+  SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from);
+  void append(const CompressedBatch& batch);  // in the order of the index
+  std::uint64_t finish();                     // returns the file's fingerprint
+  std::span<const BatchEntry> entries() const noexcept { return entries_; }
+
+ private:
+  std::uint64_t append_frame(std::span<const std::byte> bytes);
+  SectionWriter file_;
+  std::vector<BatchEntry> entries_;
+};
+
+class SamplePool {
+ public:
+  explicit SamplePool(const std::filesystem::path& path);
+
+  const SectionFile& file() const noexcept { return file_; }
+  std::span<const BatchEntry> entries() const noexcept { return entries_; }
+  // Index of the batch's entry. Throws Error(config) naming what exists.
+  std::size_t find(const BatchKey& key) const;
+
+  // Reads and decompresses with its own buffers: for tools. Training uses FrameDecompressor.
+  std::vector<NodeId> read_input_nodes(const BatchEntry& entry) const;
+  AlignedBuffer read_frame(const BatchEntry& entry) const;
+
+ private:
+  AlignedBuffer read_compressed(std::uint64_t offset, std::uint32_t bytes, std::uint32_t raw_bytes,
+                                std::uint64_t xxh3, const BatchKey& key) const;
+  SectionFile file_;
+  std::vector<BatchEntry> entries_;
+};
+
+// Checks compressed bytes against their checksum and decompresses them into `raw` (raw.size() bytes).
+// Throws Error(corruption) naming `name`.
+class FrameDecompressor {
+ public:
+  FrameDecompressor();
+  void decompress(std::span<const std::byte> compressed, std::uint64_t xxh3, std::span<std::byte> raw,
+                  std::string_view name);
+
+ private:
+  struct Free {
+    void operator()(ZSTD_DCtx_s* context) const noexcept;
+  };
+  std::unique_ptr<ZSTD_DCtx_s, Free> context_;
+};
+
+}  // namespace gneiss

@@ -1,0 +1,36 @@
+// The input nodes of every batch, ascending, in an anonymous temporary file.
+//
+// Why:     planning and packing walk these lists several times; on disk they cost no memory, and a file
+//          without a name leaves nothing behind however the process ends.
+// Threads: append() by one; const members by many.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "storage/base/ids.h"
+#include "storage/io/file.h"
+
+namespace gneiss {
+
+class InputLists {
+ public:
+  // Uses `folder`'s file system, or the system's temporary folder where that is read-only.
+  explicit InputLists(const std::filesystem::path& folder);
+
+  void append(std::span<const NodeId> ascending_nodes);  // the next batch's
+  std::size_t batch_count() const noexcept { return offsets_.size() - 1; }
+  std::uint64_t node_count(std::size_t batch) const noexcept { return offsets_[batch + 1] - offsets_[batch]; }
+  std::uint64_t total_count() const noexcept { return offsets_.back(); }
+
+  // Reads up to target.size() nodes of a batch from position `first` on; returns how many.
+  std::size_t read(std::size_t batch, std::uint64_t first, std::span<NodeId> target) const;
+
+ private:
+  File file_;
+  std::vector<std::uint64_t> offsets_{0};
+};
+
+}  // namespace gneiss

@@ -1,0 +1,47 @@
+// Writes each batch's segment and the cpu tier's image in one ordered scan of features.bin.
+//
+// Why:     features are read once, in order; a batch's rows are in node order, so the scan meets them in
+//          order, and each segment is written in large pieces.
+// Memory:  per batch one piece (1 MiB while all fit in half of `memory_bytes`, else smaller, down to
+//          256 KiB) and a window of its input list. Below that the batches are split over several scans.
+// Source:  DiskGNN (SIGMOD 2025), feature packing; the bound on memory is ours.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "storage/base/parallel.h"
+#include "storage/format/dataset.h"
+#include "storage/format/pack_file.h"
+#include "storage/pack/input_lists.h"
+#include "storage/pack/tier_planner.h"
+
+namespace gneiss {
+
+struct PackTask {
+  const Dataset* dataset = nullptr;
+  const InputLists* lists = nullptr;  // batch i of `keys`
+  const TierPlan* plan = nullptr;
+  std::span<const BatchKey> keys;
+  std::span<const BatchRows> rows;
+  std::filesystem::path folder;  // receives pack.bin and cpu.bin
+  std::uint64_t memory_bytes = 0;
+};
+
+struct PackResult {
+  std::uint64_t segment_bytes = 0;  // all segments, trailers and padding included
+  std::uint32_t scans = 0;          // of features.bin
+  std::uint64_t bytes_read = 0;
+  double seconds = 0;
+};
+
+// Where each batch's segment will lie; offsets start at `first_offset`.
+std::vector<SegmentEntry> lay_out_segments(std::span<const BatchKey> keys, std::span<const BatchRows> rows,
+                                           std::uint64_t row_bytes, std::uint64_t first_offset);
+
+// Errors: io (no space, device), corruption (features.bin does not match its checksums), cancelled.
+PackResult pack_features(const PackTask& task, ThreadPool& pool);
+
+}  // namespace gneiss

@@ -1,0 +1,49 @@
+#include "storage/pack/tier_planner.h"
+
+#include <algorithm>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+
+TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, std::uint64_t cpu_row_count) {
+  TierPlan plan;
+  for (std::uint64_t node = 0; node < access_counts.size(); ++node) {
+    if (access_counts[node] > 0) plan.cpu_nodes.push_back(static_cast<NodeId>(node));
+  }
+  if (cpu_row_count < plan.cpu_nodes.size()) {
+    const auto hotter = [&](NodeId a, NodeId b) {
+      const std::uint32_t count_a = access_counts[to_index(a)];
+      const std::uint32_t count_b = access_counts[to_index(b)];
+      return count_a != count_b ? count_a > count_b : a < b;
+    };
+    std::ranges::nth_element(plan.cpu_nodes,
+                             plan.cpu_nodes.begin() + static_cast<std::ptrdiff_t>(cpu_row_count), hotter);
+    plan.cpu_nodes.resize(cpu_row_count);
+    std::ranges::sort(plan.cpu_nodes);
+  }
+  plan.cpu_nodes.shrink_to_fit();
+  plan.slot_of.assign(access_counts.size(), no_slot);
+  for (std::uint32_t slot = 0; slot < plan.cpu_nodes.size(); ++slot) {
+    plan.slot_of[to_index(plan.cpu_nodes[slot])] = slot;
+  }
+  return plan;
+}
+
+std::vector<BatchRows> count_rows(const InputLists& lists, const TierPlan& plan) {
+  std::vector<BatchRows> rows(lists.batch_count());
+  std::vector<NodeId> window(64U << 10);
+  for (std::size_t batch = 0; batch < rows.size(); ++batch) {
+    for (std::uint64_t first = 0; first < lists.node_count(batch);) {
+      const std::size_t count = lists.read(batch, first, window);
+      for (const NodeId node : std::span(window).first(count)) {
+        const bool cached = plan.slot_of[to_index(node)] != no_slot;
+        ++(cached ? rows[batch].cpu_rows : rows[batch].disk_rows);
+      }
+      first += count;
+    }
+  }
+  return rows;
+}
+
+}  // namespace gneiss
