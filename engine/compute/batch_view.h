@@ -9,19 +9,9 @@
 #include "engine/compute/block_view.h"
 #include "engine/compute/tiered_rows.h"
 #include "storage/base/ids.h"
+#include "storage/format/batch_key.h"
 
 namespace gneiss {
-
-enum class BatchSplit : std::uint8_t { train = 0, valid = 1, test = 2 };
-
-struct BatchKey {
-  std::uint32_t epoch = 0;
-  std::uint32_t worker = 0;
-  std::uint32_t batch = 0;
-  BatchSplit split = BatchSplit::train;
-
-  friend bool operator==(const BatchKey&, const BatchKey&) = default;
-};
 
 inline constexpr std::int32_t no_label = -1;
 

@@ -70,18 +70,6 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
 
 }  // namespace
 
-std::string_view name_of(Split split) noexcept {
-  switch (split) {
-    case Split::train:
-      return "train";
-    case Split::valid:
-      return "valid";
-    case Split::test:
-      return "test";
-  }
-  return "unknown";
-}
-
 Dataset::Dataset(std::filesystem::path folder, Catalog catalog)
     : folder_(std::move(folder)),
       catalog_(std::move(catalog)),

@@ -14,6 +14,7 @@
 
 #include "storage/base/dtype.h"
 #include "storage/base/ids.h"
+#include "storage/format/batch_key.h"
 #include "storage/format/catalog.h"
 #include "storage/format/section_file.h"
 
@@ -26,11 +27,6 @@ inline constexpr Magic labels_magic{'G', 'N', 'E', 'I', 'S', 'L', 'A', 'B'};
 inline constexpr const char* graph_file_name = "graph.csc";
 inline constexpr const char* features_file_name = "features.bin";
 inline constexpr const char* labels_file_name = "labels.bin";
-
-// The values are written to disk: never renumber.
-enum class Split : std::uint32_t { train = 0, valid = 1, test = 2 };
-inline constexpr std::array all_splits{Split::train, Split::valid, Split::test};
-std::string_view name_of(Split split) noexcept;  // "train", "valid", "test"
 
 struct DatasetInfo {
   std::uint64_t node_count = 0;

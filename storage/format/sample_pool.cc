@@ -34,12 +34,6 @@ std::uint32_t tier_rows(const BatchFrame& frame, Tier tier) {
 
 }  // namespace
 
-std::string to_string(const BatchKey& key) {
-  std::string text = fmt::format("{} epoch {} batch {}", name_of(key.split), key.epoch, key.batch);
-  if (key.worker != 0) text += fmt::format(" worker {}", key.worker);
-  return text;
-}
-
 BatchCompressor::BatchCompressor() : context_(ZSTD_createCCtx()) {
   if (!context_) throw std::bad_alloc();
 }

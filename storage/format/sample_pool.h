@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "storage/format/batch_frame.h"
+#include "storage/format/batch_key.h"
 #include "storage/format/dataset.h"
 #include "storage/format/section_file.h"
 
@@ -22,17 +23,6 @@ namespace gneiss {
 
 inline constexpr Magic pool_magic{'G', 'N', 'E', 'I', 'S', 'S', 'M', 'P'};
 inline constexpr const char* pool_file_name = "samples.zst";
-
-// Which mini-batch: pool, plan and pack are keyed by it, so that several workers and drives fit.
-struct BatchKey {
-  Split split = Split::train;
-  std::uint32_t epoch = 0;  // of the pool; 0 for validation and test
-  std::uint32_t worker = 0;
-  std::uint32_t batch = 0;  // within the epoch
-
-  bool operator==(const BatchKey&) const = default;
-};
-std::string to_string(const BatchKey& key);  // "train epoch 0 batch 12"
 
 struct BatchEntry {  // on disk, and in memory: 96 bytes a batch
   BatchKey key;
