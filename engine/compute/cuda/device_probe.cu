@@ -1,0 +1,58 @@
+// The answer of a build with CUDA.
+#include <cuda_runtime.h>
+
+#include "engine/compute/cuda/device.h"
+
+namespace gneiss {
+namespace {
+
+__global__ void empty_kernel() {}
+
+std::string reason_for(cudaError_t status) {
+  int driver_version = 0;
+  switch (status) {
+    case cudaErrorInsufficientDriver:
+    case cudaErrorSystemDriverMismatch:
+    case cudaErrorStubLibrary:
+      if (cudaDriverGetVersion(&driver_version) != cudaSuccess || driver_version == 0) {
+        return "no CUDA driver is installed";
+      }
+      return "the CUDA driver is older than this program needs (it supports CUDA " +
+             std::to_string(driver_version / 1000) + "." + std::to_string(driver_version % 1000 / 10) + ")";
+    case cudaErrorNoDevice:
+      return "no CUDA device is visible";
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion:
+      return "this program was not built for this kind of CUDA device";
+    default:
+      return std::string("the CUDA device does not answer (") + cudaGetErrorString(status) + ")";
+  }
+}
+
+}  // namespace
+
+DeviceProbe probe_cuda_device() {
+  DeviceProbe probe;
+  int count = 0;
+  cudaDeviceProp properties{};
+  cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
+  if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, probe.index);
+  if (status == cudaSuccess) status = cudaSetDevice(probe.index);
+  if (status == cudaSuccess) {
+    empty_kernel<<<1, 1>>>();
+    status = cudaGetLastError();
+  }
+  if (status == cudaSuccess) status = cudaDeviceSynchronize();
+  if (status != cudaSuccess) {
+    probe.reason = reason_for(status);
+    return probe;
+  }
+  probe.usable = true;
+  probe.name = properties.name;
+  probe.capability = properties.major * 10 + properties.minor;
+  probe.memory_bytes = properties.totalGlobalMem;
+  return probe;
+}
+
+}  // namespace gneiss

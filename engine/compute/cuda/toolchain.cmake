@@ -1,0 +1,51 @@
+# Decides whether CUDA is built: sets GNEISS_CUDA_FOUND and, where it is wanted, enables the language.
+#
+# Included by the top CMakeLists.txt, for a language must be enabled above all that links it.
+# AUTO: built where nvcc works with this host compiler. ON: built, or an error. OFF: no one asks for nvcc.
+set(GNEISS_CUDA_FOUND FALSE)
+if(NOT GNEISS_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "GNEISS_CUDA is '${GNEISS_CUDA}'; use AUTO, ON or OFF")
+endif()
+
+if(NOT GNEISS_CUDA STREQUAL "OFF")
+  # The toolkit's own installer leaves nvcc off the PATH.
+  if(NOT DEFINED ENV{CUDACXX} AND NOT CMAKE_CUDA_COMPILER)
+    find_program(GNEISS_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda /opt/cuda PATH_SUFFIXES bin)
+    if(GNEISS_NVCC)
+      set(ENV{CUDACXX} ${GNEISS_NVCC})
+    endif()
+  endif()
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    # Binaries for Ampere (with Ada) and Hopper, and PTX for what came after.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
+  endif()
+  if(GNEISS_CUDA STREQUAL "ON")
+    enable_language(CUDA)
+    set(GNEISS_CUDA_FOUND TRUE)
+  else()
+    include(CheckLanguage)
+    check_language(CUDA)
+    if(CMAKE_CUDA_COMPILER)
+      enable_language(CUDA)
+      set(GNEISS_CUDA_FOUND TRUE)
+    endif()
+  endif()
+  if(GNEISS_CUDA_FOUND)
+    # CMake 3.25 does not know that nvcc takes C++20 since 12.0.
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.0)
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
+    # The program must start on a machine without a driver, and then say so.
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+    if(CCACHE)
+      set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+    endif()
+    message(STATUS "CUDA backend: yes, ${CMAKE_CUDA_COMPILER} for ${CMAKE_CUDA_ARCHITECTURES}")
+  else()
+    message(STATUS "CUDA backend: no, there is no nvcc that works with this compiler (-DGNEISS_CUDA=ON says why)")
+  endif()
+endif()
