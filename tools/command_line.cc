@@ -41,6 +41,7 @@ int parse_and_run(std::vector<std::string> arguments) {
   app.add_flag_callback("--quiet", [] { Progress::set_quiet(true); }, "Show no progress");
   app.add_flag_callback(
       "--verbose", [] { spdlog::set_level(spdlog::level::debug); }, "Log what only a developer asks");
+  register_prepare(app);
   register_bench(app);
 
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first

@@ -11,6 +11,7 @@ class App;
 
 namespace gneiss {
 
+void register_prepare(CLI::App& app);
 void register_bench(CLI::App& app);  // the parent of the benchmarks below
 
 void register_bench_io(CLI::App& bench);

@@ -1,0 +1,45 @@
+#include "tools/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "storage/base/error.h"
+#include "storage/base/memory_limit.h"
+#include "storage/base/parallel.h"
+#include "storage/base/units.h"
+
+namespace gneiss {
+
+CLI::Option* add_bytes_option(CLI::App& command, const char* name, std::uint64_t& bytes, const char* help) {
+  CLI::Option* option = command.add_option_function<std::string>(
+      name, [&bytes, name](const std::string& text) { bytes = parse_bytes(text, name); }, help);
+  option->type_name("SIZE");
+  if (bytes > 0) option->default_str(format_bytes(static_cast<double>(bytes)));
+  return option;
+}
+
+void add_memory_option(CLI::App& command, std::uint64_t& bytes) {
+  add_bytes_option(
+      command, "--memory", bytes,
+      "Bound on all that is allocated, such as 8GiB; default: 75 % of what is available, within the "
+      "control group's limit");
+}
+
+std::uint64_t memory_budget(std::uint64_t given_bytes) {
+  return given_bytes > 0 ? given_bytes : default_memory_budget();
+}
+
+void add_threads_option(CLI::App& command, std::size_t& threads) {
+  threads = available_cores();
+  command.add_option("--threads", threads, "Threads that compute; readers mostly sleep and are not counted")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1024}))
+      ->capture_default_str();
+}
+
+void add_dataset_option(CLI::App& command, std::string& path) {
+  command
+      .add_option("--dataset", path, "The dataset's folder, as 'gneiss import' or 'gneiss generate' made it")
+      ->type_name("DIR")
+      ->required();
+}
+
+}  // namespace gneiss

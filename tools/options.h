@@ -1,0 +1,28 @@
+// Options that several subcommands share, with one wording and one meaning.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace gneiss {
+
+// A size with a unit ("512MiB"); the default is shown in --help as people write sizes.
+CLI::Option* add_bytes_option(CLI::App& command, const char* name, std::uint64_t& bytes, const char* help);
+
+// --memory SIZE: left 0 when not given; resolve with memory_budget().
+void add_memory_option(CLI::App& command, std::uint64_t& bytes);
+std::uint64_t memory_budget(std::uint64_t given_bytes);  // given, or the default for this machine and group
+
+// --threads N: default all available cores.
+void add_threads_option(CLI::App& command, std::size_t& threads);
+
+// --dataset DIR, required.
+void add_dataset_option(CLI::App& command, std::string& path);
+
+}  // namespace gneiss

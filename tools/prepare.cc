@@ -1,0 +1,153 @@
+#include "sampler/prepare.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "storage/base/memory_limit.h"
+#include "storage/base/stopwatch.h"
+#include "storage/base/units.h"
+#include "tools/commands.h"
+#include "tools/options.h"
+#include "tools/summary.h"
+
+namespace gneiss {
+namespace {
+
+struct PrepareOptions {
+  std::string dataset;
+  PrepareRequest request;
+  std::uint64_t memory_bytes = 0;
+  std::size_t threads = 0;
+  std::string summary;
+};
+
+std::string rows_and_bytes(double rows, double bytes) {
+  return fmt::format("{:>14} rows {:>12}", format_count(static_cast<std::uint64_t>(rows)),
+                     format_bytes(bytes));
+}
+
+void print_plan(const PreparationCost& cost, const PrepareRequest& request) {
+  const auto& options = request.options;
+  const auto row_bytes = static_cast<double>(cost.row_bytes);
+  fmt::print("Plan '{}': fanout {}, batch size {}, {} sampled epoch{} of {} batches, {} evaluation batches\n",
+             request.name, fmt::join(options.fanouts, ","), options.batch_size, options.sample_epochs,
+             options.sample_epochs == 1 ? "" : "s", cost.train_batches, cost.evaluation_batches);
+  fmt::print("  each epoch reads {}  ({} edges sampled)\n",
+             rows_and_bytes(cost.input_rows, cost.input_rows * row_bytes),
+             format_count(static_cast<std::uint64_t>(cost.sampled_edges)));
+  const double cpu_share = cost.input_rows > 0 ? cost.cpu_rows / cost.input_rows * 100 : 0;
+  fmt::print("    from cpu tier  {}  {:4.1f} %, {} rows cached of {} that training reads\n",
+             rows_and_bytes(cost.cpu_rows, cost.cpu_rows * row_bytes), cpu_share,
+             format_count(cost.cached_rows), format_count(cost.accessed_rows));
+  fmt::print("    from disk tier {}  {:4.1f} %, {} reads of whole segments\n",
+             rows_and_bytes(cost.disk_rows, cost.disk_bytes), cost.input_rows > 0 ? 100 - cpu_share : 0,
+             cost.train_batches);
+  fmt::print("  on the drive     segments {}, cpu image {}, samples at most {}; {} are free\n",
+             format_bytes(static_cast<double>(cost.segment_bytes)),
+             format_bytes(static_cast<double>(cost.cpu_tier_bytes)),
+             format_bytes(static_cast<double>(cost.samples_bytes_at_most)),
+             format_bytes(static_cast<double>(cost.free_bytes)));
+  fmt::print("  in memory        cpu tier {}, and up to {} for each batch in flight\n",
+             format_bytes(static_cast<double>(cost.cpu_tier_bytes)),
+             format_bytes(static_cast<double>(cost.largest_segment_bytes)));
+  std::fflush(stdout);
+}
+
+nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& result, double seconds) {
+  const PreparationCost& cost = result.cost;
+  return {{"command", "prepare"},
+          {"preparation", options.request.name},
+          {"options", to_json(options.request.options)},
+          {"already_done", result.already_done},
+          {"dry_run", options.request.dry_run},
+          {"train_batches", cost.train_batches},
+          {"evaluation_batches", cost.evaluation_batches},
+          {"input_rows", cost.input_rows},
+          {"cpu_rows", cost.cpu_rows},
+          {"disk_rows", cost.disk_rows},
+          {"disk_bytes_per_epoch", cost.disk_bytes},
+          {"sampled_edges", cost.sampled_edges},
+          {"cached_rows", cost.cached_rows},
+          {"segment_bytes", cost.segment_bytes},
+          {"packed_bytes", result.packed_bytes},
+          {"samples_bytes", result.samples_bytes},
+          {"bytes_read", result.bytes_read},
+          {"scans", result.scans},
+          {"sampling_seconds", result.sampling_seconds},
+          {"packing_seconds", result.packing_seconds},
+          {"peak_memory_bytes", peak_resident_bytes()},
+          {"seconds", seconds}};
+}
+
+void run(PrepareOptions& options) {
+  const Stopwatch clock;
+  options.request.memory_bytes = memory_budget(options.memory_bytes);
+  check_request(options.request);
+  Dataset dataset = Dataset::open(options.dataset,
+                                  options.request.dry_run ? Catalog::Access::read : Catalog::Access::write);
+  ThreadPool pool(options.threads);
+  const PrepareResult result = prepare(dataset, options.request, pool, [&](const PreparationCost& cost) {
+    print_plan(cost, options.request);
+  });
+  if (result.already_done) {
+    fmt::print("Preparation '{}' is already there, made with these options; nothing to do\n",
+               options.request.name);
+  } else if (options.request.dry_run) {
+    fmt::print("Dry run: nothing was written\n");
+  } else {
+    fmt::print("Prepared '{}' in {}: {} on the drive, sampling {}, packing {} ({} scan{} of the features)\n",
+               options.request.name, format_seconds(clock.seconds()),
+               format_bytes(static_cast<double>(result.packed_bytes)),
+               format_seconds(result.sampling_seconds), format_seconds(result.packing_seconds), result.scans,
+               result.scans == 1 ? "" : "s");
+  }
+  write_summary(options.summary, summarize(options, result, clock.seconds()));
+}
+
+}  // namespace
+
+void register_prepare(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("prepare", "Sample mini-batches, plan tiers and pack features for training");
+  const auto options = std::make_shared<PrepareOptions>();
+  PreparationOptions& preparation = options->request.options;
+  add_dataset_option(*command, options->dataset);
+  command->add_option("--name", options->request.name, "What to call the preparation")->capture_default_str();
+  command
+      ->add_option("--fanout", preparation.fanouts,
+                   "Neighbors to sample per hop, from the seeds outwards; -1: all. One number per layer")
+      ->delimiter(',')
+      ->type_name("K1,K2,...")
+      ->capture_default_str();
+  command->add_option("--batch-size", preparation.batch_size, "Seed nodes per mini-batch")
+      ->capture_default_str();
+  command
+      ->add_option("--sample-epochs", preparation.sample_epochs,
+                   "Epochs to sample ahead; training cycles through them")
+      ->capture_default_str();
+  command->add_option("--sampler", "How neighbors are drawn: neighbor")
+      ->check(CLI::IsMember({"neighbor"}))
+      ->default_str("neighbor");
+  command->add_flag("--replace", preparation.replace, "Draw neighbors with replacement");
+  command->add_flag("--edge-positions", preparation.edge_positions,
+                    "Record where each sampled edge stands in the graph");
+  command->add_flag("!--no-evaluation", preparation.evaluation, "Prepare no validation and test batches");
+  command->add_option("--residency", "Which rows the cpu tier keeps: static (the most read)")
+      ->check(CLI::IsMember({"static", "auto"}))
+      ->default_str("static");
+  add_bytes_option(*command, "--cpu-cache", preparation.cpu_cache_bytes,
+                   "Host memory for the most read rows, such as 10GiB; default 0");
+  command->add_option("--seed", preparation.seed, "Seed of all random draws")->capture_default_str();
+  add_memory_option(*command, options->memory_bytes);
+  add_threads_option(*command, options->threads);
+  command->add_flag("--dry-run", options->request.dry_run, "Print plan and cost, write nothing");
+  command->add_flag("--force", options->request.force, "Replace a preparation of this name");
+  add_summary_option(*command, options->summary);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace gneiss
