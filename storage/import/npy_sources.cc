@@ -1,0 +1,160 @@
+#include "storage/import/npy_sources.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+class NpyEdges final : public EdgeSource {
+ public:
+  explicit NpyEdges(NpyArray array) : array_(std::move(array)) {
+    const auto shape = array_.shape();
+    if (is_floating(array_.header().type)) {
+      fail(Kind::input, "{} holds {} numbers; node ids must be integers", name(),
+           name_of(array_.header().type));
+    }
+    if (shape.size() != 2 || (shape[0] != 2 && shape[1] != 2)) {
+      fail(Kind::input, "{} has the shape {}; edges must come as (2, E) or (E, 2)", name(),
+           format_shape(shape));
+    }
+    const bool rows_are_ends = shape[0] == 2;
+    edge_count_ = rows_are_ends ? shape[1] : shape[0];
+    interleaved_ = rows_are_ends == array_.header().fortran_order;
+    first_.emplace(array_.stream());
+    if (!interleaved_) second_.emplace(array_.stream(edge_count_));
+  }
+  const std::string& name() const noexcept override { return array_.name(); }
+  std::uint64_t edge_count() const noexcept override { return edge_count_; }
+
+  void read(std::span<std::int64_t> sources, std::span<std::int64_t> destinations) override {
+    if (!interleaved_) {
+      first_->read(sources);
+      second_->read(destinations);
+      return;
+    }
+    pairs_.resize(sources.size() * 2);
+    first_->read(std::span(pairs_));
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+      sources[i] = pairs_[2 * i];
+      destinations[i] = pairs_[2 * i + 1];
+    }
+  }
+  void finish() override { (interleaved_ ? first_ : second_)->finish(); }
+
+ private:
+  NpyArray array_;
+  std::uint64_t edge_count_ = 0;
+  bool interleaved_ = false;  // both ends of an edge lie side by side
+  std::optional<NpyStream> first_;
+  std::optional<NpyStream> second_;
+  std::vector<std::int64_t> pairs_;
+};
+
+class NpyRows final : public RowSource {
+ public:
+  explicit NpyRows(NpyArray array) : array_(std::move(array)) {
+    const auto shape = array_.shape();
+    if (shape.empty() || shape.size() > 2) {
+      fail(Kind::input, "{} has the shape {}; features must come as (nodes, dimension)", name(),
+           format_shape(shape));
+    }
+    rows_ = shape[0];
+    columns_ = shape.size() == 2 ? shape[1] : 1;
+    by_column_ = array_.header().fortran_order && columns_ > 1;
+    if (by_column_ && !array_.can_seek()) {
+      fail(Kind::input,
+           "{} is in Fortran order inside an archive; save it in C order (numpy.ascontiguousarray)", name());
+    }
+    rewind();
+  }
+  const std::string& name() const noexcept override { return array_.name(); }
+  std::uint64_t row_count() const noexcept override { return rows_; }
+  std::uint64_t column_count() const noexcept override { return columns_; }
+  Dtype natural_dtype() const noexcept override {
+    return array_.header().type == NpyType::f16 ? Dtype::f16 : Dtype::f32;
+  }
+  void rewind() override {
+    next_row_ = 0;
+    if (!by_column_) stream_.emplace(array_.stream());
+  }
+  void read(std::span<float> target) override {
+    if (!by_column_) return stream_->read(target);
+    const std::size_t count = target.size() / columns_;
+    column_.resize(count);
+    for (std::uint64_t column = 0; column < columns_; ++column) {
+      array_.stream(column * rows_ + next_row_).read(std::span(column_));
+      for (std::size_t row = 0; row < count; ++row) target[row * columns_ + column] = column_[row];
+    }
+    next_row_ += count;
+  }
+  void finish() override {
+    if (!by_column_) stream_->finish();
+  }
+
+ private:
+  NpyArray array_;
+  std::uint64_t rows_ = 0;
+  std::uint64_t columns_ = 0;
+  bool by_column_ = false;
+  std::uint64_t next_row_ = 0;
+  std::optional<NpyStream> stream_;
+  std::vector<float> column_;
+};
+
+void expect_one_column(const NpyArray& array, const char* what) {
+  const auto shape = array.shape();
+  if (shape.size() == 1 || (shape.size() == 2 && shape[1] == 1)) return;
+  fail(Kind::input, "{} has the shape {}; {}", array.name(), format_shape(shape), what);
+}
+
+class NpyLabels final : public LabelSource {
+ public:
+  explicit NpyLabels(NpyArray array) : array_(std::move(array)) {
+    expect_one_column(array_, "one label a node is read, as (nodes,) or (nodes, 1), not several");
+    stream_.emplace(array_.stream());
+  }
+  const std::string& name() const noexcept override { return array_.name(); }
+  std::uint64_t row_count() const noexcept override { return array_.shape()[0]; }
+  void read(std::span<double> target) override { stream_->read(target); }
+  void finish() override { stream_->finish(); }
+
+ private:
+  NpyArray array_;
+  std::optional<NpyStream> stream_;
+};
+
+}  // namespace
+
+std::unique_ptr<EdgeSource> make_npy_edges(NpyArray array) {
+  return std::make_unique<NpyEdges>(std::move(array));
+}
+std::unique_ptr<RowSource> make_npy_rows(NpyArray array) {
+  return std::make_unique<NpyRows>(std::move(array));
+}
+std::unique_ptr<LabelSource> make_npy_labels(NpyArray array) {
+  return std::make_unique<NpyLabels>(std::move(array));
+}
+
+SplitSource read_npy_split(const NpyArray& array, std::uint64_t node_count) {
+  const NpyType type = array.header().type;
+  if (is_floating(type) || type == NpyType::boolean) {
+    fail(Kind::input,
+         "{} holds {} values; a split is a list of node ids (numpy.flatnonzero makes one of a mask)",
+         array.name(), name_of(type));
+  }
+  expect_one_column(array, "a split is a list of node ids");
+  if (array.shape()[0] > node_count) {
+    fail(Kind::input, "{} lists {} nodes, the graph has {}", array.name(), array.shape()[0], node_count);
+  }
+  SplitSource split{array.name(), std::vector<std::int64_t>(array.shape()[0])};
+  NpyStream stream = array.stream();
+  stream.read(std::span(split.ids));
+  stream.finish();
+  return split;
+}
+
+}  // namespace gneiss

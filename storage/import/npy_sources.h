@@ -1,0 +1,20 @@
+// Edges, rows and labels out of .npy arrays, in files or in archives.
+#pragma once
+
+#include <memory>
+
+#include "storage/import/graph_source.h"
+#include "storage/import/npy_array.h"
+
+namespace gneiss {
+
+// (2, E) or (E, 2), C or Fortran order, of integers; (2, 2) is taken as (2, E), PyG's layout.
+std::unique_ptr<EdgeSource> make_npy_edges(NpyArray array);
+// (N, F) of numbers; (N,) is taken as (N, 1). Fortran order needs an array that can seek.
+std::unique_ptr<RowSource> make_npy_rows(NpyArray array);
+// (N,) or (N, 1), integers, or floats with NaN for "no label".
+std::unique_ptr<LabelSource> make_npy_labels(NpyArray array);
+// (n,) or (n, 1) of integers, read whole.
+SplitSource read_npy_split(const NpyArray& array, std::uint64_t node_count);
+
+}  // namespace gneiss

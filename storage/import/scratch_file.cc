@@ -1,0 +1,35 @@
+#include "storage/import/scratch_file.h"
+
+#include <fcntl.h>
+
+#include "storage/base/aligned_buffer.h"
+
+namespace gneiss {
+
+ScratchFile::ScratchFile(const std::filesystem::path& folder, std::uint64_t cached_bytes)
+    : cached_bytes_(cached_bytes) {
+  static std::atomic<std::uint64_t> next_number{0};
+  const auto path = folder / fmt::format("scratch-{}", next_number.fetch_add(1));
+  file_ = File::create(path);
+  std::filesystem::remove(path);
+}
+
+std::uint64_t ScratchFile::append(std::span<const std::byte> bytes) {
+  const std::uint64_t offset = end_.fetch_add(bytes.size(), std::memory_order_relaxed);
+  file_.write_at(offset, bytes);
+  // Pages are pushed out in steps: a memory control group counts them, and dirty ones stall its reclaim.
+  constexpr std::uint64_t step = 64ULL << 20;
+  const std::uint64_t end = offset + bytes.size();
+  if (end > cached_bytes_ && end >= 2 * step && offset / step != end / step) {
+    file_.write_back(round_down(end, step) - 2 * step, step);
+  }
+  return offset;
+}
+
+void ScratchFile::release(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  // A file system that cannot punch holes keeps the space until the end: no harm but space.
+  (void)::fallocate(file_.descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(offset), static_cast<off_t>(bytes));
+}
+
+}  // namespace gneiss
