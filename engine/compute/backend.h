@@ -50,9 +50,9 @@ enum class Activation : std::uint8_t { none, relu };
 
 // What follows a product, element by element: + bias, activation, dropout.
 struct Epilogue {
-  std::span<const float> bias;  // [columns]; empty: none
+  std::span<const float> bias{};  // [columns]; empty: none
   Activation activation = Activation::none;
-  Dropout dropout;
+  Dropout dropout{};
 };
 
 struct LossSum {

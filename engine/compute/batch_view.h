@@ -16,13 +16,13 @@ namespace gneiss {
 inline constexpr std::int32_t no_label = -1;
 
 struct BatchView {
-  BatchKey key;
-  TieredRows input;                   // one row per source of block 0
-  std::span<const BlockView> blocks;  // block 0 is next to the input; the last one's destinations are seeds
+  BatchKey key{};
+  TieredRows input{};                   // one row per source of block 0
+  std::span<const BlockView> blocks{};  // block 0 is next to the input; the last one's destinations are seeds
   // The nodes of block 0's destinations. Sources of block l + 1 are the destinations of block l, and
   // destinations are a prefix of sources: so the nodes of every hidden row are a prefix of these.
-  std::span<const NodeId> hidden_nodes;
-  std::span<const std::int32_t> targets;  // the class of each seed; no_label where it has none
+  std::span<const NodeId> hidden_nodes{};
+  std::span<const std::int32_t> targets{};  // the class of each seed; no_label where it has none
 
   std::uint32_t seed_count() const noexcept {
     return blocks.empty() ? input.row_count() : blocks.back().dst_count;

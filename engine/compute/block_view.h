@@ -12,17 +12,17 @@ namespace gneiss {
 struct BlockView {
   std::uint32_t dst_count = 0;
   std::uint32_t src_count = 0;
-  std::span<const std::uint32_t> indptr;   // [dst_count + 1], from 0
-  std::span<const std::uint32_t> indices;  // [edge_count], local source ids
+  std::span<const std::uint32_t> indptr{};   // [dst_count + 1], from 0
+  std::span<const std::uint32_t> indices{};  // [edge_count], local source ids
   // The local source row of each destination; empty: destinations are the first dst_count sources. Only
   // block 0 has it, for its sources are ordered by tier.
-  std::span<const std::uint32_t> dst_in_src;
+  std::span<const std::uint32_t> dst_in_src{};
   // The same edges by source, for the way back: [src_count + 1] and [edge_count] destinations, in ascending
   // order of edges. Needed for training in every block but block 0; made by transpose().
-  std::span<const std::uint32_t> transposed_indptr;
-  std::span<const std::uint32_t> transposed_indices;
+  std::span<const std::uint32_t> transposed_indptr{};
+  std::span<const std::uint32_t> transposed_indices{};
   // Where each edge lies in graph.csc; empty unless edge weights, features or times are used.
-  std::span<const std::uint64_t> edge_positions;
+  std::span<const std::uint64_t> edge_positions{};
 
   std::uint32_t edge_count() const noexcept { return static_cast<std::uint32_t>(indices.size()); }
   std::uint32_t degree(std::uint32_t dst) const noexcept { return indptr[dst + 1] - indptr[dst]; }

@@ -15,7 +15,7 @@ inline constexpr std::uint32_t dropout_column_factor = 0x9E3779B9U;
 struct Dropout {
   float probability = 0;  // 0: no dropout; below 1
   std::uint64_t key = 0;  // mix_key(seed, step, layer)
-  std::span<const NodeId> row_nodes;
+  std::span<const NodeId> row_nodes{};
 
   bool is_active() const noexcept { return probability > 0; }
   float scale() const noexcept { return 1.0F / (1.0F - probability); }

@@ -1,0 +1,266 @@
+// Neighbor aggregation and its way back. The rows are scattered over more memory than any cache, so what
+// counts is how many of their lines are on the way at once: pointers are resolved, and lines prefetched,
+// a fixed number of edges ahead of the sums.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/compute/cpu/aggregate_kernels.cc"
+#include <hwy/foreach_target.h>  // compiles this file once per instruction set
+//
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "engine/compute/cpu/kernels.h"
+#include "engine/compute/cpu/vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace gneiss::cpu::HWY_NAMESPACE {
+
+// Edges of one destination are summed in runs of at most this many, so that their pointers fit a ring.
+constexpr std::size_t run_edges_max = 32;
+constexpr std::size_t ring_size = 128;
+constexpr std::size_t line_bytes = 64;
+// Bytes of rows on the way: 8 KiB keeps a core's line buffers busy for rows of any width.
+constexpr std::size_t prefetch_bytes = 8192;
+constexpr std::size_t prefetch_rows_max = ring_size - run_edges_max;
+
+// TieredRows::row() without branches on the tier: neighbors hit tiers at random.
+class RowFinder {
+ public:
+  explicit RowFinder(const TieredRows& rows) : row_bytes_(rows.row_bytes()) {
+    first_.fill(std::numeric_limits<std::uint32_t>::max());
+    std::size_t used = 0;
+    for (std::size_t r = 0; r < rows.range_count(); ++r) {
+      if (rows.range(r).count == 0) continue;
+      first_[used] = rows.range(r).first_local;
+      ranges_[used++] = rows.range(r);
+    }
+  }
+  HWY_INLINE const std::byte* operator()(std::uint32_t local) const {
+    const std::size_t r = static_cast<std::size_t>(local >= first_[1]) +
+                          static_cast<std::size_t>(local >= first_[2]) +
+                          static_cast<std::size_t>(local >= first_[3]);
+    const TierRange& range = ranges_[r];
+    const std::uint32_t index = local - range.first_local;
+    return range.base + std::size_t{range.slots != nullptr ? range.slots[index] : index} * row_bytes_;
+  }
+
+ private:
+  static_assert(tier_range_count_max == 4);
+  std::size_t row_bytes_;
+  std::array<std::uint32_t, tier_range_count_max> first_{};
+  std::array<TierRange, tier_range_count_max> ranges_{};
+};
+
+// Walks the rows that a list of local ids names, prefetching ahead of where it stands.
+class RowWalk {
+ public:
+  RowWalk(const TieredRows& rows, const std::uint32_t* ids, std::size_t first, std::size_t last)
+      : find_(rows),
+        ids_(ids),
+        resolved_(first),
+        last_(last),
+        bytes_(rows.columns() * size_of(rows.dtype())),
+        ahead_(std::clamp<std::size_t>(prefetch_bytes / std::max<std::size_t>(bytes_, 1), 2,
+                                       prefetch_rows_max)) {}
+
+  // Makes rows up to `index` available to row(). Indices ascend, by at most run_edges_max a call.
+  HWY_INLINE void advance_to(std::size_t index) {
+    const std::size_t until = std::min(last_, index + ahead_);
+    for (; resolved_ < until; ++resolved_) {
+      const std::byte* row = find_(ids_ != nullptr ? ids_[resolved_] : static_cast<std::uint32_t>(resolved_));
+      ring_[resolved_ % ring_size] = row;
+      for (std::size_t offset = 0; offset < bytes_; offset += line_bytes) __builtin_prefetch(row + offset);
+      __builtin_prefetch(row + bytes_ - 1);
+    }
+  }
+  HWY_INLINE const std::byte* row(std::size_t index) const { return ring_[index % ring_size]; }
+
+ private:
+  RowFinder find_;
+  const std::uint32_t* ids_;
+  std::size_t resolved_;
+  std::size_t last_;
+  std::size_t bytes_;
+  std::size_t ahead_;
+  std::array<const std::byte*, ring_size> ring_{};
+};
+
+// Sums columns [column, column + Vectors * lanes) of rows [first, last) in registers.
+template <class Load, std::size_t Vectors>
+HWY_INLINE void sum_tile(const RowWalk& walk, std::size_t first, std::size_t last, std::size_t column,
+                         bool continues, float scale, float* out) {
+  const Floats d;
+  const std::size_t lanes = lane_count();
+  FloatVector sums[Vectors];
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    sums[v] = continues ? hn::LoadU(d, out + column + v * lanes) : hn::Zero(d);
+  }
+  for (std::size_t i = first; i < last; ++i) {
+    const std::byte* row = walk.row(i);
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      sums[v] = hn::Add(sums[v], Load::full(row, column + v * lanes));
+    }
+  }
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    hn::StoreU(hn::Mul(sums[v], hn::Set(d, scale)), d, out + column + v * lanes);
+  }
+}
+
+template <class Load>
+void sum_rows(const RowWalk& walk, std::size_t first, std::size_t last, std::size_t columns, bool continues,
+              float scale, float* out) {
+  const Floats d;
+  const std::size_t lanes = lane_count();
+  std::size_t column = 0;
+  for (; column + 8 * lanes <= columns; column += 8 * lanes) {
+    sum_tile<Load, 8>(walk, first, last, column, continues, scale, out);
+  }
+  if (column + 4 * lanes <= columns) {
+    sum_tile<Load, 4>(walk, first, last, column, continues, scale, out);
+    column += 4 * lanes;
+  }
+  for (; column + lanes <= columns; column += lanes) {
+    sum_tile<Load, 1>(walk, first, last, column, continues, scale, out);
+  }
+  if (const std::size_t rest = columns - column; rest != 0) {
+    FloatVector sum = continues ? load_tail(out + column, rest) : hn::Zero(d);
+    for (std::size_t i = first; i < last; ++i) sum = hn::Add(sum, Load::tail(walk.row(i), column, rest));
+    store_tail(hn::Mul(sum, hn::Set(d, scale)), out + column, rest);
+  }
+}
+
+template <class Load>
+void aggregate_mean_of(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out) {
+  RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
+  for (std::size_t d = dst.first; d < dst.last; ++d) {
+    const std::size_t first = block.indptr[d];
+    const std::size_t last = block.indptr[d + 1];
+    float* target = out.row(d);
+    if (first == last) {
+      std::fill_n(target, out.columns, 0.0F);
+      continue;
+    }
+    const float mean = 1.0F / static_cast<float>(last - first);
+    for (std::size_t run = first; run < last; run += run_edges_max) {
+      const std::size_t end = std::min(last, run + run_edges_max);
+      walk.advance_to(end);
+      sum_rows<Load>(walk, run, end, out.columns, run != first, end == last ? mean : 1.0F, target);
+    }
+  }
+}
+
+template <class Load>
+void gather_of(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range,
+               MatrixView out) {
+  RowWalk walk(rows, row_ids.empty() ? nullptr : row_ids.data(), range.first, range.last);
+  for (std::size_t i = range.first; i < range.last; ++i) {
+    walk.advance_to(i + 1);
+    sum_rows<Load>(walk, i, i + 1, out.columns, false, 1.0F, out.row(i));
+  }
+}
+
+void aggregate_mean(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out) {
+  switch (rows.dtype()) {
+    case Dtype::f16:
+      return aggregate_mean_of<LoadF16>(rows, block, dst, out);
+    case Dtype::bf16:
+      return aggregate_mean_of<LoadBf16>(rows, block, dst, out);
+    default:
+      return aggregate_mean_of<LoadF32>(rows, block, dst, out);
+  }
+}
+
+void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range, MatrixView out) {
+  switch (rows.dtype()) {
+    case Dtype::f16:
+      return gather_of<LoadF16>(rows, row_ids, range, out);
+    case Dtype::bf16:
+      return gather_of<LoadBf16>(rows, row_ids, range, out);
+    default:
+      return gather_of<LoadF32>(rows, row_ids, range, out);
+  }
+}
+
+// One source row's gradient, columns [column, column + Vectors * lanes).
+template <std::size_t Vectors>
+HWY_INLINE void gradient_tile(const BlockView& block, ConstMatrixView d_aggregate, const float* self,
+                              const float* activated, const EpilogueGradient& through, std::size_t src,
+                              std::size_t column, float* out) {
+  const Floats d;
+  const std::size_t lanes = lane_count();
+  FloatVector sums[Vectors];
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    sums[v] = self != nullptr ? hn::LoadU(d, self + column + v * lanes) : hn::Zero(d);
+  }
+  const std::uint32_t last = block.transposed_indptr[src + 1];
+  for (std::uint32_t edge = block.transposed_indptr[src]; edge < last; ++edge) {
+    const std::uint32_t dst = block.transposed_indices[edge];
+    const FloatVector mean = hn::Set(d, 1.0F / static_cast<float>(block.degree(dst)));
+    const float* row = d_aggregate.row(dst) + column;
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      sums[v] = hn::MulAdd(hn::LoadU(d, row + v * lanes), mean, sums[v]);
+    }
+  }
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const std::size_t at = column + v * lanes;
+    hn::StoreU(through(sums[v], hn::LoadU(d, activated + at), at), d, out + at);
+  }
+}
+
+void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                             ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
+                             MatrixView dz) {
+  const Floats d;
+  const std::size_t lanes = lane_count();
+  const std::size_t columns = dz.columns;
+  EpilogueGradient through(epilogue);
+  for (std::size_t s = src.first; s < src.last; ++s) {
+    const float* self = s < block.dst_count ? d_self.row(s) : nullptr;
+    const float* act = activated.row(s);
+    float* out = dz.row(s);
+    through.set_row(s);
+    std::size_t column = 0;
+    for (; column + 8 * lanes <= columns; column += 8 * lanes) {
+      gradient_tile<8>(block, d_aggregate, self, act, through, s, column, out);
+    }
+    for (; column + lanes <= columns; column += lanes) {
+      gradient_tile<1>(block, d_aggregate, self, act, through, s, column, out);
+    }
+    if (const std::size_t rest = columns - column; rest != 0) {
+      FloatVector sum = self != nullptr ? load_tail(self + column, rest) : hn::Zero(d);
+      for (std::uint32_t e = block.transposed_indptr[s]; e < block.transposed_indptr[s + 1]; ++e) {
+        const std::uint32_t dst = block.transposed_indices[e];
+        const FloatVector mean = hn::Set(d, 1.0F / static_cast<float>(block.degree(dst)));
+        sum = hn::MulAdd(load_tail(d_aggregate.row(dst) + column, rest), mean, sum);
+      }
+      store_tail(through(sum, load_tail(act + column, rest), column), out + column, rest);
+    }
+  }
+}
+
+}  // namespace gneiss::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gneiss::cpu {
+HWY_EXPORT(aggregate_mean);
+HWY_EXPORT(gather);
+HWY_EXPORT(aggregate_mean_gradient);
+
+void aggregate_mean(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out) {
+  HWY_DYNAMIC_DISPATCH(aggregate_mean)(rows, block, dst, out);
+}
+void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range, MatrixView out) {
+  HWY_DYNAMIC_DISPATCH(gather)(rows, row_ids, range, out);
+}
+void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                             ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
+                             MatrixView dz) {
+  HWY_DYNAMIC_DISPATCH(aggregate_mean_gradient)
+  (block, d_aggregate, d_self, activated, epilogue, src, dz);
+}
+
+}  // namespace gneiss::cpu
+#endif

@@ -1,0 +1,219 @@
+#include "engine/compute/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+
+#include "engine/compute/batch_view.h"
+#include "engine/compute/cpu/kernels.h"
+#include "engine/compute/cpu/product.h"
+#include "storage/base/aligned_buffer.h"
+#include "storage/base/parallel.h"
+
+namespace gneiss {
+namespace {
+
+// Rows of one piece. 256 rows of 256 columns are 256 KiB: a piece's product and what follows it stay in a
+// core's L2, and 1,000 seeds still make pieces for four cores.
+constexpr std::size_t piece_rows = 256;
+// Weight gradients sum over rows: at most this many partial products, for each takes a weight's memory.
+constexpr std::size_t partial_count_max = 16;
+constexpr std::size_t loss_piece_count_max = 64;
+constexpr std::size_t piece_elements = 16384;  // of flat arrays: 64 KiB
+
+// Enough for a row of the widest instruction set at the start of every matrix.
+constexpr std::size_t buffer_alignment = 64;
+
+struct Pieces {
+  std::size_t count = 0;
+  std::size_t rows = 0;  // of all pieces but the last
+};
+
+// Cuts `rows` into at most `count_max` pieces of `rows_min` or more: a function of its arguments alone.
+Pieces cut(std::size_t rows, std::size_t rows_min, std::size_t count_max) {
+  if (rows == 0) return {};
+  const std::size_t count = std::min<std::size_t>(divide_up(rows, rows_min), count_max);
+  const std::size_t piece = round_up(divide_up(rows, count), 16);
+  return {divide_up(rows, piece), piece};
+}
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(ThreadPool& pool) : pool_(&pool) {}
+
+  std::string_view name() const noexcept override { return "cpu"; }
+  Device device() const noexcept override { return {}; }
+
+  Buffer allocate(std::size_t count) override {
+    if (count == 0) return {};
+    const std::size_t bytes = round_up(count * sizeof(float), buffer_alignment);
+    auto* data = static_cast<float*>(std::aligned_alloc(buffer_alignment, bytes));
+    if (data == nullptr) fail(Kind::io, "the system refused {} bytes of memory", bytes);
+    std::memset(data, 0, bytes);
+    return {*this, data, count};
+  }
+  void release(float* data) noexcept override { std::free(data); }
+  void copy_in(std::span<const float> host, float* device_data) override {
+    std::ranges::copy(host, device_data);
+  }
+  void copy_out(const float* device_data, std::span<float> host) override {
+    std::copy_n(device_data, host.size(), host.data());
+  }
+
+  void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) override {
+    GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
+    GNEISS_ASSERT(rows.row_count() >= block.src_count);
+    for_pieces(out.rows, [&](cpu::RowRange range) { cpu::aggregate_mean(rows, block, range, out); });
+  }
+
+  void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) override {
+    GNEISS_ASSERT(out.columns == rows.columns());
+    GNEISS_ASSERT(row_ids.empty() ? out.rows <= rows.row_count() : out.rows == row_ids.size());
+    for_pieces(out.rows, [&](cpu::RowRange range) { cpu::gather(rows, row_ids, range, out); });
+  }
+
+  void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out) override {
+    check_epilogue(epilogue, out);
+    GNEISS_ASSERT(out.rows == x.rows);
+    for_pieces(x.rows, [&](cpu::RowRange range) {
+      const std::size_t count = range.last - range.first;
+      cpu::multiply(x.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::transposed,
+                    out.row_range(range.first, count));
+      cpu::epilogue(epilogue, range, out);
+    });
+  }
+
+  std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
+                                      std::size_t in_columns) const noexcept override {
+    return cut(rows, piece_rows, partial_count_max).count * out_columns * (in_columns + 1);
+  }
+
+  void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
+                              std::span<float> bias_gradient, std::span<float> scratch) override {
+    GNEISS_ASSERT(x.rows == dz.rows);
+    GNEISS_ASSERT(bias_gradient.empty() || bias_gradient.size() == dz.columns);
+    GNEISS_ASSERT(scratch.size() >= weight_gradient_scratch(x.rows, dz.columns, x.columns));
+    const std::size_t m = dz.columns;
+    const std::size_t k = x.columns;
+    const Pieces pieces = cut(x.rows, piece_rows, partial_count_max);
+    if (pieces.count == 0) {
+      for (std::size_t row = 0; row < weight_gradient.rows; ++row) {
+        std::fill_n(weight_gradient.row(row), weight_gradient.columns, 0.0F);
+      }
+      std::ranges::fill(bias_gradient, 0.0F);
+      return;
+    }
+    float* const weights = scratch.data();
+    float* const biases = weights + pieces.count * m * k;
+    run(pieces.count, [&](std::size_t piece) {
+      const cpu::RowRange range = rows_of(pieces, piece, x.rows);
+      const std::size_t count = range.last - range.first;
+      cpu::multiply(dz.row_range(range.first, count), cpu::Side::transposed, x.row_range(range.first, count),
+                    cpu::Side::plain, {weights + piece * m * k, m, k});
+      if (!bias_gradient.empty()) cpu::column_sums(dz, range, {biases + piece * m, m});
+    });
+    const Pieces sums = cut(m, std::max<std::size_t>(1, piece_elements / k), m);
+    run(sums.count, [&](std::size_t piece) {
+      const cpu::RowRange range = rows_of(sums, piece, m);
+      for (std::size_t row = range.first; row < range.last; ++row) {
+        cpu::sum_parts(weights + row * k, pieces.count, m * k, {weight_gradient.row(row), k});
+      }
+    });
+    if (!bias_gradient.empty()) cpu::sum_parts(biases, pieces.count, m, bias_gradient);
+  }
+
+  void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) override {
+    GNEISS_ASSERT(dx.rows == dz.rows);
+    for_pieces(dz.rows, [&](cpu::RowRange range) {
+      const std::size_t count = range.last - range.first;
+      cpu::multiply(dz.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::plain,
+                    dx.row_range(range.first, count));
+    });
+  }
+
+  void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                               ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) override {
+    check_epilogue(epilogue, dz);
+    GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
+    GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_self.rows == block.dst_count);
+    GNEISS_ASSERT(activated.rows == block.src_count && dz.rows == block.src_count);
+    GNEISS_ASSERT(d_aggregate.columns == dz.columns && d_self.columns == dz.columns &&
+                  activated.columns == dz.columns);
+    for_pieces(dz.rows, [&](cpu::RowRange range) {
+      cpu::aggregate_mean_gradient(block, d_aggregate, d_self, activated, epilogue, range, dz);
+    });
+  }
+
+  void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, MatrixView gradient) override {
+    check_epilogue(epilogue, gradient);
+    GNEISS_ASSERT(activated.rows == gradient.rows && activated.columns == gradient.columns);
+    for_pieces(gradient.rows,
+               [&](cpu::RowRange range) { cpu::epilogue_gradient(activated, epilogue, range, gradient); });
+  }
+
+  LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
+                        MatrixView gradient) override {
+    GNEISS_ASSERT(targets.size() == logits.rows);
+    GNEISS_ASSERT(gradient.rows == 0 || gradient.rows == logits.rows);
+    LossSum total;
+    for (const std::int32_t target : targets) {
+      GNEISS_ASSERT(target == no_label || static_cast<std::size_t>(target) < logits.columns);
+      total.labelled_count += target == no_label ? 0 : 1;
+    }
+    const float scale = total.labelled_count == 0 ? 0.0F : 1.0F / static_cast<float>(total.labelled_count);
+    std::array<LossSum, loss_piece_count_max> parts;
+    const Pieces pieces = cut(logits.rows, piece_rows, parts.size());
+    run(pieces.count, [&](std::size_t piece) {
+      const cpu::RowRange range = rows_of(pieces, piece, logits.rows);
+      parts[piece] = cpu::cross_entropy(logits, targets, scale, range, gradient);
+    });
+    for (std::size_t piece = 0; piece < pieces.count; ++piece) {
+      total.loss += parts[piece].loss;
+      total.correct_count += parts[piece].correct_count;
+    }
+    return total;
+  }
+
+  void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
+            std::span<float> first_moments, std::span<float> second_moments) override {
+    const std::size_t size = values.size();
+    GNEISS_ASSERT(gradients.size() == size && first_moments.size() == size && second_moments.size() == size);
+    run(divide_up(size, piece_elements), [&](std::size_t piece) {
+      const std::size_t first = piece * piece_elements;
+      const std::size_t count = std::min(piece_elements, size - first);
+      cpu::adam(step, values.subspan(first, count), gradients.subspan(first, count),
+                first_moments.subspan(first, count), second_moments.subspan(first, count));
+    });
+  }
+
+ private:
+  static cpu::RowRange rows_of(const Pieces& pieces, std::size_t piece, std::size_t rows) {
+    return {piece * pieces.rows, std::min(rows, (piece + 1) * pieces.rows)};
+  }
+  static void check_epilogue(const Epilogue& epilogue, MatrixView out) {
+    GNEISS_ASSERT(epilogue.bias.empty() || epilogue.bias.size() == out.columns);
+    GNEISS_ASSERT(!epilogue.dropout.is_active() || epilogue.dropout.row_nodes.size() >= out.rows);
+  }
+
+  // A reference to the work fits into a std::function without memory of its own.
+  template <class Work>
+  void run(std::size_t piece_count, const Work& work) {
+    const auto call = [&work](std::size_t piece, std::size_t) { work(piece); };
+    pool_->parallel_for(piece_count, std::cref(call));
+  }
+  template <class Work>
+  void for_pieces(std::size_t rows, const Work& work) {
+    const Pieces pieces{divide_up(rows, piece_rows), piece_rows};
+    run(pieces.count, [&](std::size_t piece) { work(rows_of(pieces, piece, rows)); });
+  }
+
+  ThreadPool* pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) { return std::make_unique<CpuBackend>(pool); }
+
+}  // namespace gneiss

@@ -1,0 +1,241 @@
+// Element-wise work between the products: epilogues, loss, sums and the optimizer's step.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/compute/cpu/element_kernels.cc"
+#include <hwy/foreach_target.h>  // compiles this file once per instruction set
+//
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/compute/batch_view.h"
+#include "engine/compute/cpu/kernels.h"
+#include "engine/compute/cpu/vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace gneiss::cpu::HWY_NAMESPACE {
+
+// Calls full(column) for each whole vector and tail(column, count) for what is left.
+template <class Full, class Tail>
+HWY_INLINE void for_columns(std::size_t columns, const Full& full, const Tail& tail) {
+  const std::size_t lanes = lane_count();
+  std::size_t column = 0;
+  for (; column + lanes <= columns; column += lanes) full(column);
+  if (column != columns) tail(column, columns - column);
+}
+
+void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values) {
+  const Floats d;
+  const bool has_bias = !epilogue.bias.empty();
+  const bool is_relu = epilogue.activation == Activation::relu;
+  const bool drops = epilogue.dropout.is_active();
+  if (!has_bias && !is_relu && !drops) return;
+  const float scale = drops ? epilogue.dropout.scale() : 1.0F;
+  const std::uint32_t threshold = epilogue.dropout.threshold();
+  const float* bias = epilogue.bias.data();
+  for (std::size_t r = range.first; r < range.last; ++r) {
+    float* row = values.row(r);
+    const std::uint32_t key = drops ? epilogue.dropout.row_key(r) : 0;
+    const auto finish = [&](FloatVector value, std::size_t column) HWY_ATTR {
+      if (is_relu) value = hn::Max(value, hn::Zero(d));
+      return drops ? drop(value, key, column, threshold, scale) : value;
+    };
+    for_columns(
+        values.columns,
+        [&](std::size_t c) HWY_ATTR {
+          FloatVector value = hn::LoadU(d, row + c);
+          if (has_bias) value = hn::Add(value, hn::LoadU(d, bias + c));
+          hn::StoreU(finish(value, c), d, row + c);
+        },
+        [&](std::size_t c, std::size_t n) HWY_ATTR {
+          FloatVector value = load_tail(row + c, n);
+          if (has_bias) value = hn::Add(value, load_tail(bias + c, n));
+          store_tail(finish(value, c), row + c, n);
+        });
+  }
+}
+
+void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, RowRange range,
+                       MatrixView gradient) {
+  const Floats d;
+  EpilogueGradient through(epilogue);
+  for (std::size_t r = range.first; r < range.last; ++r) {
+    const float* act = activated.row(r);
+    float* row = gradient.row(r);
+    through.set_row(r);
+    for_columns(
+        gradient.columns,
+        [&](std::size_t c)
+            HWY_ATTR { hn::StoreU(through(hn::LoadU(d, row + c), hn::LoadU(d, act + c), c), d, row + c); },
+        [&](std::size_t c, std::size_t n)
+            HWY_ATTR { store_tail(through(load_tail(row + c, n), load_tail(act + c, n), c), row + c, n); });
+  }
+}
+
+void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
+  const Floats d;
+  for_columns(
+      matrix.columns,
+      [&](std::size_t c) HWY_ATTR {
+        FloatVector sum = hn::Zero(d);
+        for (std::size_t r = range.first; r < range.last; ++r)
+          sum = hn::Add(sum, hn::LoadU(d, matrix.row(r) + c));
+        hn::StoreU(sum, d, out.data() + c);
+      },
+      [&](std::size_t c, std::size_t n) HWY_ATTR {
+        FloatVector sum = hn::Zero(d);
+        for (std::size_t r = range.first; r < range.last; ++r)
+          sum = hn::Add(sum, load_tail(matrix.row(r) + c, n));
+        store_tail(sum, out.data() + c, n);
+      });
+}
+
+void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out) {
+  const Floats d;
+  for_columns(
+      out.size(),
+      [&](std::size_t c) HWY_ATTR {
+        FloatVector sum = hn::LoadU(d, parts + c);
+        for (std::size_t p = 1; p < part_count; ++p)
+          sum = hn::Add(sum, hn::LoadU(d, parts + p * part_stride + c));
+        hn::StoreU(sum, d, out.data() + c);
+      },
+      [&](std::size_t c, std::size_t n) HWY_ATTR {
+        FloatVector sum = load_tail(parts + c, n);
+        for (std::size_t p = 1; p < part_count; ++p)
+          sum = hn::Add(sum, load_tail(parts + p * part_stride + c, n));
+        store_tail(sum, out.data() + c, n);
+      });
+}
+
+LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets, float gradient_scale,
+                      RowRange range, MatrixView gradient) {
+  const Floats d;
+  const std::size_t columns = logits.columns;
+  LossSum total;
+  for (std::size_t r = range.first; r < range.last; ++r) {
+    const bool wants_gradient = gradient.rows != 0;
+    float* grad = wants_gradient ? gradient.row(r) : nullptr;
+    if (targets[r] == no_label) {
+      if (wants_gradient) std::fill_n(grad, columns, 0.0F);
+      continue;
+    }
+    const auto target = static_cast<std::size_t>(targets[r]);
+    const float* row = logits.row(r);
+    const auto best = static_cast<std::size_t>(std::max_element(row, row + columns) - row);
+    const FloatVector largest = hn::Set(d, row[best]);
+    FloatVector sums = hn::Zero(d);
+    for_columns(
+        columns,
+        [&](std::size_t c) HWY_ATTR {
+          const FloatVector e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + c), largest));
+          sums = hn::Add(sums, e);
+          if (wants_gradient) hn::StoreU(e, d, grad + c);
+        },
+        [&](std::size_t c, std::size_t n) HWY_ATTR {
+          const FloatVector e = hn::Exp(d, hn::Sub(load_tail(row + c, n), largest));
+          sums = hn::Add(sums, hn::IfThenElseZero(hn::FirstN(d, n), e));
+          if (wants_gradient) store_tail(e, grad + c, n);
+        });
+    const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+    total.loss += std::log(static_cast<double>(sum)) + static_cast<double>(row[best]) -
+                  static_cast<double>(row[target]);
+    ++total.labelled_count;
+    total.correct_count += best == target ? 1 : 0;
+    if (wants_gradient) {
+      const FloatVector factor = hn::Set(d, gradient_scale / sum);
+      for_columns(
+          columns,
+          [&](std::size_t c) HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, grad + c), factor), d, grad + c); },
+          [&](std::size_t c, std::size_t n)
+              HWY_ATTR { store_tail(hn::Mul(load_tail(grad + c, n), factor), grad + c, n); });
+      grad[target] -= gradient_scale;
+    }
+  }
+  return total;
+}
+
+void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
+          std::span<float> first_moments, std::span<float> second_moments) {
+  const Floats d;
+  const auto count = static_cast<double>(step.step);
+  const double correction1 = 1.0 - std::pow(static_cast<double>(step.beta1), count);
+  const double correction2 = 1.0 - std::pow(static_cast<double>(step.beta2), count);
+  const auto rate = hn::Set(d, static_cast<float>(static_cast<double>(step.learning_rate) / correction1));
+  const auto root2 = hn::Set(d, static_cast<float>(std::sqrt(correction2)));
+  const auto epsilon = hn::Set(d, step.epsilon);
+  const auto beta1 = hn::Set(d, step.beta1);
+  const auto beta2 = hn::Set(d, step.beta2);
+  const auto rest1 = hn::Set(d, 1.0F - step.beta1);
+  const auto rest2 = hn::Set(d, 1.0F - step.beta2);
+  const auto l2 = hn::Set(d, step.is_decoupled ? 0.0F : step.weight_decay);
+  const auto keep = hn::Set(d, step.is_decoupled ? 1.0F - step.learning_rate * step.weight_decay : 1.0F);
+  const auto move = [&](FloatVector& w, FloatVector g, FloatVector& m, FloatVector& v) HWY_ATTR {
+    g = hn::MulAdd(w, l2, g);
+    m = hn::MulAdd(g, rest1, hn::Mul(m, beta1));
+    v = hn::MulAdd(hn::Mul(g, g), rest2, hn::Mul(v, beta2));
+    const FloatVector scale = hn::Add(hn::Div(hn::Sqrt(v), root2), epsilon);
+    w = hn::Sub(hn::Mul(w, keep), hn::Div(hn::Mul(rate, m), scale));
+  };
+  for_columns(
+      values.size(),
+      [&](std::size_t i) HWY_ATTR {
+        FloatVector w = hn::LoadU(d, values.data() + i);
+        FloatVector m = hn::LoadU(d, first_moments.data() + i);
+        FloatVector v = hn::LoadU(d, second_moments.data() + i);
+        move(w, hn::LoadU(d, gradients.data() + i), m, v);
+        hn::StoreU(w, d, values.data() + i);
+        hn::StoreU(m, d, first_moments.data() + i);
+        hn::StoreU(v, d, second_moments.data() + i);
+      },
+      [&](std::size_t i, std::size_t n) HWY_ATTR {
+        FloatVector w = load_tail(values.data() + i, n);
+        FloatVector m = load_tail(first_moments.data() + i, n);
+        FloatVector v = load_tail(second_moments.data() + i, n);
+        move(w, load_tail(gradients.data() + i, n), m, v);
+        store_tail(w, values.data() + i, n);
+        store_tail(m, first_moments.data() + i, n);
+        store_tail(v, second_moments.data() + i, n);
+      });
+}
+
+const char* instruction_set() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace gneiss::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gneiss::cpu {
+HWY_EXPORT(epilogue);
+HWY_EXPORT(epilogue_gradient);
+HWY_EXPORT(column_sums);
+HWY_EXPORT(sum_parts);
+HWY_EXPORT(cross_entropy);
+HWY_EXPORT(adam);
+HWY_EXPORT(instruction_set);
+
+void epilogue(const Epilogue& what, RowRange range, MatrixView values) {
+  HWY_DYNAMIC_DISPATCH(epilogue)(what, range, values);
+}
+void epilogue_gradient(ConstMatrixView activated, const Epilogue& what, RowRange range, MatrixView gradient) {
+  HWY_DYNAMIC_DISPATCH(epilogue_gradient)(activated, what, range, gradient);
+}
+void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
+  HWY_DYNAMIC_DISPATCH(column_sums)(matrix, range, out);
+}
+void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out) {
+  HWY_DYNAMIC_DISPATCH(sum_parts)(parts, part_count, part_stride, out);
+}
+LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets, float gradient_scale,
+                      RowRange range, MatrixView gradient) {
+  return HWY_DYNAMIC_DISPATCH(cross_entropy)(logits, targets, gradient_scale, range, gradient);
+}
+void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
+          std::span<float> first_moments, std::span<float> second_moments) {
+  HWY_DYNAMIC_DISPATCH(adam)(step, values, gradients, first_moments, second_moments);
+}
+const char* instruction_set() noexcept { return HWY_DYNAMIC_DISPATCH(instruction_set)(); }
+
+}  // namespace gneiss::cpu
+#endif

@@ -1,0 +1,191 @@
+#include "engine/compute/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/compute/batch_view.h"
+
+namespace gneiss::reference {
+
+Matrix widen(ConstMatrixView matrix) {
+  Matrix out(matrix.rows, matrix.columns);
+  for (std::size_t r = 0; r < out.rows; ++r) {
+    for (std::size_t c = 0; c < out.columns; ++c) out(r, c) = static_cast<double>(matrix(r, c));
+  }
+  return out;
+}
+
+Matrix widen(const TieredRows& rows) {
+  Matrix out(rows.row_count(), rows.columns());
+  for (std::uint32_t r = 0; r < rows.row_count(); ++r) {
+    for (std::uint32_t c = 0; c < rows.columns(); ++c) {
+      const std::byte* element = rows.row(r) + c * size_of(rows.dtype());
+      std::uint16_t half = 0;
+      float single = 0;
+      switch (rows.dtype()) {
+        case Dtype::f16:
+          std::memcpy(&half, element, sizeof(half));
+          single = from_f16(half);
+          break;
+        case Dtype::bf16:
+          std::memcpy(&half, element, sizeof(half));
+          single = from_bf16(half);
+          break;
+        default:
+          std::memcpy(&single, element, sizeof(single));
+      }
+      out(r, c) = static_cast<double>(single);
+    }
+  }
+  return out;
+}
+
+Matrix aggregate_mean(const Matrix& rows, const BlockView& block) {
+  Matrix out(block.dst_count, rows.columns);
+  for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
+      for (std::size_t c = 0; c < rows.columns; ++c) {
+        out(dst, c) += rows(block.indices[edge], c) / block.degree(dst);
+      }
+    }
+  }
+  return out;
+}
+
+Matrix aggregate_mean_gradient(const BlockView& block, const Matrix& d_aggregate) {
+  Matrix out(block.src_count, d_aggregate.columns);
+  for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
+      for (std::size_t c = 0; c < out.columns; ++c) {
+        out(block.indices[edge], c) += d_aggregate(dst, c) / block.degree(dst);
+      }
+    }
+  }
+  return out;
+}
+
+Matrix gather(const Matrix& rows, std::span<const std::uint32_t> row_ids, std::size_t count) {
+  Matrix out(count, rows.columns);
+  for (std::size_t r = 0; r < count; ++r) {
+    for (std::size_t c = 0; c < rows.columns; ++c) out(r, c) = rows(row_ids.empty() ? r : row_ids[r], c);
+  }
+  return out;
+}
+
+Matrix linear(const Matrix& x, const Matrix& weight) {
+  Matrix out(x.rows, weight.rows);
+  for (std::size_t r = 0; r < x.rows; ++r) {
+    for (std::size_t m = 0; m < weight.rows; ++m) {
+      for (std::size_t k = 0; k < x.columns; ++k) out(r, m) += x(r, k) * weight(m, k);
+    }
+  }
+  return out;
+}
+
+Matrix weight_gradient(const Matrix& x, const Matrix& dz) {
+  Matrix out(dz.columns, x.columns);
+  for (std::size_t r = 0; r < x.rows; ++r) {
+    for (std::size_t m = 0; m < dz.columns; ++m) {
+      for (std::size_t k = 0; k < x.columns; ++k) out(m, k) += dz(r, m) * x(r, k);
+    }
+  }
+  return out;
+}
+
+Matrix input_gradient(const Matrix& dz, const Matrix& weight) {
+  Matrix out(dz.rows, weight.columns);
+  for (std::size_t r = 0; r < dz.rows; ++r) {
+    for (std::size_t m = 0; m < dz.columns; ++m) {
+      for (std::size_t k = 0; k < weight.columns; ++k) out(r, k) += dz(r, m) * weight(m, k);
+    }
+  }
+  return out;
+}
+
+std::vector<double> column_sums(const Matrix& matrix) {
+  std::vector<double> sums(matrix.columns);
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    for (std::size_t c = 0; c < matrix.columns; ++c) sums[c] += matrix(r, c);
+  }
+  return sums;
+}
+
+void add_bias(Matrix& values, std::span<const double> bias) {
+  for (std::size_t r = 0; r < values.rows; ++r) {
+    for (std::size_t c = 0; c < values.columns; ++c) values(r, c) += bias[c];
+  }
+}
+
+namespace {
+
+// What one element is multiplied by: 0 where relu or dropout stop it.
+double factor(double before, std::size_t row, std::size_t column, Activation activation,
+              const Dropout& dropout) {
+  if (activation == Activation::relu && before <= 0) return 0;
+  if (!dropout.is_active()) return 1;
+  const bool kept =
+      Dropout::keeps(dropout.row_key(row), static_cast<std::uint32_t>(column), dropout.threshold());
+  return kept ? 1.0 / (1.0 - static_cast<double>(dropout.probability)) : 0.0;
+}
+
+}  // namespace
+
+void activate(Matrix& values, Activation activation, const Dropout& dropout) {
+  for (std::size_t r = 0; r < values.rows; ++r) {
+    for (std::size_t c = 0; c < values.columns; ++c) {
+      values(r, c) *= factor(values(r, c), r, c, activation, dropout);
+    }
+  }
+}
+
+void activate_gradient(const Matrix& before, Activation activation, const Dropout& dropout,
+                       Matrix& gradient) {
+  for (std::size_t r = 0; r < before.rows; ++r) {
+    for (std::size_t c = 0; c < before.columns; ++c) {
+      gradient(r, c) *= factor(before(r, c), r, c, activation, dropout);
+    }
+  }
+}
+
+Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets) {
+  Loss loss;
+  loss.gradient = Matrix(logits.rows, logits.columns);
+  for (const std::int32_t target : targets) loss.labelled_count += target == no_label ? 0 : 1;
+  for (std::size_t r = 0; r < logits.rows; ++r) {
+    if (targets[r] == no_label) continue;
+    const auto target = static_cast<std::size_t>(targets[r]);
+    std::size_t best = 0;
+    for (std::size_t c = 1; c < logits.columns; ++c) best = logits(r, c) > logits(r, best) ? c : best;
+    double sum = 0;
+    for (std::size_t c = 0; c < logits.columns; ++c) sum += std::exp(logits(r, c) - logits(r, best));
+    loss.mean += (std::log(sum) + logits(r, best) - logits(r, target)) / loss.labelled_count;
+    loss.correct_count += best == target ? 1 : 0;
+    for (std::size_t c = 0; c < logits.columns; ++c) {
+      const double share = std::exp(logits(r, c) - logits(r, best)) / sum;
+      loss.gradient(r, c) = (share - (c == target ? 1.0 : 0.0)) / loss.labelled_count;
+    }
+  }
+  return loss;
+}
+
+void adam(const AdamStep& step, std::span<const double> gradients, AdamState& state) {
+  const auto beta1 = static_cast<double>(step.beta1);
+  const auto beta2 = static_cast<double>(step.beta2);
+  const auto rate = static_cast<double>(step.learning_rate);
+  const auto decay = static_cast<double>(step.weight_decay);
+  const double correction1 = 1.0 - std::pow(beta1, static_cast<double>(step.step));
+  const double correction2 = 1.0 - std::pow(beta2, static_cast<double>(step.step));
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    double& value = state.values[i];
+    double& m = state.first_moments[i];
+    double& v = state.second_moments[i];
+    const double gradient = gradients[i] + (step.is_decoupled ? 0 : decay * value);
+    if (step.is_decoupled) value *= 1 - rate * decay;
+    m = beta1 * m + (1 - beta1) * gradient;
+    v = beta2 * v + (1 - beta2) * gradient * gradient;
+    value -= rate * (m / correction1) / (std::sqrt(v / correction2) + static_cast<double>(step.epsilon));
+  }
+}
+
+}  // namespace gneiss::reference
