@@ -68,7 +68,9 @@ struct ModelKind {
   std::string_view name;
   std::string_view summary;  // for --help
   std::unique_ptr<Model> (*make)(Backend&, const ModelOptions&, std::span<const BlockMaxima>);
+  // Bytes of activations and their gradients, and elements of all parameters, without making a model.
   std::uint64_t (*activation_bytes)(const Backend&, const ModelOptions&, std::span<const BlockMaxima>);
+  std::uint64_t (*parameter_count)(const ModelOptions&);
   bool uses_graph = true;  // false: works on the seeds' own rows, any number of layers
 };
 

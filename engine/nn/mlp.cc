@@ -1,0 +1,140 @@
+#include "engine/nn/mlp.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/nn/layer_columns.h"
+#include "storage/base/random.h"
+
+namespace gneiss {
+namespace {
+
+struct MlpSizes {
+  std::size_t input = 0;             // [seeds, features]
+  std::vector<std::size_t> outputs;  // per layer, [seeds, out]
+  std::size_t dz = 0;                // of each of the two that take turns
+  std::size_t scratch = 0;
+
+  MlpSizes(const Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
+    const std::size_t rows = maxima.back().dst_count;
+    input = rows * options.feature_columns;
+    for (std::uint32_t layer = 0; layer < options.layer_count; ++layer) {
+      outputs.push_back(rows * out_columns(options, layer));
+      if (layer + 1 < options.layer_count) dz = std::max(dz, outputs.back());
+      scratch = std::max(scratch, backend.weight_gradient_scratch(rows, out_columns(options, layer),
+                                                                  in_columns(options, layer)));
+    }
+  }
+  std::size_t total() const {
+    std::size_t sum = input + 2 * dz + scratch;
+    for (const std::size_t count : outputs) sum += count;
+    return sum;
+  }
+};
+
+class MlpModel final : public Model {
+ public:
+  MlpModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
+      : Model(backend, options) {
+    const MlpSizes sizes(backend, options, maxima);
+    for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+      const std::size_t in = in_columns(options, i);
+      const std::size_t out = out_columns(options, i);
+      const std::array<ParameterSet::Part, 1> part{{{fmt::format("lins.{}.weight", i), in}}};
+      Layer& layer = layers_.emplace_back();
+      layer.weight = parameters_.add_stacked(out, part);
+      layer.bias = parameters_.add_vector(fmt::format("lins.{}.bias", i), out, in);
+      layer.in_columns = in;
+      layer.out_columns = out;
+      layer.output = backend.allocate(sizes.outputs[i]);
+    }
+    input_ = backend.allocate(sizes.input);
+    for (Buffer& dz : dz_) dz = backend.allocate(sizes.dz);
+    scratch_ = backend.allocate(sizes.scratch);
+    parameters_.allocate();
+    parameters_.initialize(options.seed);
+  }
+
+  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
+    GNEISS_ASSERT(batch.input.columns() == options_.feature_columns);
+    context_ = context;
+    const std::size_t rows = batch.seed_count();
+    const MatrixView input = input_.matrix(rows, options_.feature_columns);
+    backend().gather(batch.input, batch.seed_rows(), input);
+    ConstMatrixView x = input;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const MatrixView output = layers_[i].output.matrix(rows, layers_[i].out_columns);
+      backend().linear(x, parameters_.stacked_value(layers_[i].weight), epilogue(batch, i), output);
+      x = output;
+    }
+    return x;
+  }
+
+  void backward(const BatchView& batch, MatrixView logit_gradients) override {
+    GNEISS_ASSERT(context_.is_training);
+    MatrixView dz = logit_gradients;
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      const Layer& layer = layers_[i];
+      const Buffer& x = i == 0 ? input_ : layers_[i - 1].output;
+      const MatrixView bias = parameters_.stacked_gradient(layer.bias);
+      backend().linear_weight_gradient(x.matrix(dz.rows, layer.in_columns), dz,
+                                       parameters_.stacked_gradient(layer.weight), {bias.data, bias.columns},
+                                       scratch_.span());
+      if (i == 0) break;
+      const MatrixView dx = dz_[i % 2].matrix(dz.rows, layer.in_columns);
+      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), dx);
+      backend().epilogue_gradient(x.matrix(dz.rows, layer.in_columns), epilogue(batch, i - 1), dx);
+      dz = dx;
+    }
+  }
+
+ private:
+  struct Layer {
+    std::size_t weight = 0;
+    std::size_t bias = 0;
+    std::size_t in_columns = 0;
+    std::size_t out_columns = 0;
+    Buffer output;
+  };
+
+  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
+    const MatrixView bias = parameters_.stacked_value(layers_[i].bias);
+    Epilogue epilogue{.bias = {bias.data, bias.columns}, .activation = Activation::none, .dropout = {}};
+    if (i + 1 == layers_.size()) return epilogue;
+    epilogue.activation = Activation::relu;
+    if (context_.is_training && options_.dropout > 0) {
+      epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i), batch.hidden_nodes};
+    }
+    return epilogue;
+  }
+
+  std::vector<Layer> layers_;
+  Buffer input_;
+  std::array<Buffer, 2> dz_;
+  Buffer scratch_;
+  StepContext context_;
+};
+
+}  // namespace
+
+const ModelKind mlp_kind{
+    .name = "mlp",
+    .summary = "multilayer perceptron on the seeds' own features, without the graph",
+    .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
+        -> std::unique_ptr<Model> { return std::make_unique<MlpModel>(backend, options, maxima); },
+    .activation_bytes = [](const Backend& backend, const ModelOptions& options,
+                           std::span<const BlockMaxima> maxima) -> std::uint64_t {
+      return MlpSizes(backend, options, maxima).total() * sizeof(float);
+    },
+    .parameter_count =
+        [](const ModelOptions& options) {
+          std::uint64_t count = 0;
+          for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+            count += out_columns(options, i) * (in_columns(options, i) + 1);
+          }
+          return count;
+        },
+    .uses_graph = false,
+};
+
+}  // namespace gneiss

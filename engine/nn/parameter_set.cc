@@ -1,0 +1,104 @@
+#include "engine/nn/parameter_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "storage/base/random.h"
+
+namespace gneiss {
+
+std::vector<std::uint64_t> Parameter::shape() const {
+  if (is_vector) return {columns};
+  return {rows, columns};
+}
+
+std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> parts) {
+  GNEISS_ASSERT(values_.size() == 0);
+  std::size_t stride = 0;
+  for (const Part& part : parts) stride += part.columns;
+  std::size_t column = 0;
+  for (const Part& part : parts) {
+    parameters_.push_back({.name = part.name,
+                           .rows = rows,
+                           .columns = part.columns,
+                           .offset = element_count_ + column,
+                           .stride = stride,
+                           .fan_in = part.columns});
+    column += part.columns;
+  }
+  groups_.push_back({element_count_, rows, stride});
+  element_count_ += rows * stride;
+  return groups_.size() - 1;
+}
+
+std::size_t ParameterSet::add_vector(std::string name, std::size_t columns, std::size_t fan_in) {
+  GNEISS_ASSERT(values_.size() == 0);
+  parameters_.push_back({.name = std::move(name),
+                         .rows = 1,
+                         .columns = columns,
+                         .offset = element_count_,
+                         .stride = columns,
+                         .fan_in = fan_in,
+                         .is_vector = true});
+  groups_.push_back({element_count_, 1, columns});
+  element_count_ += columns;
+  return groups_.size() - 1;
+}
+
+void ParameterSet::allocate() {
+  values_ = backend_->allocate(element_count_);
+  gradients_ = backend_->allocate(element_count_);
+  first_moments_ = backend_->allocate(element_count_);
+  second_moments_ = backend_->allocate(element_count_);
+}
+
+void ParameterSet::initialize(std::uint64_t seed) {
+  std::vector<float> host;
+  for (std::size_t index = 0; index < parameters_.size(); ++index) {
+    const Parameter& parameter = parameters_[index];
+    const double bound = 1.0 / std::sqrt(static_cast<double>(std::max<std::size_t>(parameter.fan_in, 1)));
+    RandomStream draws(mix_key(seed, index));
+    host.resize(parameter.element_count());
+    for (float& value : host) value = static_cast<float>((2 * draws.uniform() - 1) * bound);
+    write(parameter, host);
+  }
+}
+
+const Parameter* ParameterSet::find(std::string_view name) const noexcept {
+  const auto found = std::ranges::find(parameters_, name, &Parameter::name);
+  return found == parameters_.end() ? nullptr : &*found;
+}
+
+MatrixView ParameterSet::value(const Parameter& parameter) const {
+  return {values_.data() + parameter.offset, parameter.rows, parameter.columns, parameter.stride};
+}
+MatrixView ParameterSet::gradient(const Parameter& parameter) const {
+  return {gradients_.data() + parameter.offset, parameter.rows, parameter.columns, parameter.stride};
+}
+MatrixView ParameterSet::stacked_value(std::size_t group) const {
+  const Group& g = groups_[group];
+  return {values_.data() + g.offset, g.rows, g.columns};
+}
+MatrixView ParameterSet::stacked_gradient(std::size_t group) const {
+  const Group& g = groups_[group];
+  return {gradients_.data() + g.offset, g.rows, g.columns};
+}
+
+void ParameterSet::read(const Parameter& parameter, std::span<float> host) const {
+  GNEISS_ASSERT(host.size() == parameter.element_count());
+  const MatrixView view = value(parameter);
+  for (std::size_t row = 0; row < parameter.rows; ++row) {
+    backend_->copy_out(view.row(row), host.subspan(row * parameter.columns, parameter.columns));
+  }
+}
+
+void ParameterSet::write(const Parameter& parameter, std::span<const float> host) {
+  GNEISS_ASSERT(host.size() == parameter.element_count());
+  const MatrixView view = value(parameter);
+  for (std::size_t row = 0; row < parameter.rows; ++row) {
+    backend_->copy_in(host.subspan(row * parameter.columns, parameter.columns), view.row(row));
+  }
+}
+
+}  // namespace gneiss

@@ -1,0 +1,65 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "engine/nn/mlp.h"
+#include "engine/nn/model.h"
+#include "engine/nn/sage.h"
+
+namespace gneiss {
+
+std::span<const ModelKind> model_kinds() noexcept {
+  // A new model: its file, its include, and its line here.
+  static const std::array kinds{
+      sage_kind,
+      mlp_kind,
+  };
+  return kinds;
+}
+
+const ModelKind& find_model_kind(std::string_view name) {
+  const auto kinds = model_kinds();
+  const auto found = std::ranges::find(kinds, name, &ModelKind::name);
+  if (found != kinds.end()) return *found;
+  std::vector<std::string_view> names;
+  for (const ModelKind& kind : kinds) names.push_back(kind.name);
+  fail(Kind::config, "there is no model '{}'; use one of {}", name, fmt::join(names, ", "));
+}
+
+namespace {
+
+void check(const ModelKind& kind, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
+  if (options.layer_count == 0) fail(Kind::config, "model {} has 0 layers; use 1 or more", kind.name);
+  if (options.feature_columns == 0) fail(Kind::config, "the features have 0 columns; use 1 or more");
+  if (options.class_count == 0) fail(Kind::config, "the labels have 0 classes; use 1 or more");
+  if (options.hidden_columns == 0) fail(Kind::config, "--hidden is 0; use 1 or more");
+  if (!(options.dropout >= 0 && options.dropout < 1)) {
+    fail(Kind::config, "--dropout is {}; use 0 or more, below 1", options.dropout);
+  }
+  if (maxima.empty()) fail(Kind::config, "the batches have no block; prepare with a fanout for each layer");
+  if (kind.uses_graph && maxima.size() != options.layer_count) {
+    fail(Kind::config, "model {} has {} layers but the batches have {} hops; use one fanout a layer",
+         kind.name, options.layer_count, maxima.size());
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const ModelOptions& options,
+                                  std::span<const BlockMaxima> maxima) {
+  const ModelKind& kind = find_model_kind(name);
+  check(kind, options, maxima);
+  return kind.make(backend, options, maxima);
+}
+
+std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,
+                          std::span<const BlockMaxima> maxima) {
+  const ModelKind& kind = find_model_kind(name);
+  check(kind, options, maxima);
+  // Values, gradients and two moments.
+  return kind.activation_bytes(backend, options, maxima) + 4 * kind.parameter_count(options) * sizeof(float);
+}
+
+}  // namespace gneiss
