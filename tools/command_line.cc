@@ -41,6 +41,9 @@ int parse_and_run(std::vector<std::string> arguments) {
   app.add_flag_callback("--quiet", [] { Progress::set_quiet(true); }, "Show no progress");
   app.add_flag_callback(
       "--verbose", [] { spdlog::set_level(spdlog::level::debug); }, "Log what only a developer asks");
+  register_generate(app);
+  register_import(app);
+  register_info(app);
   register_prepare(app);
   register_bench(app);
 

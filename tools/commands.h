@@ -11,6 +11,9 @@ class App;
 
 namespace gneiss {
 
+void register_generate(CLI::App& app);
+void register_import(CLI::App& app);
+void register_info(CLI::App& app);
 void register_prepare(CLI::App& app);
 void register_bench(CLI::App& app);  // the parent of the benchmarks below
 
