@@ -1,0 +1,167 @@
+// What a read engine makes of a system that interrupts, refuses and fails.
+#include <doctest/doctest.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+
+#include "storage/base/aligned_buffer.h"
+#include "storage/io/cores.h"
+#include "storage/io/io_engine.h"
+#include "tests/storage/io_fixture.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/faulty_core.h"
+#include "tests/support/in_child.h"
+#include "tests/support/skip.h"
+
+using namespace gneiss;
+using namespace gneiss::test;
+
+namespace {
+
+std::unique_ptr<IoEngine> make_faulty_engine(std::string_view name, IoOptions options, Faults faults) {
+  std::unique_ptr<IoCore> core = name == "io_uring" ? make_uring_core(options.queue_depth)
+                                 : name == "pread"  ? make_pread_core(options.queue_depth)
+                                                    : make_mmap_core(options.queue_depth);
+  return std::make_unique<IoEngine>(std::make_unique<FaultyCore>(std::move(core), faults), options);
+}
+
+// From here on io_uring_setup() fails with `error` in this process, as in a container that forbids it.
+bool forbid_io_uring(int error) {
+  std::array<sock_filter, 4> program{{
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  }};
+  const sock_fprog filter{.len = program.size(), .filter = program.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("interruptions, short reads and disorder change nothing but the count of retries") {
+  const TemporaryFolder folder;
+  const std::vector<std::byte> content = write_random_file(folder / "data", (1 << 20) + 5, 1);
+  for (const std::string_view name : {"io_uring", "pread", "mmap"}) {
+    if (name == "io_uring" && !has_io_uring()) {
+      say_skipped("io_uring is refused on this machine");
+      continue;
+    }
+    for (const bool direct : {true, false}) {
+      for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+        CAPTURE(name);
+        CAPTURE(direct);
+        CAPTURE(seed);
+        const auto engine = make_faulty_engine(
+            name, {.queue_depth = 16, .direct = direct},
+            {.seed = seed, .interrupted = 0.1, .again = 0.1, .short_reads = 0.3, .late = 0.5});
+        const FileId file = engine->open(folder / "data");
+        CHECK(read_random_ranges(*engine, file, content, {.count = 200, .seed = seed}) == 0);
+        CHECK(engine->counters().reads == 200);
+        CHECK(engine->counters().retries > 40);
+      }
+    }
+  }
+}
+
+TEST_CASE("a read that fails is a completion with its error; the others are not touched") {
+  const TemporaryFolder folder;
+  const std::vector<std::byte> content = write_random_file(folder / "data", 1 << 20, 2);
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    CAPTURE(seed);
+    const auto engine =
+        make_faulty_engine("pread", {.queue_depth = 16}, {.seed = seed, .errors = 0.1, .late = 0.3});
+    const FileId file = engine->open(folder / "data");
+    const std::size_t failed = read_random_ranges(*engine, file, content, {.count = 300, .seed = seed});
+    CHECK(failed > 0);
+    CHECK(failed < 100);
+    CHECK(engine->counters().failures == failed);
+    CHECK(engine->counters().retries == 0);
+  }
+}
+
+TEST_CASE("retries end") {
+  const TemporaryFolder folder;
+  write_random_file(folder / "data", 1 << 20, 3);
+  AlignedBuffer memory(1 << 20);
+  for (const Faults& faults : {Faults{.interrupted = 1}, Faults{.again = 1}}) {
+    const auto engine = make_faulty_engine("pread", {.queue_depth = 1, .retries_max = 5}, faults);
+    const FileId file = engine->open(folder / "data");
+    EXPECT_ERROR(read_blocking(*engine, file, 4096, memory.bytes().first(4096)), Kind::io, "offset 4096");
+    CHECK(engine->counters().retries == 5);
+    CHECK(engine->counters().failures == 1);
+  }
+}
+
+TEST_CASE("a failing drive is reported with file and offset, and leaves nothing in flight") {
+  const TemporaryFolder folder;
+  write_random_file(folder / "data", 8 << 20, 4);
+  AlignedBuffer memory(8 << 20);
+  const auto engine =
+      make_faulty_engine("pread", {.queue_depth = 3}, {.seed = 9, .errors = 0.5, .late = 0.5});
+  const FileId file = engine->open(folder / "data");
+  EXPECT_ERROR(read_blocking(*engine, file, 0, memory.bytes()), Kind::io, (folder / "data").string());
+  CHECK(engine->in_flight() == 0);
+}
+
+TEST_CASE("where io_uring is forbidden, auto reads with pread and a wish by name is refused") {
+  const TemporaryFolder folder;
+  const std::vector<std::byte> content = write_random_file(folder / "data", 65536, 5);
+  for (const int error : {EPERM, ENOSYS, ENOMEM}) {
+    CAPTURE(error);
+    const int code = run_in_child([&] {
+      if (!forbid_io_uring(error)) return 77;
+      const auto engine = make_io_engine("auto", {.queue_depth = 4});
+      if (engine->name() != "pread") return 1;
+      AlignedBuffer memory(65536);
+      read_blocking(*engine, engine->open(folder / "data"), 0, memory.bytes());
+      if (!std::ranges::equal(memory.bytes(), content)) return 2;
+      try {
+        make_io_engine("io_uring", {});
+      } catch (const Error& refusal) {
+        return refusal.kind() == Kind::io && std::string(refusal.what()).find("refused") != std::string::npos
+                   ? 0
+                   : 3;
+      }
+      return 4;
+    });
+    if (code == 77) SKIP_TEST("this system allows no seccomp filters");
+    CHECK(code == 0);
+  }
+}
+
+TEST_CASE("GNEISS_IO_URING=off refuses io_uring as a container would") {
+  CHECK(run_in_child([] {
+          ::setenv("GNEISS_IO_URING", "off", 1);
+          return make_io_engine("auto", {})->name() == "pread" ? 0 : 1;
+        }) == 0);
+}
+
+TEST_CASE("buffers that the limit on locked memory forbids stay unregistered, and reads go on") {
+  if (!has_io_uring()) SKIP_TEST("io_uring is refused on this machine");
+  const TemporaryFolder folder;
+  const std::vector<std::byte> content = write_random_file(folder / "data", 1 << 20, 6);
+  CHECK(run_in_child([&] {
+          const auto engine = make_io_engine("io_uring", {.queue_depth = 4});
+          const FileId file = engine->open(folder / "data");
+          constexpr rlimit none{.rlim_cur = 0, .rlim_max = 0};
+          // Root is exempt from the limit.
+          if (::setrlimit(RLIMIT_MEMLOCK, &none) != 0) return 1;
+          if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) return 2;
+          AlignedBuffer memory(1 << 20);
+          const std::span<std::byte> registered = memory.bytes();
+          engine->register_buffers(std::span(&registered, 1));
+          read_blocking(*engine, file, 0, memory.bytes());
+          return std::ranges::equal(memory.bytes(), content) ? 0 : 3;
+        }) == 0);
+}
