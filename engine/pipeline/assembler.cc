@@ -1,0 +1,84 @@
+#include "engine/pipeline/assembler.h"
+
+#include "engine/tiers/assemble.h"
+#include "storage/base/error.h"
+
+namespace gneiss {
+
+Assembler::Assembler(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
+                     AssemblyOptions options)
+    : preparation_(preparation), dataset_(dataset), cpu_tier_(cpu_tier), options_(options) {}
+
+void Assembler::start(BoundedQueue<BatchSlot*>& read_slots, BoundedQueue<BatchSlot*>& ready_slots) {
+  GNEISS_ASSERT(!thread_.joinable());
+  read_slots_ = &read_slots;
+  ready_slots_ = &ready_slots;
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void Assembler::assemble(BatchSlot& slot) {
+  const BatchEntry& entry = preparation_.pool().entries()[slot.index];
+  const SegmentEntry& segment = preparation_.pack().entries()[slot.index];
+  const std::string name = fmt::format("preparation '{}', {}", preparation_.name(), to_string(entry.key));
+  const auto raw = slot.raw.bytes().first(entry.frame_raw_bytes);
+  decompressor_.decompress(slot.compressed.bytes().first(entry.frame_bytes), entry.frame_xxh3, raw, name);
+  parse_batch_frame(raw, name, /*check_sections=*/false, slot.frame);
+  if (slot.frame.input_count() != entry.input_count || slot.frame.hidden_nodes.size() != entry.hidden_count ||
+      slot.frame.seeds.size() != entry.seed_count || slot.frame.edge_count() != entry.edge_count ||
+      slot.frame.edge_count() - slot.frame.blocks.front().indices.size() != entry.inner_edge_count ||
+      slot.frame.blocks.size() != preparation_.info().options.fanouts.size()) {
+    fail(Kind::corruption, "{}: its frame and its index disagree; prepare it again", name);
+  }
+  const auto segment_bytes = slot.segment.bytes().first(segment.bytes);
+  if (options_.verify_segments) check_segment(segment, segment_bytes, preparation_.pack().file().name());
+
+  slot.blocks.clear();
+  std::span<std::uint32_t> words(slot.transposed);
+  for (const BlockFrame& block : slot.frame.blocks) {
+    BlockView view;
+    view.dst_count = block.dst_count;
+    view.src_count = block.src_count;
+    view.indptr = block.indptr;
+    view.indices = block.indices;
+    view.dst_in_src = block.dst_in_src;
+    view.edge_positions = block.edge_positions;
+    if (options_.transpose && !slot.blocks.empty()) {
+      const auto indptr = words.first(std::size_t{block.src_count} + 1);
+      const auto indices = words.subspan(indptr.size(), block.indices.size());
+      words = words.subspan(indptr.size() + indices.size());
+      transpose(view, indptr, indices);
+    }
+    slot.blocks.push_back(view);
+  }
+  BatchView& view = slot.batch.view;
+  view.key = entry.key;
+  view.input =
+      assemble_rows(slot.frame, cpu_tier_, segment_bytes, dataset_.feature_dtype, dataset_.feature_dim, name);
+  view.blocks = slot.blocks;
+  view.hidden_nodes = slot.frame.hidden_nodes;
+  view.targets = slot.frame.targets;
+  slot.batch.position = slot.position;
+}
+
+void Assembler::run(const std::stop_token& stop) {
+  for (;;) {
+    clock_.enter(StageClock::State::starved);
+    const auto taken = read_slots_->pop(stop);
+    if (!taken) break;
+    clock_.enter(StageClock::State::busy);
+    BatchSlot& slot = **taken;
+    if (!slot.failure) {
+      try {
+        assemble(slot);
+      } catch (...) {
+        slot.failure = std::current_exception();
+      }
+    }
+    clock_.enter(StageClock::State::blocked);
+    if (!ready_slots_->push(&slot, stop)) break;
+  }
+  clock_.enter(StageClock::State::idle);
+  ready_slots_->close();
+}
+
+}  // namespace gneiss

@@ -1,0 +1,31 @@
+#include "engine/pipeline/batch_slot.h"
+
+#include <algorithm>
+
+namespace gneiss {
+
+SlotSizes slot_sizes(const Preparation& preparation) {
+  SlotSizes sizes;
+  sizes.hop_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size());
+  for (const SegmentEntry& segment : preparation.pack().entries()) {
+    sizes.segment_bytes = std::max(sizes.segment_bytes, segment.bytes);
+  }
+  for (const BatchEntry& entry : preparation.pool().entries()) {
+    sizes.compressed_bytes =
+        std::max(sizes.compressed_bytes, round_up(entry.frame_bytes, file_section_alignment));
+    sizes.raw_bytes = std::max<std::uint64_t>(sizes.raw_bytes, entry.frame_raw_bytes);
+    // Inner blocks: their edges, and an offset per source; sources of all are at most the hidden nodes each.
+    const std::uint64_t offsets = (std::uint64_t{entry.hidden_count} + 1) * sizes.hop_count;
+    sizes.transposed_words = std::max(sizes.transposed_words, entry.inner_edge_count + offsets);
+  }
+  return sizes;
+}
+
+BatchSlot::BatchSlot(const SlotSizes& sizes)
+    : segment(sizes.segment_bytes), compressed(sizes.compressed_bytes), raw(sizes.raw_bytes) {
+  transposed.resize(sizes.transposed_words);
+  frame.blocks.reserve(sizes.hop_count);
+  blocks.reserve(sizes.hop_count);
+}
+
+}  // namespace gneiss

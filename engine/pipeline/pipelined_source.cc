@@ -1,0 +1,61 @@
+#include "engine/pipeline/pipelined_source.h"
+
+#include "storage/base/cancel.h"
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparation, std::uint32_t count) {
+  GNEISS_ASSERT(count >= 1);
+  const SlotSizes sizes = slot_sizes(preparation);
+  std::vector<std::unique_ptr<BatchSlot>> slots;
+  for (std::uint32_t i = 0; i < count; ++i) slots.push_back(std::make_unique<BatchSlot>(sizes));
+  return slots;
+}
+
+}  // namespace
+
+PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
+                                 const CpuTier& cpu_tier, const PipelineOptions& options,
+                                 BatchSchedulePlan plan)
+    : slots_(make_slots(preparation, options.slot_count)),
+      engine_(
+          make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct})),
+      free_slots_(slots_.size()),
+      read_slots_(slots_.size()),
+      ready_slots_(slots_.size()),
+      assembler_(preparation, dataset, cpu_tier, options.assembly),
+      reader_(preparation, *engine_, slots_, options.read_bytes) {
+  is_direct_ = engine_->is_direct(FileId{0});
+  for (const auto& slot : slots_) free_slots_.push(slot.get(), {});
+  assembler_.start(read_slots_, ready_slots_);
+  reader_.start(std::move(plan), free_slots_, read_slots_);
+}
+
+PipelinedSource::~PipelinedSource() {
+  // Closed queues wake every stage; the members' destructors then stop and join them.
+  free_slots_.close();
+  read_slots_.close();
+  ready_slots_.close();
+}
+
+const SourcedBatch* PipelinedSource::next() {
+  throw_if_interrupted();
+  if (current_ != nullptr) free_slots_.push(std::exchange(current_, nullptr), {});
+  consumer_.enter(StageClock::State::starved);
+  const auto taken = ready_slots_.pop(interrupt_token());
+  consumer_.enter(taken ? StageClock::State::busy : StageClock::State::idle);
+  if (!taken) {
+    throw_if_interrupted();
+    if (const auto failure = reader_.failure()) std::rethrow_exception(failure);
+    return nullptr;
+  }
+  current_ = *taken;
+  if (current_->failure) std::rethrow_exception(current_->failure);
+  return &current_->batch;
+}
+
+PipelineTimes PipelinedSource::times() { return {reader_.times(), assembler_.times(), consumer_.snapshot()}; }
+
+}  // namespace gneiss

@@ -1,0 +1,63 @@
+// read → assemble → compute: the batches of a schedule, brought ahead of their use.
+//
+// Why:     reads hide behind computation; how far ahead is bounded by the slots, that is by memory.
+// Memory:  slot_count * slot bytes, taken at construction.
+// Threads: a reader and an assembler; the consumer is the caller. The destructor stops and joins them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/pipeline/assembler.h"
+#include "engine/pipeline/reader.h"
+
+namespace gneiss {
+
+struct PipelineOptions {
+  std::uint32_t slot_count = 4;         // batches in flight, the one being computed included
+  std::string io_engine = "auto";       // auto | io_uring | pread | mmap
+  std::uint32_t queue_depth = 16;       // reads in flight at most
+  std::uint32_t read_bytes = 1U << 20;  // of one read at most
+  bool direct = true;                   // bypass the page cache
+  AssemblyOptions assembly;
+};
+
+struct PipelineTimes {
+  StageTimes reader;  // busy: the drive is reading
+  StageTimes assembler;
+  StageTimes consumer;  // busy: computing; starved: waiting for a batch
+
+  PipelineTimes operator-(const PipelineTimes& earlier) const noexcept {
+    return {reader - earlier.reader, assembler - earlier.assembler, consumer - earlier.consumer};
+  }
+};
+
+class PipelinedSource final : public BatchSource {
+ public:
+  // Borrows preparation, dataset info and cpu tier. Starts reading at once.
+  PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
+                  const PipelineOptions& options, BatchSchedulePlan plan);
+  ~PipelinedSource() override;
+
+  const SourcedBatch* next() override;
+
+  PipelineTimes times();
+  std::string_view io_engine_name() const noexcept { return engine_->name(); }
+  const IoCounters& io_counters() const noexcept { return engine_->counters(); }  // after the last batch
+  bool is_direct() const noexcept { return is_direct_; }
+
+ private:
+  std::vector<std::unique_ptr<BatchSlot>> slots_;
+  std::unique_ptr<IoEngine> engine_;
+  BoundedQueue<BatchSlot*> free_slots_;
+  BoundedQueue<BatchSlot*> read_slots_;
+  BoundedQueue<BatchSlot*> ready_slots_;
+  StageClock consumer_;
+  BatchSlot* current_ = nullptr;
+  bool is_direct_ = false;
+  Assembler assembler_;
+  Reader reader_;
+};
+
+}  // namespace gneiss

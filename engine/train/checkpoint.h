@@ -1,0 +1,19 @@
+// The weights of a model as a safetensors file, under PyG's parameter names.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "engine/nn/parameter_set.h"
+
+namespace gneiss {
+
+// Writes to a temporary name, syncs, renames: the last good file is never lost. Throws Error(io).
+void write_checkpoint(const std::filesystem::path& path, const ParameterSet& parameters, std::uint32_t epoch,
+                      std::optional<double> valid_accuracy);
+
+// Fills `parameters` from the file. Throws Error: input (missing), corruption (damaged, other shapes).
+void read_checkpoint(const std::filesystem::path& path, ParameterSet& parameters);
+
+}  // namespace gneiss

@@ -1,0 +1,37 @@
+// What a training run will take, before it takes it: sizes from the preparation, slots from the budget.
+//
+// Why: any cache size works and nothing is found out by running out of memory: a budget too small is
+//      refused at the start with the least that would do.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "engine/nn/model.h"
+#include "engine/pipeline/batch_slot.h"
+
+namespace gneiss {
+
+// Upper bounds on each block of any batch of the preparation, block 0 first.
+std::vector<BlockMaxima> block_maxima(const Preparation& preparation);
+
+struct MemoryPlan {
+  std::uint64_t cpu_tier_bytes = 0;
+  std::uint64_t model_bytes = 0;  // activations, parameters, gradients, moments
+  std::uint64_t slot_bytes = 0;   // one batch in flight
+  std::uint64_t index_bytes = 0;  // of pool and pack
+  std::uint64_t program_bytes = 0;
+  std::uint32_t slot_count = 0;
+
+  std::uint64_t total_bytes() const noexcept {
+    return cpu_tier_bytes + model_bytes + slot_bytes * slot_count + index_bytes + program_bytes;
+  }
+};
+
+// As many slots as fit, at most `slot_count_max`, at least 2. Throws Error(config) with the least budget that
+// would do.
+MemoryPlan plan_memory(const Preparation& preparation, std::uint64_t model_bytes, std::uint64_t budget_bytes,
+                       std::uint32_t slot_count_max);
+
+}  // namespace gneiss

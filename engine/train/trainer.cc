@@ -1,0 +1,199 @@
+#include "engine/train/trainer.h"
+
+#include <algorithm>
+
+#include "engine/nn/cross_entropy.h"
+#include "engine/train/checkpoint.h"
+#include "storage/base/error.h"
+#include "storage/base/progress.h"
+#include "storage/base/stopwatch.h"
+
+namespace gneiss {
+namespace {
+
+ModelOptions model_options(const Dataset& dataset, const Preparation& preparation,
+                           const TrainOptions& options) {
+  return {.feature_columns = dataset.info().feature_dim,
+          .hidden_columns = options.hidden,
+          .class_count = dataset.info().class_count,
+          .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
+          .dropout = options.dropout,
+          .seed = options.schedule.seed};
+}
+
+void add(BatchCost& sum, const BatchCost& cost) {
+  sum.bytes_read += cost.bytes_read;
+  sum.read_operations += cost.read_operations;
+  sum.input_rows += cost.input_rows;
+  sum.cpu_rows += cost.cpu_rows;
+  sum.disk_rows += cost.disk_rows;
+}
+
+void add(Accuracy& sum, const LossSum& loss) {
+  sum.correct += loss.correct_count;
+  sum.labelled += loss.labelled_count;
+  sum.loss_sum += loss.loss;
+}
+
+// The parameters of the best epoch so far, in memory and, if wanted, on disk.
+class BestModel {
+ public:
+  BestModel(ParameterSet& parameters, std::filesystem::path path)
+      : parameters_(parameters), path_(std::move(path)), values_(parameters.element_count()) {}
+
+  void keep(std::uint32_t epoch, std::optional<double> valid_accuracy) {
+    Backend& backend = parameters_.backend();
+    backend.copy_out(parameters_.values().data(), values_);
+    if (!path_.empty()) write_checkpoint(path_, parameters_, epoch, valid_accuracy);
+  }
+  void restore() { parameters_.backend().copy_in(values_, parameters_.values().data()); }
+
+ private:
+  ParameterSet& parameters_;
+  std::filesystem::path path_;
+  std::vector<float> values_;
+};
+
+class Run {
+ public:
+  Run(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+      const TrainOptions& options, Backend& backend)
+      : dataset_(dataset),
+        preparation_(preparation),
+        cpu_tier_(cpu_tier),
+        options_(options),
+        schedule_(preparation, options.schedule),
+        model_(make_model(options.model, backend, model_options(dataset, preparation, options),
+                          block_maxima(preparation))),
+        loss_(backend, seed_count_max(preparation), dataset.info().class_count),
+        optimizer_(model_->parameters(), options.optimizer),
+        best_(model_->parameters(), options.checkpoint) {}
+
+  RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
+    RunResult result;
+    result.memory = plan_training(dataset_, preparation_, options_, model_->backend());
+    pipeline_ = options_.pipeline;
+    pipeline_.slot_count = result.memory.slot_count;
+    {
+      // The schedule keeps where the reader is; the trainer's own stays at the beginning.
+      PipelinedSource source(
+          preparation_, dataset_.info(), cpu_tier_, pipeline_,
+          [ahead = schedule_](std::uint64_t position) mutable { return ahead.at(position); });
+      result.io_engine = source.io_engine_name();
+      result.direct_reads = source.is_direct();
+      for (std::uint32_t epoch = 0; epoch < options_.schedule.epochs; ++epoch) {
+        result.epochs.push_back(train_epoch(source, epoch, result.step_losses));
+        EpochResult& done = result.epochs.back();
+        if (schedule_.validates_after(epoch)) {
+          const Stopwatch clock;
+          done.valid = evaluate(source, schedule_.valid_batches().size());
+          done.evaluation_seconds = clock.seconds();
+        }
+        const bool is_last = epoch + 1 == options_.schedule.epochs;
+        const bool is_better =
+            done.valid && (!result.valid_accuracy || done.valid->share() > *result.valid_accuracy);
+        if (is_better || (is_last && !result.valid_accuracy)) {
+          result.best_epoch = done.epoch;
+          if (done.valid) result.valid_accuracy = done.valid->share();
+          best_.keep(done.epoch, result.valid_accuracy);
+        }
+        on_epoch(done);
+      }
+    }
+    best_.restore();
+    if (!schedule_.test_batches().empty()) result.test_accuracy = test().share();
+    return result;
+  }
+
+ private:
+  static std::uint32_t seed_count_max(const Preparation& preparation) {
+    std::uint32_t most = 0;
+    for (const BatchEntry& entry : preparation.pool().entries()) most = std::max(most, entry.seed_count);
+    return most;
+  }
+
+  EpochResult train_epoch(PipelinedSource& source, std::uint32_t epoch, std::vector<float>& step_losses) {
+    EpochResult result;
+    result.epoch = epoch + 1;
+    const std::size_t count =
+        schedule_.train_batches(epoch % preparation_.info().options.sample_epochs).size();
+    Progress progress(fmt::format("epoch {}", result.epoch), count, Progress::Unit::items);
+    const PipelineTimes before = source.times();
+    const Stopwatch clock;
+    for (std::size_t i = 0; i < count; ++i) {
+      const SourcedBatch& sourced = take(source);
+      const StepContext context{.is_training = true, .seed = options_.schedule.seed, .step = step_++};
+      const ConstMatrixView logits = model_->forward(sourced.view, context);
+      const LossSum loss = loss_.evaluate_with_gradient(logits, sourced.view);
+      if (loss.labelled_count > 0) {
+        model_->backward(sourced.view, loss_.gradient());
+        optimizer_.step();
+      }
+      add(result.train, loss);
+      add(result.cost, sourced.cost);
+      step_losses.push_back(static_cast<float>(loss.mean()));
+      progress.advance(1);
+    }
+    result.batches = count;
+    result.seconds = clock.seconds();
+    result.times = source.times() - before;
+    return result;
+  }
+
+  Accuracy evaluate(PipelinedSource& source, std::size_t count) {
+    Accuracy accuracy;
+    for (std::size_t i = 0; i < count; ++i) {
+      const SourcedBatch& sourced = take(source);
+      const ConstMatrixView logits = model_->forward(sourced.view, {.is_training = false});
+      add(accuracy, loss_.evaluate(logits, sourced.view));
+    }
+    return accuracy;
+  }
+
+  Accuracy test() {
+    PipelineOptions options = pipeline_;
+    options.assembly.transpose = false;
+    const auto& batches = schedule_.test_batches();
+    PipelinedSource source(preparation_, dataset_.info(), cpu_tier_, options,
+                           [&batches](std::uint64_t position) -> std::optional<std::size_t> {
+                             if (position >= batches.size()) return std::nullopt;
+                             return batches[position];
+                           });
+    return evaluate(source, batches.size());
+  }
+
+  static const SourcedBatch& take(PipelinedSource& source) {
+    const SourcedBatch* sourced = source.next();
+    GNEISS_ASSERT(sourced != nullptr);
+    return *sourced;
+  }
+
+  const Dataset& dataset_;
+  const Preparation& preparation_;
+  const CpuTier& cpu_tier_;
+  const TrainOptions& options_;
+  EpochSchedule schedule_;
+  std::unique_ptr<Model> model_;
+  CrossEntropy loss_;
+  Optimizer optimizer_;
+  BestModel best_;
+  PipelineOptions pipeline_;
+  std::uint64_t step_ = 0;
+};
+
+}  // namespace
+
+MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
+                         Backend& backend) {
+  const std::uint64_t bytes = model_bytes(
+      options.model, backend, model_options(dataset, preparation, options), block_maxima(preparation));
+  return plan_memory(preparation, bytes, options.memory_bytes, options.pipeline.slot_count);
+}
+
+RunResult train(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+                const TrainOptions& options, Backend& backend,
+                const std::function<void(const EpochResult&)>& on_epoch) {
+  return Run(dataset, preparation, cpu_tier, options, backend).run(on_epoch);
+}
+
+}  // namespace gneiss

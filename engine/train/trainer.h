@@ -1,0 +1,78 @@
+// One training run: epochs over a preparation, validation, the best model kept, the test split once.
+//
+// Why:     everything that a run depends on is in TrainOptions and the preparation: the same ones give the
+//          same losses to the bit, whatever the reader engine, cache size and thread count.
+// Threads: computation on `pool`; reading and assembling on two threads of their own.
+// Errors:  config (memory, options), io, corruption, cancelled.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/nn/model.h"
+#include "engine/nn/optimizer.h"
+#include "engine/pipeline/pipelined_source.h"
+#include "engine/train/epoch_schedule.h"
+#include "engine/train/memory_plan.h"
+#include "storage/base/parallel.h"
+
+namespace gneiss {
+
+struct TrainOptions {
+  std::string model = "sage";
+  std::uint32_t hidden = 128;
+  float dropout = 0.5F;
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  PipelineOptions pipeline;  // slot_count: the most; the memory plan may take fewer
+  std::uint64_t memory_bytes = 0;
+  std::filesystem::path checkpoint;  // where the best model's weights go; empty: nowhere
+};
+
+struct Accuracy {
+  std::uint64_t correct = 0;
+  std::uint64_t labelled = 0;
+  double loss_sum = 0;
+
+  double share() const noexcept {
+    return labelled == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(labelled);
+  }
+  double loss() const noexcept { return labelled == 0 ? 0 : loss_sum / static_cast<double>(labelled); }
+};
+
+struct EpochResult {
+  std::uint32_t epoch = 0;  // from 1, as printed
+  Accuracy train;           // during training, with dropout
+  std::optional<Accuracy> valid;
+  double seconds = 0;             // of the training batches
+  double evaluation_seconds = 0;  // of the validation batches
+  std::uint64_t batches = 0;
+  BatchCost cost;       // of the training batches
+  PipelineTimes times;  // while training batches were computed
+};
+
+struct RunResult {
+  std::vector<EpochResult> epochs;
+  std::uint32_t best_epoch = 0;  // by validation accuracy, the first of equals; the last without validation
+  std::optional<double> valid_accuracy;
+  std::optional<double> test_accuracy;  // of the best epoch's model
+  std::vector<float> step_losses;       // of every training step
+  MemoryPlan memory;
+  std::string io_engine;
+  bool direct_reads = false;
+};
+
+// Memory of the run without starting it.
+MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
+                         Backend& backend);
+
+// Calls `on_epoch` after each epoch.
+RunResult train(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+                const TrainOptions& options, Backend& backend,
+                const std::function<void(const EpochResult&)>& on_epoch);
+
+}  // namespace gneiss
