@@ -119,7 +119,7 @@ std::uint32_t checked_header_bytes(std::span<const std::byte> first_bytes, const
                                    std::uint64_t file_bytes, std::string_view name);
 
 // Parses and checks the whole table. `known` says which required kinds the caller understands.
-SectionTable parse_section_table(std::span<const std::byte> header, const Magic& magic,
+SectionTable parse_section_table(std::span<const std::byte> bytes, const Magic& magic,
                                  std::uint64_t file_bytes, std::string_view name,
                                  bool (*is_known)(SectionKind));
 
