@@ -110,7 +110,8 @@ class CsvLabels final : public LabelSource {
   const std::string& name() const noexcept override { return table_->name(); }
   std::uint64_t row_count() const noexcept override { return row_count_; }
   void read(std::span<double> target) override {
-    for (double& label : target) expect_row(*table_, std::span<double>(&label, 1), row_count_, "num-node-list");
+    for (double& label : target)
+      expect_row(*table_, std::span<double>(&label, 1), row_count_, "num-node-list");
   }
   void finish() override { expect_table_end(*table_, row_count_, "num-node-list"); }
 
