@@ -45,6 +45,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   register_import(app);
   register_info(app);
   register_prepare(app);
+  register_train(app);
+  register_inspect(app);
   register_bench(app);
 
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first

@@ -15,6 +15,8 @@ void register_generate(CLI::App& app);
 void register_import(CLI::App& app);
 void register_info(CLI::App& app);
 void register_prepare(CLI::App& app);
+void register_train(CLI::App& app);
+void register_inspect(CLI::App& app);
 void register_bench(CLI::App& app);  // the parent of the benchmarks below
 
 void register_bench_io(CLI::App& bench);

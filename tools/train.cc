@@ -1,0 +1,249 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "engine/compute/cpu/cpu_backend.h"
+#include "engine/compute/cuda/device.h"
+#include "engine/train/trainer.h"
+#include "storage/base/memory_limit.h"
+#include "storage/base/stopwatch.h"
+#include "storage/base/units.h"
+#include "tools/commands.h"
+#include "tools/options.h"
+#include "tools/run_folder.h"
+#include "tools/summary.h"
+#include "tools/train_report.h"
+
+namespace gneiss {
+namespace {
+
+struct TrainCommand {
+  std::string dataset;
+  std::string preparation = "default";
+  TrainOptions train;
+  std::string optimizer = "adam";
+  std::uint64_t read_bytes = 1U << 20;
+  std::uint32_t runs = 1;
+  std::uint64_t memory_bytes = 0;
+  std::size_t threads = 0;
+  std::string run;
+  bool force = false;
+  std::string device = "auto";
+  std::string summary;
+};
+
+nlohmann::json resolved_options(const TrainCommand& command, const Preparation& preparation) {
+  const TrainOptions& train = command.train;
+  return {{"dataset", std::filesystem::absolute(command.dataset).string()},
+          {"preparation", command.preparation},
+          {"fanout", preparation.info().options.fanouts},
+          {"batch_size", preparation.info().options.batch_size},
+          {"model", train.model},
+          {"hidden", train.hidden},
+          {"dropout", train.dropout},
+          {"optimizer", command.optimizer},
+          {"lr", train.optimizer.learning_rate},
+          {"weight_decay", train.optimizer.weight_decay},
+          {"epochs", train.schedule.epochs},
+          {"eval_every", train.schedule.eval_every},
+          {"seed", train.schedule.seed},
+          {"shuffle", train.schedule.shuffle},
+          {"runs", command.runs},
+          {"device", "cpu"},
+          {"memory", train.memory_bytes},
+          {"threads", command.threads},
+          {"io", train.pipeline.io_engine},
+          {"queue_depth", train.pipeline.queue_depth},
+          {"read_size", command.read_bytes},
+          {"prefetch", train.pipeline.slot_count},
+          {"direct", train.pipeline.direct},
+          {"verify", train.pipeline.assembly.verify_segments}};
+}
+
+// The models of this version compute on the CPU; says in one line why the GPU is not used.
+void settle_device(const std::string& device) {
+  if (device == "cpu") return;
+  const DeviceProbe probe = probe_cuda_device();
+  const std::string reason =
+      probe.usable ? fmt::format("this version does not train on the {}", probe.name) : probe.reason;
+  if (device == "cuda") fail(Kind::config, "--device cuda: {}; use --device cpu", reason);
+  spdlog::info("computing on the CPU: {}", reason);
+}
+
+struct MeanAndDeviation {
+  double mean = 0;
+  double deviation = 0;  // of the sample
+};
+
+MeanAndDeviation mean_and_deviation(const std::vector<double>& values) {
+  MeanAndDeviation result;
+  for (const double value : values) result.mean += value / static_cast<double>(values.size());
+  for (const double value : values) result.deviation += (value - result.mean) * (value - result.mean);
+  result.deviation =
+      values.size() > 1 ? std::sqrt(result.deviation / static_cast<double>(values.size() - 1)) : 0;
+  return result;
+}
+
+void print_memory(const MemoryPlan& plan, std::uint64_t budget) {
+  fmt::print("Memory: {} of {}: cpu tier {}, model {}, {} batches in flight {}\n",
+             format_bytes(static_cast<double>(plan.total_bytes())), format_bytes(static_cast<double>(budget)),
+             format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
+             format_bytes(static_cast<double>(plan.model_bytes)), plan.slot_count,
+             format_bytes(static_cast<double>(plan.slot_count * plan.slot_bytes)));
+  std::fflush(stdout);
+}
+
+RunResult run_once(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+                   TrainOptions options, Backend& backend, RunFolder& folder, bool is_one_of_many) {
+  options.checkpoint = is_one_of_many
+                           ? folder.path() / fmt::format("best-seed-{}.safetensors", options.schedule.seed)
+                           : folder.checkpoint();
+  if (is_one_of_many) fmt::print("Run with seed {}\n", options.schedule.seed);
+  RunResult result = train(dataset, preparation, cpu_tier, options, backend, [&](const EpochResult& epoch) {
+    fmt::print("{}\n", epoch_line(epoch));
+    std::fflush(stdout);
+    nlohmann::json line = epoch_json(epoch);
+    line["seed"] = options.schedule.seed;
+    folder.append_metrics(line);
+  });
+  std::string line = fmt::format("Best epoch: {:02}", result.best_epoch);
+  if (result.valid_accuracy) line += fmt::format(", Valid: {:.2f}%", *result.valid_accuracy * 100);
+  if (result.test_accuracy) line += fmt::format(", Test: {:.2f}%", *result.test_accuracy * 100);
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+  return result;
+}
+
+void run(TrainCommand& command) {
+  const Stopwatch clock;
+  settle_device(command.device);
+  TrainOptions& options = command.train;
+  options.memory_bytes = memory_budget(command.memory_bytes);
+  options.optimizer.kind = parse_optimizer(command.optimizer);
+  if (command.read_bytes < direct_io_alignment || command.read_bytes % direct_io_alignment != 0 ||
+      command.read_bytes > (1U << 30)) {
+    fail(Kind::config, "--read-size {} is not possible; use a multiple of 4KiB up to 1GiB",
+         command.read_bytes);
+  }
+  options.pipeline.read_bytes = static_cast<std::uint32_t>(command.read_bytes);
+  const Dataset dataset = Dataset::open(command.dataset);
+  const Preparation preparation = Preparation::open(dataset, command.preparation);
+  ThreadPool pool(command.threads);
+  const auto backend = make_cpu_backend(pool);
+  print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);
+
+  RunFolder folder(dataset.folder(), command.run, command.force);
+  folder.write_config(resolved_options(command, preparation));
+  const CpuTier cpu_tier(preparation);
+  std::vector<RunResult> results;
+  const std::uint64_t first_seed = options.schedule.seed;
+  for (std::uint32_t i = 0; i < command.runs; ++i) {
+    options.schedule.seed = first_seed + i;
+    results.push_back(run_once(dataset, preparation, cpu_tier, options, *backend, folder, command.runs > 1));
+  }
+  fmt::print("{}", time_table(results.back()));
+
+  nlohmann::json summary = run_json(results.front());
+  if (command.runs > 1) {
+    std::vector<double> tests;
+    for (const RunResult& result : results) {
+      summary["runs"].push_back(run_json(result));
+      if (result.test_accuracy) tests.push_back(*result.test_accuracy);
+    }
+    if (!tests.empty()) {
+      const auto [mean, deviation] = mean_and_deviation(tests);
+      fmt::print("Test over {} runs: {:.2f}% +- {:.2f}\n", tests.size(), mean * 100, deviation * 100);
+      summary["test_accuracy"] = mean;
+      summary["test_accuracy_deviation"] = deviation;
+    }
+  }
+  summary["command"] = "train";
+  summary["options"] = resolved_options(command, preparation);
+  summary["packed_bytes"] = preparation.bytes();
+  summary["peak_memory_bytes"] = peak_resident_bytes();
+  summary["seconds"] = clock.seconds();
+  folder.write_summary(summary);
+  write_summary(command.summary, summary);
+  fmt::print("Run: {}\n", folder.path().string());
+}
+
+void add_model_options(CLI::App& app, TrainCommand& command) {
+  TrainOptions& train = command.train;
+  std::vector<std::string> names;
+  std::string known;
+  for (const ModelKind& kind : model_kinds()) {
+    names.emplace_back(kind.name);
+    known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", kind.name, kind.summary);
+  }
+  app.add_option("--model", train.model, "Model: " + known)
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+  app.add_option("--hidden", train.hidden, "Columns of each hidden layer")
+      ->check(CLI::Range(1U, 65536U))
+      ->capture_default_str();
+  app.add_option("--dropout", train.dropout, "Share of hidden values dropped in training, 0 to below 1")
+      ->capture_default_str();
+  app.add_option("--optimizer", command.optimizer, "adam or adamw (decoupled weight decay)")
+      ->check(CLI::IsMember({"adam", "adamw"}))
+      ->capture_default_str();
+  app.add_option("--lr", train.optimizer.learning_rate, "Learning rate")->capture_default_str();
+  app.add_option("--weight-decay", train.optimizer.weight_decay, "Weight decay")->capture_default_str();
+  app.add_option("--epochs", train.schedule.epochs, "Epochs to train")
+      ->check(CLI::Range(1U, 1000000U))
+      ->capture_default_str();
+  app.add_option("--eval-every", train.schedule.eval_every, "Validate after every so many epochs; 0: never")
+      ->capture_default_str();
+  app.add_flag("!--no-shuffle", train.schedule.shuffle, "Keep the pool's order of batches in every epoch");
+  app.add_option("--seed", train.schedule.seed, "Seed of weights, dropout and the order of batches")
+      ->capture_default_str();
+  app.add_option("--runs", command.runs, "Train so often, with seeds SEED, SEED+1, ..., and report the mean")
+      ->check(CLI::Range(1U, 1000U))
+      ->capture_default_str();
+}
+
+void add_pipeline_options(CLI::App& app, TrainCommand& command) {
+  PipelineOptions& pipeline = command.train.pipeline;
+  app.add_option("--device", command.device, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--prefetch", pipeline.slot_count,
+                 "Batches in flight at most, the one being computed included")
+      ->check(CLI::Range(2U, 64U))
+      ->capture_default_str();
+  app.add_option("--io", pipeline.io_engine, "Reader: auto, io_uring, pread or mmap")
+      ->check(CLI::IsMember({"auto", "io_uring", "pread", "mmap"}))
+      ->capture_default_str();
+  app.add_option("--queue-depth", pipeline.queue_depth, "Reads in flight at most")
+      ->check(CLI::Range(1U, 4096U))
+      ->capture_default_str();
+  add_bytes_option(app, "--read-size", command.read_bytes, "Bytes of one read at most");
+  app.add_flag("!--buffered", pipeline.direct, "Read through the page cache");
+  app.add_flag("!--no-verify", pipeline.assembly.verify_segments,
+               "Do not compare segments with their checksums");
+}
+
+}  // namespace
+
+void register_train(CLI::App& app) {
+  auto* sub = app.add_subcommand("train", "Train a model on a preparation, features read from the drive");
+  const auto command = std::make_shared<TrainCommand>();
+  add_dataset_option(*sub, command->dataset);
+  sub->add_option("--preparation", command->preparation,
+                  "The preparation, as 'gneiss prepare --name' called it")
+      ->capture_default_str();
+  add_model_options(*sub, *command);
+  add_pipeline_options(*sub, *command);
+  add_memory_option(*sub, command->memory_bytes);
+  add_threads_option(*sub, command->threads);
+  sub->add_option("--run", command->run, "Folder for the run's results; default: DATASET/runs/run-NNNN")
+      ->type_name("DIR");
+  sub->add_flag("--force", command->force, "Replace a finished run in that folder");
+  add_summary_option(*sub, command->summary);
+  sub->callback([command] { run(*command); });
+}
+
+}  // namespace gneiss

@@ -1,0 +1,119 @@
+#include "tools/train_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "storage/base/units.h"
+
+namespace gneiss {
+namespace {
+
+double percent(double part, double whole) { return whole > 0 ? part / whole * 100 : 0; }
+
+// The stage to thank for the consumer's waiting.
+std::string_view waited_for(const PipelineTimes& times) {
+  return times.reader.busy_seconds >= times.assembler.busy_seconds ? "the drive" : "assembly";
+}
+
+}  // namespace
+
+std::string epoch_line(const EpochResult& epoch) {
+  std::string line = fmt::format("Epoch: {:02}, Loss: {:.4f}, Train: {:.2f}%", epoch.epoch,
+                                 epoch.train.loss(), epoch.train.share() * 100);
+  if (epoch.valid) line += fmt::format(", Valid: {:.2f}%", epoch.valid->share() * 100);
+  const double waiting = percent(epoch.times.consumer.starved_seconds, epoch.seconds);
+  line += fmt::format("  |  {}, {} read, computing {:.0f} %", format_seconds(epoch.seconds),
+                      format_bytes(static_cast<double>(epoch.cost.bytes_read)), 100 - waiting);
+  if (waiting >= 1) line += fmt::format(", waiting for {} {:.0f} %", waited_for(epoch.times), waiting);
+  return line;
+}
+
+std::string time_table(const RunResult& run) {
+  double seconds = 0;
+  double starved = 0;
+  double reading = 0;
+  double assembling = 0;
+  double evaluating = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t reads = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t cached = 0;
+  for (const EpochResult& epoch : run.epochs) {
+    seconds += epoch.seconds;
+    starved += epoch.times.consumer.starved_seconds;
+    reading += epoch.times.reader.busy_seconds;
+    assembling += epoch.times.assembler.busy_seconds;
+    evaluating += epoch.evaluation_seconds;
+    bytes += epoch.cost.bytes_read;
+    reads += epoch.cost.read_operations;
+    rows += epoch.cost.input_rows;
+    cached += epoch.cost.cpu_rows;
+  }
+  std::string table = "Where the time went (training epochs)\n";
+  const auto row = [&](std::string_view what, double part, const std::string& note) {
+    table += fmt::format("  {:<22} {:>9} {:5.1f} %  {}\n", what, format_seconds(part), percent(part, seconds),
+                         note);
+  };
+  row("computation", seconds - starved, "forward, backward, optimizer");
+  row("waiting for batches", starved, fmt::format("{} batches in flight", run.memory.slot_count));
+  table += "  at the same time, hidden behind it\n";
+  row("drive reading", reading,
+      fmt::format("{} in {} reads at {} ({}{})", format_bytes(static_cast<double>(bytes)),
+                  format_count(reads), format_rate(reading > 0 ? static_cast<double>(bytes) / reading : 0),
+                  run.io_engine, run.direct_reads ? ", direct" : ", through the page cache"));
+  row("assembling", assembling, "checksums, decompression, views");
+  table += fmt::format("  validation took {} more; {:.1f} % of input rows came from the cpu tier\n",
+                       format_seconds(evaluating),
+                       percent(static_cast<double>(cached), static_cast<double>(rows)));
+  return table;
+}
+
+nlohmann::json epoch_json(const EpochResult& epoch) {
+  nlohmann::json json{{"epoch", epoch.epoch},
+                      {"loss", epoch.train.loss()},
+                      {"train_accuracy", epoch.train.share()},
+                      {"seconds", epoch.seconds},
+                      {"evaluation_seconds", epoch.evaluation_seconds},
+                      {"batches", epoch.batches},
+                      {"input_rows", epoch.cost.input_rows},
+                      {"cpu_rows", epoch.cost.cpu_rows},
+                      {"disk_rows", epoch.cost.disk_rows},
+                      {"bytes_read", epoch.cost.bytes_read},
+                      {"read_operations", epoch.cost.read_operations},
+                      {"compute_seconds", epoch.seconds - epoch.times.consumer.starved_seconds},
+                      {"starved_seconds", epoch.times.consumer.starved_seconds},
+                      {"drive_busy_seconds", epoch.times.reader.busy_seconds},
+                      {"drive_blocked_seconds", epoch.times.reader.blocked_seconds},
+                      {"assemble_seconds", epoch.times.assembler.busy_seconds}};
+  if (epoch.valid) json["valid_accuracy"] = epoch.valid->share();
+  return json;
+}
+
+nlohmann::json run_json(const RunResult& run) {
+  nlohmann::json json{{"best_epoch", run.best_epoch},
+                      {"io_engine", run.io_engine},
+                      {"direct_reads", run.direct_reads},
+                      {"batches_in_flight", run.memory.slot_count},
+                      {"planned_memory_bytes", run.memory.total_bytes()},
+                      {"epoch_seconds", nlohmann::json::array()}};
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t reads = 0;
+  for (const EpochResult& epoch : run.epochs) {
+    json["epoch_seconds"].push_back(epoch.seconds);
+    json["epochs"].push_back(epoch_json(epoch));
+    rows += epoch.cost.input_rows;
+    bytes += epoch.cost.bytes_read;
+    reads += epoch.cost.read_operations;
+  }
+  json["input_rows"] = rows;
+  json["bytes_read"] = bytes;
+  json["read_operations"] = reads;
+  if (run.valid_accuracy) json["valid_accuracy"] = *run.valid_accuracy;
+  if (run.test_accuracy) json["test_accuracy"] = *run.test_accuracy;
+  return json;
+}
+
+}  // namespace gneiss

@@ -1,0 +1,19 @@
+// What a training run tells: epoch lines, the table of where the time went, JSON.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "engine/train/trainer.h"
+
+namespace gneiss {
+
+// "Epoch: 02, Loss: 1.2345, Train: 70.12%, Valid: 69.50%  |  2.31 s, 1.63 GB read, computing 97 %"
+std::string epoch_line(const EpochResult& epoch);
+// What bound the training epochs, in words and shares.
+std::string time_table(const RunResult& run);
+
+nlohmann::json epoch_json(const EpochResult& epoch);
+nlohmann::json run_json(const RunResult& run);
+
+}  // namespace gneiss
