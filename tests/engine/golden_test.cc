@@ -1,0 +1,150 @@
+// The engine against PyTorch: the same batch and first parameters give the same logits, loss, gradients,
+// and the same parameters after five steps. golden/make_sage_golden.py made the numbers.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "engine/compute/cpu/cpu_backend.h"
+#include "engine/nn/cross_entropy.h"
+#include "engine/nn/model.h"
+#include "engine/nn/optimizer.h"
+#include "engine/train/safetensors.h"
+#include "storage/base/parallel.h"
+
+using namespace gneiss;
+
+namespace {
+
+template <class T>
+std::vector<T> values_of(const SafetensorsFile& file, const std::string& name) {
+  const NamedTensor* tensor = file.find(name);
+  REQUIRE_MESSAGE(tensor != nullptr, name);
+  REQUIRE(size_of(tensor->dtype) == sizeof(T));
+  std::vector<T> values(tensor->bytes.size() / sizeof(T));
+  std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
+  return values;
+}
+
+// The largest difference as a share of the largest value.
+double distance(const std::vector<float>& actual, const std::vector<double>& expected) {
+  REQUIRE(actual.size() == expected.size());
+  double largest = 0;
+  double difference = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    largest = std::max(largest, std::abs(expected[i]));
+    difference = std::max(difference, std::abs(static_cast<double>(actual[i]) - expected[i]));
+  }
+  return difference / largest;
+}
+
+// Memory of a batch that lies in a golden file.
+struct GoldenBatch {
+  explicit GoldenBatch(const SafetensorsFile& file)
+      : features(values_of<float>(file, "features")),
+        targets(values_of<std::int32_t>(file, "targets")),
+        dst_in_src(values_of<std::uint32_t>(file, "dst_in_src")) {
+    const auto layers = static_cast<std::size_t>(std::stoi(file.metadata().at("layers")));
+    indptr.resize(layers);
+    indices.resize(layers);
+    transposed.resize(layers);
+    const auto columns = static_cast<std::uint32_t>(std::stoi(file.metadata().at("columns")));
+    auto src_count = static_cast<std::uint32_t>(features.size() / columns);
+    view.input = TieredRows(Dtype::f32, columns);
+    view.input.append(reinterpret_cast<const std::byte*>(features.data()), src_count);
+    for (std::size_t b = 0; b < layers; ++b) {
+      indptr[b] = values_of<std::uint32_t>(file, "block" + std::to_string(b) + ".indptr");
+      indices[b] = values_of<std::uint32_t>(file, "block" + std::to_string(b) + ".indices");
+      BlockView block{.dst_count = static_cast<std::uint32_t>(indptr[b].size() - 1),
+                      .src_count = src_count,
+                      .indptr = indptr[b],
+                      .indices = indices[b]};
+      if (b == 0) block.dst_in_src = dst_in_src;
+      transposed[b].resize(src_count + 1 + indices[b].size());
+      const std::span<std::uint32_t> memory(transposed[b]);
+      if (b > 0) transpose(block, memory.first(src_count + 1), memory.subspan(src_count + 1));
+      check_block(block, "golden block");
+      maxima.push_back({block.dst_count, block.src_count, block.edge_count()});
+      blocks.push_back(block);
+      src_count = block.dst_count;
+    }
+    view.blocks = blocks;
+    view.targets = targets;
+  }
+
+  std::vector<float> features;
+  std::vector<std::int32_t> targets;
+  std::vector<std::uint32_t> dst_in_src;
+  std::vector<std::vector<std::uint32_t>> indptr;
+  std::vector<std::vector<std::uint32_t>> indices;
+  std::vector<std::vector<std::uint32_t>> transposed;
+  std::vector<BlockView> blocks;
+  std::vector<BlockMaxima> maxima;
+  BatchView view;
+};
+
+std::vector<float> dense(MatrixView matrix) {
+  std::vector<float> values;
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    values.insert(values.end(), matrix.row(r), matrix.row(r) + matrix.columns);
+  }
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("a sage model computes, learns and steps as PyTorch does") {
+  for (const std::string name : {"sage2", "sage3"}) {
+    CAPTURE(name);
+    const auto file = SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/" + name + ".safetensors");
+    const GoldenBatch golden(file);
+    const auto number = [&](const char* key) {
+      return static_cast<std::uint32_t>(std::stoi(file.metadata().at(key)));
+    };
+    ThreadPool pool(2);
+    const auto backend = make_cpu_backend(pool);
+    for (const OptimizerKind kind : {OptimizerKind::adam, OptimizerKind::adamw}) {
+      const std::string prefix(name_of(kind));
+      const auto model = make_model("sage", *backend,
+                                    {.feature_columns = number("columns"),
+                                     .hidden_columns = number("hidden"),
+                                     .class_count = number("classes"),
+                                     .layer_count = number("layers"),
+                                     .dropout = 0},
+                                    golden.maxima);
+      ParameterSet& parameters = model->parameters();
+      for (const Parameter& parameter : parameters.parameters()) {
+        file.require("first." + parameter.name, Dtype::f32, parameter.shape());
+        parameters.write(parameter, values_of<float>(file, "first." + parameter.name));
+      }
+      CrossEntropy loss(*backend, golden.maxima.back().dst_count, number("classes"));
+      Optimizer optimizer(parameters, {.kind = kind, .learning_rate = 0.01F, .weight_decay = 0.05F});
+      const auto losses = values_of<double>(file, prefix + ".losses");
+      for (std::uint64_t step = 0; step < 5; ++step) {
+        const auto logits = model->forward(golden.view, {.is_training = true, .step = step});
+        const double mean = loss.evaluate_with_gradient(logits, golden.view).mean();
+        CHECK(mean == doctest::Approx(losses[step]).epsilon(1e-5));
+        if (step == 0) {
+          const MatrixView first(const_cast<float*>(logits.data), logits.rows, logits.columns);
+          CHECK(distance(dense(first), values_of<double>(file, "logits")) < 1e-5);
+        }
+        model->backward(golden.view, loss.gradient());
+        for (const Parameter& parameter : parameters.parameters()) {
+          if (step > 0) break;
+          CAPTURE(parameter.name);
+          CHECK(distance(dense(parameters.gradient(parameter)),
+                         values_of<double>(file, "gradient." + parameter.name)) < 1e-5);
+        }
+        optimizer.step();
+      }
+      for (const Parameter& parameter : parameters.parameters()) {
+        CAPTURE(parameter.name);
+        const auto expected = values_of<double>(file, prefix + "." + parameter.name);
+        CHECK(distance(dense(parameters.value(parameter)), expected) < 1e-5);
+      }
+    }
+  }
+}
