@@ -17,11 +17,14 @@ ScratchFile::ScratchFile(const std::filesystem::path& folder, std::uint64_t cach
 std::uint64_t ScratchFile::append(std::span<const std::byte> bytes) {
   const std::uint64_t offset = end_.fetch_add(bytes.size(), std::memory_order_relaxed);
   file_.write_at(offset, bytes);
-  // Pages are pushed out in steps: a memory control group counts them, and dirty ones stall its reclaim.
-  constexpr std::uint64_t step = 64ULL << 20;
+  // Pages are pushed out in steps: a memory control group counts them, and dirty ones stall its reclaim. A
+  // step is started when it is full and waited for when the next one is, so that drive and caller overlap.
+  constexpr std::uint64_t step = 32ULL << 20;
   const std::uint64_t end = offset + bytes.size();
-  if (end > cached_bytes_ && end >= 2 * step && offset / step != end / step) {
-    file_.write_back(round_down(end, step) - 2 * step, step);
+  const std::uint64_t step_begin = round_down(end, step);
+  if (offset / step != end / step && end > cached_bytes_ && step_begin >= 3 * step) {
+    file_.start_write_back(step_begin - 2 * step, step);
+    file_.write_back(step_begin - 3 * step, step);
   }
   return offset;
 }

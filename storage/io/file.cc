@@ -153,6 +153,10 @@ void File::sync() const {
   if (::fsync(descriptor_) != 0) fail_errno(path_, "write through to the drive", errno);
 }
 
+void File::start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+}
+
 void File::write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
   ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
                     SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);

@@ -43,6 +43,8 @@ class File {
   // Takes the space now, so that a full disk is known before the work: Error(io) with what is missing.
   void reserve(std::uint64_t bytes) const;
   void sync() const;
+  // Asks the kernel to begin writing the range to the drive, without waiting for it.
+  void start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   // Waits until the range is on its way to the drive, then drops it from the page cache: bounds dirty memory.
   void write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   // Tells the kernel that pages of [offset, offset + bytes) need not stay in memory; 0 bytes: to the end.

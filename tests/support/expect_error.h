@@ -7,15 +7,15 @@
 
 #include "storage/base/error.h"
 
-#define EXPECT_ERROR(statement, expected_kind, part)                                          \
-  do {                                                                                        \
-    bool thrown = false;                                                                      \
-    try {                                                                                     \
-      statement;                                                                              \
-    } catch (const ::gneiss::Error& error) {                                                  \
-      thrown = true;                                                                          \
-      CHECK_MESSAGE(error.kind() == (expected_kind), error.what());                           \
-      CHECK_MESSAGE(std::string(error.what()).find(part) != std::string::npos, error.what()); \
-    }                                                                                         \
-    CHECK_MESSAGE(thrown, "no error was thrown by " #statement);                              \
+#define EXPECT_ERROR(statement, expected_kind, part)                                                       \
+  do {                                                                                                     \
+    bool thrown = false;                                                                                   \
+    try {                                                                                                  \
+      statement;                                                                                           \
+    } catch (const ::gneiss::Error& error) {                                                               \
+      thrown = true;                                                                                       \
+      CHECK_MESSAGE(error.kind() == (expected_kind), std::string(error.what()));                           \
+      CHECK_MESSAGE(std::string(error.what()).find(part) != std::string::npos, std::string(error.what())); \
+    }                                                                                                      \
+    CHECK_MESSAGE(thrown, "no error was thrown by " #statement);                                           \
   } while (false)
