@@ -33,7 +33,7 @@ struct CscOptions {
   bool deduplicate = false;          // keeps one of equal edges
   bool self_loops = false;           // every node gets exactly one, whatever the input has
   std::uint64_t memory_bytes = 1ULL << 30;
-  std::filesystem::path scratch_folder;
+  std::filesystem::path scratch_folder{};
 };
 
 // Receives the finished CSC, in order and in pieces.

@@ -63,6 +63,7 @@ class NpyRows final : public RowSource {
            format_shape(shape));
     }
     rows_ = shape[0];
+    if (rows_ == 0) fail(Kind::input, "{} has no rows; a graph needs at least one node", name());
     columns_ = shape.size() == 2 ? shape[1] : 1;
     by_column_ = array_.header().fortran_order && columns_ > 1;
     if (by_column_ && !array_.can_seek()) {
