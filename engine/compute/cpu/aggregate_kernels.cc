@@ -25,32 +25,42 @@ constexpr std::size_t line_bytes = 64;
 constexpr std::size_t prefetch_bytes = 8192;
 constexpr std::size_t prefetch_rows_max = ring_size - run_edges_max;
 
-// TieredRows::row() without branches on the tier: neighbors hit tiers at random.
+// TieredRows::row() without branches: neighbors hit tiers at random, so each branch would be mispredicted
+// every other time. A tier without slots reads a slot that is then masked away.
 class RowFinder {
  public:
   explicit RowFinder(const TieredRows& rows) : row_bytes_(rows.row_bytes()) {
     first_.fill(std::numeric_limits<std::uint32_t>::max());
     std::size_t used = 0;
     for (std::size_t r = 0; r < rows.range_count(); ++r) {
-      if (rows.range(r).count == 0) continue;
-      first_[used] = rows.range(r).first_local;
-      ranges_[used++] = rows.range(r);
+      const TierRange& range = rows.range(r);
+      if (range.count == 0) continue;
+      const bool has_slots = range.slots != nullptr;
+      first_[used] = range.first_local;
+      ranges_[used++] = {range.base, has_slots ? range.slots : &no_slot, has_slots ? ~0U : 0U};
     }
   }
   HWY_INLINE const std::byte* operator()(std::uint32_t local) const {
     const std::size_t r = static_cast<std::size_t>(local >= first_[1]) +
                           static_cast<std::size_t>(local >= first_[2]) +
                           static_cast<std::size_t>(local >= first_[3]);
-    const TierRange& range = ranges_[r];
-    const std::uint32_t index = local - range.first_local;
-    return range.base + std::size_t{range.slots != nullptr ? range.slots[index] : index} * row_bytes_;
+    const Range& range = ranges_[r];
+    const std::uint32_t index = local - first_[r];
+    const std::uint32_t slot = (range.slots[index & range.mask] & range.mask) | (index & ~range.mask);
+    return range.base + std::size_t{slot} * row_bytes_;
   }
 
  private:
+  struct Range {
+    const std::byte* base = nullptr;
+    const std::uint32_t* slots = nullptr;
+    std::uint32_t mask = 0;  // all ones where rows have slots
+  };
+  static constexpr std::uint32_t no_slot = 0;
   static_assert(tier_range_count_max == 4);
   std::size_t row_bytes_;
   std::array<std::uint32_t, tier_range_count_max> first_{};
-  std::array<TierRange, tier_range_count_max> ranges_{};
+  std::array<Range, tier_range_count_max> ranges_{};
 };
 
 // Walks the rows that a list of local ids names, prefetching ahead of where it stands.
@@ -62,6 +72,7 @@ class RowWalk {
         resolved_(first),
         last_(last),
         bytes_(rows.columns() * size_of(rows.dtype())),
+        straddles_(rows.row_bytes() % line_bytes != 0),
         ahead_(std::clamp<std::size_t>(prefetch_bytes / std::max<std::size_t>(bytes_, 1), 2,
                                        prefetch_rows_max)) {}
 
@@ -72,7 +83,7 @@ class RowWalk {
       const std::byte* row = find_(ids_ != nullptr ? ids_[resolved_] : static_cast<std::uint32_t>(resolved_));
       ring_[resolved_ % ring_size] = row;
       for (std::size_t offset = 0; offset < bytes_; offset += line_bytes) __builtin_prefetch(row + offset);
-      __builtin_prefetch(row + bytes_ - 1);
+      if (straddles_) __builtin_prefetch(row + bytes_ - 1);
     }
   }
   HWY_INLINE const std::byte* row(std::size_t index) const { return ring_[index % ring_size]; }
@@ -83,6 +94,7 @@ class RowWalk {
   std::size_t resolved_;
   std::size_t last_;
   std::size_t bytes_;
+  bool straddles_;  // rows may end in one line more than they fill
   std::size_t ahead_;
   std::array<const std::byte*, ring_size> ring_{};
 };
