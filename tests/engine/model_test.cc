@@ -3,6 +3,7 @@
 #include "engine/nn/model.h"
 
 #include <doctest/doctest.h>
+#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "engine/compute/cpu/cpu_backend.h"
+#include "engine/compute/cpu/kernels.h"
 #include "engine/nn/cross_entropy.h"
 #include "engine/nn/optimizer.h"
 #include "storage/base/parallel.h"
@@ -88,6 +90,33 @@ bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+// Fails the test where the engine's logits, loss or gradients are not the reference's.
+void check_against_reference(const Case& c) {
+  CAPTURE(c.model);
+  CAPTURE(c.hidden);
+  const RandomBatch batch(c.batch);
+  ThreadPool pool(2);
+  const auto backend = make_cpu_backend(pool);
+  const auto model = make_model(c.model, *backend, options_of(c), batch.maxima());
+  CrossEntropy loss(*backend, batch.maxima().back().dst_count, c.batch.class_count);
+  const StepContext context{.is_training = true, .seed = 3, .step = 9};
+  const ConstMatrixView logits = model->forward(batch.view(), context);
+  const LossSum sum = loss.evaluate_with_gradient(logits, batch.view());
+  const auto expected = gneiss::test::run_reference(
+      c.model, options_of(c), gneiss::test::read_parameters(*model), batch.view(), context);
+  CHECK(distance(reference::widen(logits), expected.logits) < 1e-5);
+  CHECK(sum.mean() == doctest::Approx(expected.loss.mean).epsilon(1e-5));
+  CHECK(sum.labelled_count == expected.loss.labelled_count);
+  CHECK(sum.correct_count == expected.loss.correct_count);
+  model->backward(batch.view(), loss.gradient());
+  const auto gradients = gneiss::test::read_gradients(*model);
+  REQUIRE(gradients.size() == expected.gradients.size());
+  for (std::size_t p = 0; p < gradients.size(); ++p) {
+    CAPTURE(model->parameters().parameters()[p].name);
+    CHECK(distance(gradients[p], expected.gradients[p]) < 1e-5);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("the reference's gradients are what finite differences say") {
@@ -122,31 +151,20 @@ TEST_CASE("the reference's gradients are what finite differences say") {
 }
 
 TEST_CASE("a model's logits, loss and gradients are the reference's") {
-  for (const Case& c : cases()) {
-    CAPTURE(c.model);
-    CAPTURE(c.hidden);
-    const RandomBatch batch(c.batch);
-    ThreadPool pool(2);
-    const auto backend = make_cpu_backend(pool);
-    const auto model = make_model(c.model, *backend, options_of(c), batch.maxima());
-    CrossEntropy loss(*backend, batch.maxima().back().dst_count, c.batch.class_count);
-    const StepContext context{.is_training = true, .seed = 3, .step = 9};
-    const ConstMatrixView logits = model->forward(batch.view(), context);
-    const LossSum sum = loss.evaluate_with_gradient(logits, batch.view());
-    const auto expected = gneiss::test::run_reference(
-        c.model, options_of(c), gneiss::test::read_parameters(*model), batch.view(), context);
-    CHECK(distance(reference::widen(logits), expected.logits) < 1e-5);
-    CHECK(sum.mean() == doctest::Approx(expected.loss.mean).epsilon(1e-5));
-    CHECK(sum.labelled_count == expected.loss.labelled_count);
-    CHECK(sum.correct_count == expected.loss.correct_count);
-    model->backward(batch.view(), loss.gradient());
-    const auto gradients = gneiss::test::read_gradients(*model);
-    REQUIRE(gradients.size() == expected.gradients.size());
-    for (std::size_t p = 0; p < gradients.size(); ++p) {
-      CAPTURE(model->parameters().parameters()[p].name);
-      CHECK(distance(gradients[p], expected.gradients[p]) < 1e-5);
-    }
+  for (const Case& c : cases()) check_against_reference(c);
+}
+
+TEST_CASE("every instruction set that this processor has computes the reference's numbers") {
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    const std::string name = hwy::TargetName(target);
+    CAPTURE(name);
+    CHECK(cpu::instruction_set() == name);
+    for (const Case& c : cases()) check_against_reference(c);
   }
+  hwy::SetSupportedTargetsForTest(0);  // back to all
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
 TEST_CASE("the number of threads changes no bit of a training run") {
