@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <deque>
+#include <utility>
 
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/cancel.h"
@@ -106,11 +107,11 @@ CscBuilder::CscBuilder(CscOptions options, ThreadPool& pool)
 }
 
 void CscBuilder::flush(std::size_t worker, std::size_t bucket) {
-  std::uint32_t& filled = filled_[worker][bucket];
+  // Emptied before the write: should that fail, a worker that has not heard of it yet may still push.
+  const std::uint32_t filled = std::exchange(filled_[worker][bucket], 0);
   if (filled == 0) return;
   const auto keys = std::span(buffers_[worker]).subspan(bucket * buffer_keys_, filled);
   const Chunk chunk{scratch_.append(std::as_bytes(keys)), filled};
-  filled = 0;
   const std::scoped_lock lock(chunks_mutex_);
   buckets_[bucket].chunks.push_back(chunk);
   buckets_[bucket].count += chunk.count;

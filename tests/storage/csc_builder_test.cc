@@ -1,12 +1,15 @@
 #include "storage/import/csc_builder.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <set>
 
 #include "storage/base/random.h"
 #include "storage/import/radix_sort.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
 namespace gneiss {
@@ -143,6 +146,20 @@ TEST_CASE("graphs at the edges of what there is: one node, no edges, ids of 31 b
   } catch (const Enough&) {
   }
   CHECK(sources == std::vector<std::uint32_t>{7, 0xFFFFFFFFU});
+}
+
+TEST_CASE("a scratch file that cannot grow is an error, though other workers go on for a while") {
+  // It once was a write past a buffer: the failed flush left it full, and the next piece pushed on.
+  const Edges edges = random_edges(1000, 400'000, 3);
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{.rlim_cur = 256 << 10, .rlim_max = before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+  EXPECT_ERROR(build(edges, {.node_count = 1000, .expected_edges = edges.size(), .memory_bytes = 1 << 20}, 2),
+               Kind::io, "scratch");
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
 }
 
 }  // namespace gneiss
