@@ -44,3 +44,23 @@ TEST_CASE("a summary is written whole, and its folder is checked before the work
   app.parse("--summary " + (folder / "s.json").string());
   CHECK(path == (folder / "s.json").string());
 }
+
+TEST_CASE("bench io measures a folder, leaves nothing there and says what it measured") {
+  const test::TemporaryFolder folder;
+  const std::string summary = folder / "s.json";
+  std::filesystem::create_directory(folder / "drive");
+  REQUIRE(run_command_line({"--quiet", "bench", "io", "--path", folder / "drive", "--size", "1MiB",
+                            "--seconds", "0.02", "--engine", "pread,mmap", "--block_size", "4KiB",
+                            "--queue_depth", "1,4", "--summary", summary}) == 0);
+  CHECK(std::filesystem::is_empty(folder / "drive"));
+  const nlohmann::json json = nlohmann::json::parse(read_text_file(summary));
+  CHECK(json.at("measurements").size() == 2 * 2 + 2);  // mmap has one depth
+  CHECK(json.at("random_4k_reads_per_second") > 0);
+  CHECK(json.at("sequential_bytes_per_second") > 0);
+
+  CHECK(run_command_line({"bench", "io", "--path", folder / "missing"}) == 2);
+  CHECK(run_command_line({"bench", "io", "--path", folder / "drive", "--engine", "libaio"}) == 2);
+  CHECK(run_command_line({"bench", "io", "--path", folder / "drive", "--size", "big"}) == 2);
+  CHECK(run_command_line({"bench", "io", "--path", folder / "drive", "--block-size", "5"}) == 2);
+  CHECK(std::filesystem::is_empty(folder / "drive"));
+}
