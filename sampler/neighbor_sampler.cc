@@ -90,10 +90,16 @@ void NeighborSampler::sample_hop(const BatchKey& key, std::uint32_t hop, Sampled
   block.edge_positions.clear();
   const std::uint64_t hop_key =
       mix_key(options_.seed, static_cast<std::uint32_t>(key.split), key.epoch, key.worker, key.batch, hop);
+  const LaborVariates variates(options_.seed, key, hop, options_.labor);
   for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
     const NodeId node = batch.nodes[dst];
     const auto neighbors = topology_.neighbors(node);
-    draw_positions(neighbors.size(), options_.fanouts[hop], mix_key(hop_key, to_index(node)));
+    if (options_.kind == SamplerKind::labor && options_.fanouts[hop] != -1) {
+      draw_labor(neighbors, static_cast<std::uint64_t>(options_.fanouts[hop]), variates, labor_scratch_,
+                 positions_);
+    } else {
+      draw_positions(neighbors.size(), options_.fanouts[hop], mix_key(hop_key, to_index(node)));
+    }
     for (const std::uint64_t position : positions_) {
       const NodeId source = neighbors[position];
       const auto next = static_cast<std::uint32_t>(batch.nodes.size());

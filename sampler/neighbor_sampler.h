@@ -1,4 +1,4 @@
-// Neighbor sampling: seeds → blocks, hop by hop.
+// Neighbor sampling: seeds → blocks, hop by hop; uniform, or by LABOR (sampler/labor.h).
 //
 // Random:  each draw is a function of (seed, split, epoch, batch, hop, node): threads change nothing.
 // Threads: a sampler belongs to one thread; make one per thread over the same topology.
@@ -12,8 +12,9 @@
 #include <span>
 #include <vector>
 
+#include "sampler/labor.h"
 #include "sampler/topology.h"
-#include "storage/format/sample_pool.h"
+#include "storage/format/preparation.h"
 
 namespace gneiss {
 
@@ -22,6 +23,8 @@ struct SamplerOptions {
   bool replace = false;         // draw with replacement: exactly `fanout` draws where there is a neighbor
   bool edge_positions = false;  // record where in csc_indices each sampled edge stands
   std::uint64_t seed = 0;
+  SamplerKind kind = SamplerKind::neighbor;
+  LaborOptions labor;
 };
 
 // One hop. Source local ids number the nodes in order of first appearance, destinations first.
@@ -70,6 +73,7 @@ class NeighborSampler {
   Topology topology_;
   SamplerOptions options_;
   LocalIdTable table_;
+  std::vector<std::pair<double, std::uint64_t>> labor_scratch_;
   std::vector<std::uint64_t> positions_;  // of one destination's drawn neighbors, relative to its first
 };
 

@@ -21,10 +21,13 @@ namespace {
 constexpr std::size_t batches_per_thread = 4;
 
 SamplerOptions sampler_options(const PreparationOptions& options) {
-  return {.fanouts = options.fanouts,
-          .replace = options.replace,
-          .edge_positions = options.edge_positions,
-          .seed = options.seed};
+  return {
+      .fanouts = options.fanouts,
+      .replace = options.replace,
+      .edge_positions = options.edge_positions,
+      .seed = options.seed,
+      .kind = options.sampler,
+      .labor = {.layer_dependency = options.layer_dependency, .batch_dependency = options.batch_dependency}};
 }
 
 // Produces pieces in parallel and consumes them in order: the files do not depend on the threads.
@@ -277,6 +280,12 @@ void check_request(const PrepareRequest& request) {
            "--fanout -1 takes all neighbors and cannot be drawn with replacement; drop --replace");
     }
   }
+  if (options.sampler == SamplerKind::labor && options.replace) {
+    fail(Kind::config,
+         "--sampler labor draws without replacement; drop --replace, or use --sampler neighbor");
+  }
+  if (options.batch_dependency == 0)
+    fail(Kind::config, "--batch-dependency is 0; use 1 for independent batches");
   if (options.fanouts.size() > 16)
     fail(Kind::config, "--fanout names {} hops; 16 are the most", options.fanouts.size());
   if (options.batch_size == 0) fail(Kind::config, "--batch-size is 0; use 1 or more");

@@ -129,9 +129,19 @@ void register_prepare(CLI::App& app) {
       ->add_option("--sample-epochs", preparation.sample_epochs,
                    "Epochs to sample ahead; training cycles through them")
       ->capture_default_str();
-  command->add_option("--sampler", "How neighbors are drawn: neighbor")
-      ->check(CLI::IsMember({"neighbor"}))
+  command
+      ->add_option_function<std::string>(
+          "--sampler", [&preparation](const std::string& name) { preparation.sampler = parse_sampler(name); },
+          "How neighbors are drawn: neighbor (uniform) or labor (overlapping neighborhoods draw the same "
+          "sources)")
+      ->type_name("NAME")
       ->default_str("neighbor");
+  command->add_flag("--layer-dependency", preparation.layer_dependency,
+                    "LABOR: all hops of a batch share their random variates");
+  command
+      ->add_option("--batch-dependency", preparation.batch_dependency,
+                   "LABOR: batches until the random variates are new; 1: each batch draws its own")
+      ->capture_default_str();
   command->add_flag("--replace", preparation.replace, "Draw neighbors with replacement");
   command->add_flag("--edge-positions", preparation.edge_positions,
                     "Record where each sampled edge stands in the graph");

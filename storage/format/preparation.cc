@@ -43,6 +43,16 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
 
 }  // namespace
 
+std::string_view name_of(SamplerKind kind) noexcept {
+  return kind == SamplerKind::labor ? "labor" : "neighbor";
+}
+
+SamplerKind parse_sampler(std::string_view name) {
+  if (name == "neighbor") return SamplerKind::neighbor;
+  if (name == "labor") return SamplerKind::labor;
+  fail(Kind::config, "--sampler '{}' is unknown; use neighbor or labor", name);
+}
+
 nlohmann::json to_json(const PreparationOptions& options) {
   return {{"fanout", options.fanouts},
           {"batch_size", options.batch_size},
@@ -52,7 +62,9 @@ nlohmann::json to_json(const PreparationOptions& options) {
           {"evaluation", options.evaluation},
           {"seed", options.seed},
           {"cpu_cache_bytes", options.cpu_cache_bytes},
-          {"sampler", "neighbor"},
+          {"sampler", name_of(options.sampler)},
+          {"layer_dependency", options.layer_dependency},
+          {"batch_dependency", options.batch_dependency},
           {"residency", "static"}};
 }
 
@@ -65,6 +77,9 @@ PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
   json.at("edge_positions").get_to(options.edge_positions);
   json.at("evaluation").get_to(options.evaluation);
   json.at("seed").get_to(options.seed);
+  options.sampler = parse_sampler(json.at("sampler").get<std::string>());
+  json.at("layer_dependency").get_to(options.layer_dependency);
+  json.at("batch_dependency").get_to(options.batch_dependency);
   json.at("cpu_cache_bytes").get_to(options.cpu_cache_bytes);
   return options;
 }

@@ -20,10 +20,17 @@ namespace gneiss {
 inline constexpr Magic cpu_tier_magic{'G', 'N', 'E', 'I', 'S', 'C', 'P', 'U'};
 inline constexpr const char* cpu_tier_file_name = "cpu.bin";
 
+enum class SamplerKind { neighbor, labor };
+std::string_view name_of(SamplerKind kind) noexcept;
+SamplerKind parse_sampler(std::string_view name);  // throws Error(config)
+
 struct PreparationOptions {
   std::vector<std::int32_t> fanouts{10, 10};
   std::uint32_t batch_size = 1024;
   std::uint32_t sample_epochs = 1;
+  SamplerKind sampler = SamplerKind::neighbor;
+  bool layer_dependency = false;       // of LABOR: hops share their random variates
+  std::uint32_t batch_dependency = 1;  // of LABOR: batches until the variates are new
   bool replace = false;
   bool edge_positions = false;
   bool evaluation = true;
