@@ -15,6 +15,7 @@
 #include "storage/base/units.h"
 #include "storage/io/drive_benchmark.h"
 #include "storage/io/drive_profile.h"
+#include "tools/bench_segments.h"
 #include "tools/commands.h"
 #include "tools/summary.h"
 
@@ -32,6 +33,7 @@ struct BenchIoOptions {
   std::vector<std::uint32_t> queue_depths;
   bool json = false;
   std::string summary;
+  BenchSegmentsOptions segments;
 };
 
 template <class T>
@@ -162,6 +164,15 @@ std::string format_best(const std::vector<ReadMeasurement>& all) {
   return line.empty() ? line : "Best: " + line + "\n";
 }
 
+// A preparation's own reads instead of made-up ones.
+void run_bench_segments(BenchIoOptions& options) {
+  options.segments.seconds = options.seconds;
+  nlohmann::json summary = bench_segments(options.segments, options.json);
+  summary["machine"] = describe_machine();
+  if (options.json) fmt::print("{}\n", summary.dump(2));
+  write_summary(options.summary, summary);
+}
+
 void run_bench_io(const BenchIoOptions& options) {
   const std::vector<ReadWorkload> workloads = list_workloads(options);
   std::optional<BenchmarkFile> own;
@@ -226,8 +237,15 @@ void register_bench_io(CLI::App& bench) {
                    "Folder on the drive (a test file is made there and vanishes), "
                    "or a file to read as it is")
       ->type_name("PATH")
-      ->required()
       ->check(CLI::ExistingPath);
+  command
+      ->add_option("--dataset", options->segments.dataset,
+                   "With --preparation: read as its training epochs do, against the drive's best; keeps the "
+                   "drive's profile in the dataset")
+      ->type_name("DIR");
+  command
+      ->add_option("--preparation", options->segments.preparation, "The preparation whose reads are measured")
+      ->type_name("NAME");
   command->add_option("--size", options->size, "Size of the test file, with unit")->capture_default_str();
   command->add_option("--seconds", options->seconds, "Time for each row, in seconds")
       ->capture_default_str()
@@ -255,7 +273,13 @@ void register_bench_io(CLI::App& bench) {
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", options->json, "Print one JSON object instead of the table");
   add_summary_option(*command, options->summary);
-  command->callback([options] { run_bench_io(*options); });
+  command->callback([options] {
+    const bool of_dataset = !options->segments.dataset.empty();
+    if (of_dataset == !options->path.empty() || of_dataset != !options->segments.preparation.empty()) {
+      fail(Kind::config, "give either --path, or --dataset with --preparation");
+    }
+    of_dataset ? run_bench_segments(*options) : run_bench_io(*options);
+  });
 }
 
 }  // namespace gneiss

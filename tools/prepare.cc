@@ -10,6 +10,7 @@
 #include "storage/base/memory_limit.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
+#include "storage/format/drive_record.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/summary.h"
@@ -30,7 +31,7 @@ std::string rows_and_bytes(double rows, double bytes) {
                      format_bytes(bytes));
 }
 
-void print_plan(const PreparationCost& cost, const PrepareRequest& request) {
+void print_plan(const PreparationCost& cost, const PrepareRequest& request, const Dataset& dataset) {
   const auto& options = request.options;
   const auto row_bytes = static_cast<double>(cost.row_bytes);
   fmt::print("Plan '{}': fanout {}, batch size {}, {} sampled epoch{} of {} batches, {} evaluation batches\n",
@@ -46,6 +47,11 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request) {
   fmt::print("    from disk tier {}  {:4.1f} %, {} reads of whole segments\n",
              rows_and_bytes(cost.disk_rows, cost.disk_bytes), cost.input_rows > 0 ? 100 - cpu_share : 0,
              cost.train_batches);
+  if (const auto drive = stored_drive_profile(dataset)) {
+    const double rate = drive->sequential_bytes_per_second();
+    fmt::print("    which takes the drive {} an epoch, at its sequential {}\n",
+               format_seconds(cost.disk_bytes / rate), format_rate(rate));
+  }
   fmt::print("  on the drive     segments {}, cpu image {}, samples at most {}; {} are free\n",
              format_bytes(static_cast<double>(cost.segment_bytes)),
              format_bytes(static_cast<double>(cost.cpu_tier_bytes)),
@@ -91,7 +97,7 @@ void run(PrepareOptions& options) {
                                   options.request.dry_run ? Catalog::Access::read : Catalog::Access::write);
   ThreadPool pool(options.threads);
   const PrepareResult result = prepare(dataset, options.request, pool, [&](const PreparationCost& cost) {
-    print_plan(cost, options.request);
+    print_plan(cost, options.request, dataset);
   });
   if (result.already_done) {
     fmt::print("Preparation '{}' is already there, made with these options; nothing to do\n",

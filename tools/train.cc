@@ -12,6 +12,7 @@
 #include "storage/base/memory_limit.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
+#include "storage/format/drive_record.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/run_folder.h"
@@ -145,7 +146,8 @@ void run(TrainCommand& command) {
     options.schedule.seed = first_seed + i;
     results.push_back(run_once(dataset, preparation, cpu_tier, options, *backend, folder, command.runs > 1));
   }
-  fmt::print("{}", time_table(results.back()));
+  const auto drive = stored_drive_profile(dataset);
+  fmt::print("{}", time_table(results.back(), drive ? drive->sequential_bytes_per_second() : 0));
 
   nlohmann::json summary = run_json(results.front());
   if (command.runs > 1) {

@@ -30,7 +30,7 @@ std::string epoch_line(const EpochResult& epoch) {
   return line;
 }
 
-std::string time_table(const RunResult& run) {
+std::string time_table(const RunResult& run, double drive_bytes_per_second) {
   double seconds = 0;
   double starved = 0;
   double reading = 0;
@@ -59,10 +59,14 @@ std::string time_table(const RunResult& run) {
   row("computation", seconds - starved, "forward, backward, optimizer");
   row("waiting for batches", starved, fmt::format("{} batches in flight", run.memory.slot_count));
   table += "  at the same time, hidden behind it\n";
+  const double rate = reading > 0 ? static_cast<double>(bytes) / reading : 0;
+  const std::string ceiling = drive_bytes_per_second > 0 ? fmt::format(", {:.0f} % of the drive's speed",
+                                                                       percent(rate, drive_bytes_per_second))
+                                                         : "";
   row("drive reading", reading,
-      fmt::format("{} in {} reads at {} ({}{})", format_bytes(static_cast<double>(bytes)),
-                  format_count(reads), format_rate(reading > 0 ? static_cast<double>(bytes) / reading : 0),
-                  run.io_engine, run.direct_reads ? ", direct" : ", through the page cache"));
+      fmt::format("{} in {} reads at {}{} ({}{})", format_bytes(static_cast<double>(bytes)),
+                  format_count(reads), format_rate(rate), ceiling, run.io_engine,
+                  run.direct_reads ? ", direct" : ", through the page cache"));
   row("assembling", assembling, "checksums, decompression, views");
   table += fmt::format("  validation took {} more; {:.1f} % of input rows came from the cpu tier\n",
                        format_seconds(evaluating),

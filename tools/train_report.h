@@ -11,7 +11,8 @@ namespace gneiss {
 // "Epoch: 02, Loss: 1.2345, Train: 70.12%, Valid: 69.50%  |  2.31 s, 1.63 GB read, computing 97 %"
 std::string epoch_line(const EpochResult& epoch);
 // What bound the training epochs, in words and shares.
-std::string time_table(const RunResult& run);
+//   drive_bytes_per_second  the drive's sequential speed as 'gneiss bench io' kept it; 0: never measured
+std::string time_table(const RunResult& run, double drive_bytes_per_second);
 
 nlohmann::json epoch_json(const EpochResult& epoch);
 nlohmann::json run_json(const RunResult& run);

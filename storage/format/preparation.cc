@@ -78,8 +78,9 @@ PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
   json.at("evaluation").get_to(options.evaluation);
   json.at("seed").get_to(options.seed);
   options.sampler = parse_sampler(json.at("sampler").get<std::string>());
-  json.at("layer_dependency").get_to(options.layer_dependency);
-  json.at("batch_dependency").get_to(options.batch_dependency);
+  // Absent in preparations made before LABOR.
+  options.layer_dependency = json.value("layer_dependency", options.layer_dependency);
+  options.batch_dependency = json.value("batch_dependency", options.batch_dependency);
   json.at("cpu_cache_bytes").get_to(options.cpu_cache_bytes);
   return options;
 }
