@@ -44,13 +44,14 @@ class Catalog {
   // Makes the catalog's files durable and closes it; nothing may follow.
   void close();
 
-  // Re-reads every block with RocksDB's own checksums. Throws Error(corruption).
+  // Re-reads every block and log record with RocksDB's own checksums. Throws Error(corruption).
   void verify() const;
 
  private:
   [[noreturn]] void fail_status(const char* attempt, const std::string& status, bool corrupt) const;
 
   std::string path_;
+  Access access_;
   std::unique_ptr<rocksdb::DB> database_;
 };
 
