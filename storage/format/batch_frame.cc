@@ -12,11 +12,25 @@ namespace {
 
 constexpr std::uint32_t hops_max = 64;
 
+// Only what this reader uses: a kind between these that a later version requires must be refused.
 bool is_frame_section(SectionKind kind) {
-  const auto number = static_cast<std::uint32_t>(kind) & 0x7FFFFFFFU;
-  return (number >= static_cast<std::uint32_t>(SectionKind::frame_seeds) &&
-          number <= static_cast<std::uint32_t>(SectionKind::frame_block_shapes)) ||
-         (number >= 1024 && number < 1024 + 8 * hops_max);
+  switch (kind) {
+    case SectionKind::frame_seeds:
+    case SectionKind::frame_targets:
+    case SectionKind::frame_target_seeds:
+    case SectionKind::frame_hidden_nodes:
+    case SectionKind::frame_input_nodes:
+    case SectionKind::frame_plan:
+    case SectionKind::frame_cpu_slots:
+    case SectionKind::frame_block_shapes:
+      return true;
+    default:
+      break;
+  }
+  const auto number = static_cast<std::uint32_t>(kind);
+  return number >= static_cast<std::uint32_t>(SectionKind::block_indptr) &&
+         number < static_cast<std::uint32_t>(SectionKind::block_indptr) + 8 * hops_max &&
+         number % 8 <= static_cast<std::uint32_t>(SectionKind::block_dst_in_src) % 8;
 }
 
 struct BlockShape {

@@ -21,6 +21,21 @@ std::string split_key(Split split, std::size_t chunk) {
   return fmt::format("split/{}/{:08}", name_of(split), chunk);
 }
 
+// Within these, no product of counts overflows and every id fits.
+constexpr std::uint32_t feature_dim_max = 1U << 24;
+
+void check_sizes(const DatasetInfo& info, const std::string& folder) {
+  const auto check = [&](const char* what, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+    if (value >= least && value <= most) return;
+    fail(Kind::corruption, "{}: the catalog says {} {}; {} to {} are possible", folder, value, what, least,
+         most);
+  };
+  check("nodes", info.node_count, 1, max_node_count);
+  check("edges", info.edge_count, 0, std::uint64_t{1} << 56);
+  check("features a node", info.feature_dim, 1, feature_dim_max);
+  check("classes", info.class_count, 0, 0x7FFFFFFF);
+}
+
 struct Manifest {
   DatasetInfo info;
   nlohmann::json files;
@@ -39,9 +54,14 @@ Manifest read_manifest(const Catalog& catalog, const std::string& folder) {
     info.node_count = json.at("nodes").get<std::uint64_t>();
     info.edge_count = json.at("edges").get<std::uint64_t>();
     info.feature_dim = json.at("feature_dim").get<std::uint32_t>();
-    info.feature_dtype = parse_feature_dtype(json.at("feature_dtype").get<std::string>());
+    const auto dtype = json.at("feature_dtype").get<std::string>();
+    if (dtype != "f32" && dtype != "f16" && dtype != "bf16") {
+      fail(Kind::corruption, "{}: the catalog says features are of type '{}'", folder, dtype);
+    }
+    info.feature_dtype = parse_feature_dtype(dtype);
     info.class_count = json.at("classes").get<std::uint32_t>();
     info.source = json.at("source").get<std::string>();
+    check_sizes(info, folder);
     return {std::move(info), json.at("files")};
   } catch (const nlohmann::json::exception& error) {
     fail(Kind::corruption, "{}: the catalog's manifest is damaged: {}", folder, error.what());
@@ -63,8 +83,12 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
                   const SectionFile& labels) {
   expect_shape(graph.require(SectionKind::csc_indptr), Dtype::u64, info.node_count + 1, 1, graph.name());
   expect_shape(graph.require(SectionKind::csc_indices), Dtype::u32, info.edge_count, 1, graph.name());
-  expect_shape(features.require(SectionKind::feature_rows), info.feature_dtype, info.node_count,
-               info.feature_dim, features.name());
+  const SectionEntry& rows = features.require(SectionKind::feature_rows);
+  expect_shape(rows, info.feature_dtype, info.node_count, info.feature_dim, features.name());
+  if (rows.checksum_block_bytes != feature_checksum_block_bytes) {
+    fail(Kind::corruption, "{}: its rows have a checksum per {} bytes, expected one per {}", features.name(),
+         rows.checksum_block_bytes, feature_checksum_block_bytes);
+  }
   expect_shape(labels.require(SectionKind::class_labels), Dtype::i32, info.node_count, 1, labels.name());
 }
 
@@ -100,15 +124,25 @@ std::vector<NodeId> Dataset::split(Split split) const {
   std::vector<NodeId> nodes;
   for (const std::string& key : catalog_.keys(fmt::format("split/{}/", name_of(split)))) {
     const std::string value = catalog_.get(key).value_or("");
+    if (value.size() % sizeof(NodeId) != 0) {
+      fail(Kind::corruption, "{}: the {} split in the catalog is cut short", folder_.string(),
+           name_of(split));
+    }
     const std::size_t count = value.size() / sizeof(NodeId);
     nodes.resize(nodes.size() + count);
     std::memcpy(nodes.data() + nodes.size() - count, value.data(), count * sizeof(NodeId));
   }
+  std::vector<bool> named(nodes.empty() ? 0 : info_.node_count);
   for (const NodeId node : nodes) {
     if (to_index(node) >= info_.node_count) {
       fail(Kind::corruption, "{}: the {} split names node {}, the dataset has {}", folder_.string(),
            name_of(split), to_index(node), info_.node_count);
     }
+    if (named[to_index(node)]) {  // a batch's seeds are distinct
+      fail(Kind::corruption, "{}: the {} split names node {} twice", folder_.string(), name_of(split),
+           to_index(node));
+    }
+    named[to_index(node)] = true;
   }
   return nodes;
 }
@@ -171,6 +205,7 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   const SectionFile graph(partial_ / graph_file_name, graph_magic, is_graph_section);
   const SectionFile features(partial_ / features_file_name, features_magic, is_feature_section);
   const SectionFile labels(partial_ / labels_file_name, labels_magic, is_label_section);
+  check_sizes(info, partial_.string());
   check_shapes(info, graph, features, labels);
   {
     Catalog catalog(partial_ / "catalog", Catalog::Access::create);

@@ -57,7 +57,7 @@ class Dataset {
   const SectionFile& features() const noexcept { return features_; }
   const SectionFile& labels() const noexcept { return labels_; }
 
-  // Ids are checked to be below node_count, in the source's order.
+  // Ids are checked to be below node_count and distinct, in the source's order.
   std::vector<NodeId> split(Split split) const;
   // In-edge offsets: N + 1 values, checked to ascend from 0 to edge_count.
   std::vector<std::uint64_t> read_indptr() const;

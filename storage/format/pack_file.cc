@@ -81,8 +81,10 @@ PackFile::PackFile(const std::filesystem::path& path) : file_(path, pack_magic, 
   const SectionEntry& segments = file_.require(SectionKind::segments);
   std::uint64_t next = segments.offset;
   for (const SegmentEntry& entry : entries_) {
+    // The product first: above the section it might wrap in segment_bytes_for() to a size that fits.
+    const std::uint64_t rows_bytes = std::uint64_t{entry.row_count} * entry.row_bytes;
     if (entry.offset != next || entry.row_bytes == 0 || entry.key.split > Split::test ||
-        entry.bytes != segment_bytes_for(entry.row_count, entry.row_bytes) ||
+        rows_bytes > segments.bytes || entry.bytes != segment_bytes_for(entry.row_count, entry.row_bytes) ||
         entry.bytes > segments.offset + segments.bytes - next) {
       fail(Kind::corruption, "{}: an entry of the index is damaged; prepare it again", file_.name());
     }

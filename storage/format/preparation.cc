@@ -31,10 +31,11 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
   bool agree = entries.size() == segments.size();
   for (std::size_t i = 0; agree && i < entries.size(); ++i) {
     agree = entries[i].key == segments[i].key && entries[i].disk_rows == segments[i].row_count &&
-            segments[i].row_bytes == row_bytes;
+            segments[i].row_bytes == row_bytes && entries[i].input_count <= dataset.info().node_count;
   }
   const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
-  agree = agree && rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim;
+  agree = agree && rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim &&
+          rows.rows <= dataset.info().node_count;
   if (!agree) {
     fail(Kind::corruption, "preparation '{}': its files do not belong together; prepare it again",
          preparation.name());
@@ -119,6 +120,12 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   }
   PreparationInfo info;
   try {
+    const auto version = entry->at("format_version").get<std::uint32_t>();
+    if (version != format_version) {
+      fail(Kind::input, "preparation '{}' has format version {}, this program reads version {}; {}", name,
+           version, format_version,
+           version > format_version ? "use a newer gneiss" : "prepare it again with --force");
+    }
     info.options = preparation_options_from_json(entry->at("options"));
     info.dataset_fingerprint = entry->at("dataset_fingerprint").get<std::uint64_t>();
     info.train_batches_per_epoch = entry->at("train_batches_per_epoch").get<std::uint32_t>();

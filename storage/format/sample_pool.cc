@@ -26,6 +26,24 @@ std::uint32_t checked_u32(std::uint64_t value, const BatchKey& key) {
   return static_cast<std::uint32_t>(value);
 }
 
+// A frame's bytes grow with its counts: at most 64 hops (each an offset and a row per hidden node), 8 bytes a
+// seed, 12 an edge, 8 an input, and the table of sections. This allows four times that and more for sections
+// yet to come, and keeps a damaged size from becoming an allocation of gigabytes.
+constexpr std::uint64_t raw_bytes_base = 1U << 20;
+bool is_justified(std::uint64_t raw_bytes, std::uint64_t rows) {
+  return raw_bytes <= raw_bytes_base + 64 * rows;
+}
+
+bool has_sound_counts(const BatchEntry& entry) {
+  const std::uint64_t tier_rows = std::uint64_t{entry.cpu_rows} + entry.page_rows + entry.disk_rows;
+  const std::uint64_t rows = std::uint64_t{entry.input_count} + entry.edge_count +
+                             std::uint64_t{entry.seed_count} + std::uint64_t{4} * entry.hidden_count;
+  return entry.key.split <= Split::test && entry.seed_count <= entry.hidden_count &&
+         entry.hidden_count <= entry.input_count && tier_rows <= entry.input_count &&
+         entry.inner_edge_count <= entry.edge_count && is_justified(entry.frame_raw_bytes, rows) &&
+         is_justified(entry.inputs_raw_bytes, entry.input_count);
+}
+
 std::uint32_t tier_rows(const BatchFrame& frame, Tier tier) {
   std::uint32_t rows = 0;
   for (const PlanRange& range : frame.plan) rows += range.tier == tier ? range.count : 0;
@@ -41,12 +59,12 @@ BatchCompressor::~BatchCompressor() = default;
 void BatchCompressor::Free::operator()(ZSTD_CCtx_s* context) const noexcept { ZSTD_freeCCtx(context); }
 
 std::vector<std::byte> BatchCompressor::compress_bytes(std::span<const std::byte> raw) {
-  std::vector<std::byte> compressed(ZSTD_compressBound(raw.size()));
-  const std::size_t bytes = ZSTD_compressCCtx(context_.get(), compressed.data(), compressed.size(),
+  if (compressed_.size() < ZSTD_compressBound(raw.size())) compressed_.resize(ZSTD_compressBound(raw.size()));
+  const std::size_t bytes = ZSTD_compressCCtx(context_.get(), compressed_.data(), compressed_.size(),
                                               raw.data(), raw.size(), compression_level);
   GNEISS_ASSERT(!ZSTD_isError(bytes));
-  compressed.resize(bytes);
-  return compressed;
+  // A copy of exactly its size: many wait to be written, and the bound is many times that.
+  return {compressed_.begin(), compressed_.begin() + static_cast<std::ptrdiff_t>(bytes)};
 }
 
 CompressedBatch BatchCompressor::compress(const BatchKey& key, const BatchFrame& frame,
@@ -115,10 +133,8 @@ SamplePool::SamplePool(const std::filesystem::path& path) : file_(path, pool_mag
            offset <= frames.offset + frames.bytes && size <= frames.offset + frames.bytes - offset;
   };
   for (const BatchEntry& entry : entries_) {
-    const std::uint64_t rows = std::uint64_t{entry.cpu_rows} + entry.page_rows + entry.disk_rows;
     if (!lies_in_frames(entry.frame_offset, entry.frame_bytes) ||
-        !lies_in_frames(entry.inputs_offset, entry.inputs_bytes) || rows > entry.input_count ||
-        entry.key.split > Split::test) {
+        !lies_in_frames(entry.inputs_offset, entry.inputs_bytes) || !has_sound_counts(entry)) {
       fail(Kind::corruption, "{}: an entry of the index is damaged; prepare it again", file_.name());
     }
   }
@@ -144,6 +160,10 @@ AlignedBuffer SamplePool::read_compressed(std::uint64_t offset, std::uint32_t by
                                           std::uint64_t xxh3, const BatchKey& key) const {
   std::vector<std::byte> compressed(bytes);
   file_.file().read_at(offset, compressed);
+  if (ZSTD_getFrameContentSize(compressed.data(), compressed.size()) != raw_bytes) {
+    fail(Kind::corruption, "{}: {} does not decompress to {} bytes; prepare it again", file_.name(),
+         to_string(key), raw_bytes);
+  }
   AlignedBuffer raw(raw_bytes);
   FrameDecompressor().decompress(compressed, xxh3, raw.bytes(),
                                  fmt::format("{}: {}", file_.name(), to_string(key)));

@@ -68,6 +68,7 @@ class BatchCompressor {
   };
   std::unique_ptr<ZSTD_CCtx_s, Free> context_;
   std::vector<std::byte> raw_;
+  std::vector<std::byte> compressed_;
 };
 
 class SamplePoolWriter {

@@ -22,6 +22,9 @@ std::uint64_t header_checksum(std::span<const std::byte> header) {
   return stream.value();
 }
 
+// The kinds whose parts carry checksums of their own: no other section may claim to.
+bool may_be_self_checked(SectionKind kind) { return kind == SectionKind::segments || is_optional(kind); }
+
 bool is_power_of_two(std::uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }
 
 // Whether [offset, offset + bytes) lies within [begin, end), without overflow.
@@ -38,7 +41,11 @@ void check_entry(const SectionEntry& entry, const SectionHeader& header, std::st
     fail(Kind::corruption, "{}: section {} ({} bytes at {}) does not lie in the file's {} bytes", name, kind,
          entry.bytes, entry.offset, header.file_bytes);
   }
-  if (entry.checksum_block_bytes == self_checked) return;  // its shape is what its index says
+  if (entry.checksum_block_bytes == self_checked) {
+    if (!may_be_self_checked(entry.kind))
+      fail(Kind::corruption, "{}: section {} has no checksum", name, kind);
+    return;  // its shape is what its index says
+  }
   unsigned __int128 bytes = entry.rows;
   bytes *= entry.columns;  // below 2^128; times 8 may wrap only if already far above any size
   if (bytes > entry.bytes || bytes * element_bytes != entry.bytes) {
@@ -140,7 +147,16 @@ SectionTable parse_section_table(std::span<const std::byte> bytes, const Magic& 
       fail(Kind::input, "{} holds a section of kind {} that this program does not know; use a newer gneiss",
            name, static_cast<std::uint32_t>(entry.kind));
     }
+    // find() knows neither: what belongs to another node or edge type must not pass for the only one.
+    if ((entry.node_type != 0 || entry.edge_type != 0) && !is_optional(entry.kind)) {
+      fail(Kind::input, "{} holds section {} of node type {} and edge type {}; use a newer gneiss", name,
+           static_cast<std::uint32_t>(entry.kind), entry.node_type, entry.edge_type);
+    }
     check_entry(entry, table.header, name);
+    if (table.find(entry.kind, entry.store) != &entry && !is_optional(entry.kind)) {
+      fail(Kind::corruption, "{} holds section {} twice; the file is damaged", name,
+           static_cast<std::uint32_t>(entry.kind));
+    }
   }
   return table;
 }

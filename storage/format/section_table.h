@@ -118,7 +118,8 @@ struct SectionTable {
 std::uint32_t checked_header_bytes(std::span<const std::byte> first_bytes, const Magic& magic,
                                    std::uint64_t file_bytes, std::string_view name);
 
-// Parses and checks the whole table. `known` says which required kinds the caller understands.
+// Parses and checks the whole table. `is_known` says which kinds the caller understands; a required section
+// of another kind, or of another node or edge type than 0, is refused with Error(input).
 SectionTable parse_section_table(std::span<const std::byte> bytes, const Magic& magic,
                                  std::uint64_t file_bytes, std::string_view name,
                                  bool (*is_known)(SectionKind));

@@ -1,0 +1,89 @@
+// Datasets whose parts contradict each other although every checksum is right.
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "storage/format/dataset.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/small_dataset.h"
+#include "tests/support/temporary_folder.h"
+
+namespace gneiss {
+namespace {
+
+void change_manifest(const std::filesystem::path& folder,
+                     const std::function<void(nlohmann::json&)>& change) {
+  Catalog catalog(folder / "catalog", Catalog::Access::write);
+  auto manifest = catalog.get_json("dataset");
+  change(manifest);
+  catalog.apply({{"dataset", manifest.dump()}});
+}
+
+void expect_refused(const std::function<void(nlohmann::json&)>& change, Kind kind, const char* words) {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  change_manifest(folder / "d", change);
+  EXPECT_ERROR(Dataset::open(folder / "d"), kind, words);
+}
+
+}  // namespace
+
+TEST_CASE("a manifest with counts that cannot be is refused") {
+  expect_refused([](auto& json) { json["nodes"] = 0; }, Kind::corruption, "0 nodes");
+  expect_refused([](auto& json) { json["nodes"] = -1; }, Kind::corruption, "nodes");
+  expect_refused([](auto& json) { json["nodes"] = 201; }, Kind::corruption, "expected u64 202 x 1");
+  expect_refused([](auto& json) { json["edges"] = -5; }, Kind::corruption, "edges");
+  expect_refused([](auto& json) { json["feature_dim"] = 0; }, Kind::corruption, "0 features a node");
+  expect_refused([](auto& json) { json["feature_dim"] = 9; }, Kind::corruption, "expected f32 200 x 9");
+  expect_refused([](auto& json) { json["feature_dtype"] = "i64"; }, Kind::corruption, "'i64'");
+  expect_refused([](auto& json) { json["feature_dtype"] = 7; }, Kind::corruption, "manifest is damaged");
+  expect_refused([](auto& json) { json.erase("files"); }, Kind::corruption, "manifest is damaged");
+  expect_refused([](auto& json) { json["files"] = 7; }, Kind::corruption, "not the file that the catalog");
+  expect_refused([](auto& json) { json = {1, 2}; }, Kind::corruption, "manifest is damaged");
+  expect_refused([](auto& json) { json["format_version"] = 2; }, Kind::input, "use a newer gneiss");
+  expect_refused([](auto& json) { json["format_version"] = 0; }, Kind::input, "import it again");
+}
+
+TEST_CASE("splits with ids out of range, named twice or cut short are refused") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  const auto put = [&](std::string value) {
+    Catalog catalog(folder / "d/catalog", Catalog::Access::write);
+    catalog.apply({{"split/train/00000000", std::move(value)}});
+  };
+  put(std::string("\x05\0\0\0\xC8\0\0\0", 8));
+  EXPECT_ERROR(Dataset::open(folder / "d").split(Split::train), Kind::corruption, "names node 200");
+  put(std::string("\x05\0\0\0\x05\0\0\0", 8));
+  EXPECT_ERROR(Dataset::open(folder / "d").split(Split::train), Kind::corruption, "names node 5 twice");
+  put(std::string("\x05\0\0\0\x05", 5));
+  EXPECT_ERROR(Dataset::open(folder / "d").split(Split::train), Kind::corruption, "cut short");
+}
+
+TEST_CASE("sections without the checksums that their readers rely on are refused") {
+  const test::TemporaryFolder folder;
+  const auto data = test::write_small_dataset(folder / "d");
+  // Features with one checksum for all: the packer checks block by block.
+  DatasetWriter writer(folder / "e", false);
+  std::filesystem::copy(folder / "d/graph.csc", writer.folder() / "graph.csc");
+  std::filesystem::copy(folder / "d/labels.bin", writer.folder() / "labels.bin");
+  SectionWriter features(writer.folder() / features_file_name, features_magic);
+  features.write<std::byte>(
+      {.kind = SectionKind::feature_rows, .dtype = Dtype::f32, .columns = data.info.feature_dim},
+      data.features);
+  features.finish();
+  EXPECT_ERROR(writer.seal(data.info, data.splits, {}), Kind::corruption, "a checksum per 0 bytes");
+
+  // Offsets that claim to check themselves would escape the comparison of shape and size.
+  SectionEntry entry{};
+  entry.kind = SectionKind::csc_indptr;
+  entry.dtype = Dtype::u64;
+  entry.checksum_block_bytes = self_checked;
+  entry.rows = 201;
+  entry.columns = 1;
+  entry.offset = 4096;
+  EXPECT_ERROR(build_section_table(graph_magic, 4096, 4096, 0, std::span(&entry, 1)), Kind::corruption,
+               "has no checksum");
+}
+
+}  // namespace gneiss
