@@ -47,14 +47,27 @@ void in_order(std::size_t count, ThreadPool& pool, const Produce& produce, const
 struct CountedBatch {
   std::vector<NodeId> inputs;  // ascending
   std::uint64_t edges = 0;
-  std::uint64_t raw_bytes = 0;
+  std::uint64_t pool_bytes = 0;  // at most, of both frames
 };
+
+// What a batch's two frames take in the pool at most: numbers that do not compress, and padding.
+std::uint64_t pool_bytes_at_most(const SampledBatch& batch) {
+  std::uint64_t numbers = 2 * batch.nodes.size();  // input nodes, and a slot for each
+  numbers += 2 * std::uint64_t{batch.seed_count} + 2 * std::uint64_t{batch.blocks.front().dst_count};
+  for (const SampledBlock& block : batch.blocks) {
+    numbers += block.indptr.size() + block.indices.size() + 2 * block.edge_positions.size();
+  }
+  const std::uint64_t sections = 16 + 8 * batch.blocks.size();
+  const std::uint64_t raw_bytes = 4 * numbers + sections * 2 * frame_section_alignment;
+  // Zstandard adds less than 1 in 256 where it cannot compress; each frame is padded to 4 KiB.
+  return raw_bytes + raw_bytes / 256 + 2 * file_section_alignment + 1024;
+}
 
 // What the first pass learns.
 struct Counts {
   std::vector<std::uint32_t> accesses;  // per node, over the pool's training batches
   std::vector<std::uint64_t> edges;     // per batch
-  std::uint64_t raw_bytes = 0;          // of all frames, about
+  std::uint64_t pool_bytes = 0;         // at most, of all frames
 };
 
 class Preparer {
@@ -84,13 +97,13 @@ class Preparer {
           std::ranges::sort(counted.inputs);
           counted.edges = 0;
           for (const SampledBlock& block : batch.blocks) counted.edges += block.indices.size();
+          counted.pool_bytes = pool_bytes_at_most(batch);
           if (schedule_.key(index).split == Split::train) count_accesses(counted.inputs);
         },
         [&](std::size_t, CountedBatch& counted) {
           lists_.append(counted.inputs);
           counts_.edges.push_back(counted.edges);
-          counts_.raw_bytes +=
-              4 * (counted.edges * (request_.options.edge_positions ? 3 : 1) + counted.inputs.size() * 3);
+          counts_.pool_bytes += counted.pool_bytes;
           progress.advance(1);
         });
   }
@@ -124,7 +137,8 @@ class Preparer {
     cost.input_rows = cost.cpu_rows + cost.disk_rows;
     cost.cached_rows = plan_.cpu_nodes.size();
     cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
-    cost.samples_bytes_at_most = counts_.raw_bytes;
+    cost.samples_bytes_at_most = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
+                                 3 * file_section_alignment;  // header, index, padding
     cost.accessed_rows = static_cast<std::uint64_t>(
         std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
     cost.free_bytes = free_bytes(dataset_.folder());
@@ -202,19 +216,47 @@ class Preparer {
   std::vector<BatchRows> rows_;
 };
 
-// The least memory a preparation runs in: topology, counts, slots and labels, and the work in flight.
-std::uint64_t least_memory_bytes(const Dataset& dataset, const ThreadPool& pool) {
+// What one thread holds of a largest batch: hash table, nodes, blocks, planned and compressed, four of these
+// waiting to be written. Neighborhoods overlap, so real batches are smaller.
+std::uint64_t batch_memory_bytes(const DatasetInfo& info, const PreparationOptions& options) {
+  constexpr std::uint64_t least = 8ULL << 20;
+  constexpr std::uint64_t count_max = 1ULL << 40;  // no product below overflows
+  std::uint64_t nodes = std::min<std::uint64_t>(options.batch_size, info.node_count);
+  std::uint64_t edges = 0;
+  for (const std::int32_t fanout : options.fanouts) {
+    // All neighbors of a batch are not known before they are met: four times the average is usual for hubs.
+    const std::uint64_t draws =
+        fanout == -1 ? 4 * divide_up(info.edge_count, info.node_count) : static_cast<std::uint64_t>(fanout);
+    const std::uint64_t drawn = nodes * std::min<std::uint64_t>(draws, 1ULL << 31);
+    edges += std::min(drawn, options.replace ? count_max : info.edge_count);
+    nodes = std::min(info.node_count, nodes + drawn);
+  }
+  const std::uint64_t bytes_per_edge = options.edge_positions ? 84 : 28;
+  return std::max(least, std::min(nodes, count_max) * 140 + std::min(edges, count_max) * bytes_per_edge);
+}
+
+// The least memory a preparation runs in: topology, counts, slots and labels, seeds, and the work in flight.
+std::uint64_t least_memory_bytes(const Dataset& dataset, const PreparationOptions& options,
+                                 const ThreadPool& pool) {
   constexpr std::uint64_t program_bytes = 32ULL << 20;
-  constexpr std::uint64_t bytes_per_thread = 32ULL << 20;
-  return LoadedTopology::memory_bytes(dataset.info()) + 12 * dataset.info().node_count +
-         bytes_per_thread * pool.thread_count() + program_bytes;
+  const std::uint64_t seeds =
+      dataset.split(Split::train).size() * options.sample_epochs +
+      (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
+  constexpr std::uint64_t bytes_per_batch = 256;  // keys, offsets and index entries
+  return LoadedTopology::memory_bytes(dataset.info()) + 12 * dataset.info().node_count + 4 * seeds +
+         bytes_per_batch * divide_up(seeds, options.batch_size) +
+         batch_memory_bytes(dataset.info(), options) * pool.thread_count() + program_bytes;
 }
 
 void check_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
-  const std::uint64_t least = least_memory_bytes(dataset, pool);
+  const std::uint64_t least = least_memory_bytes(dataset, request.options, pool);
   if (request.memory_bytes < least) {
-    fail(Kind::config, "--memory {} is too little to prepare this graph; {} would do",
-         format_bytes(static_cast<double>(request.memory_bytes)), format_bytes(static_cast<double>(least)));
+    // In whole MiB, rounded up: what is printed must do.
+    constexpr std::uint64_t mib = 1ULL << 20;
+    fail(
+        Kind::config,
+        "--memory {} is too little to prepare this graph with {} threads; {}MiB would do, or fewer --threads",
+        format_bytes(static_cast<double>(request.memory_bytes)), pool.thread_count(), divide_up(least, mib));
   }
 }
 
@@ -233,14 +275,13 @@ void check_space(const PreparationCost& cost) {
 bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
   const auto entry = preparation_entry(dataset, request.name);
   if (!entry || request.force) return false;
-  const bool same = entry->value("options", nlohmann::json()) == to_json(request.options) &&
-                    entry->value("dataset_fingerprint", std::uint64_t{0}) == dataset.fingerprint();
-  if (!same) {
+  const auto made_with = entry->is_object() ? entry->value("options", nlohmann::json()) : nlohmann::json();
+  if (made_with != to_json(request.options)) {
     fail(Kind::config,
          "preparation '{}' exists with other options; choose another --name, or pass --force to replace it",
          request.name);
   }
-  static_cast<void>(Preparation::open(dataset, request.name));  // its files are there and whole
+  static_cast<void>(Preparation::open(dataset, request.name));  // its files are there, and of this dataset
   return true;
 }
 
@@ -256,6 +297,7 @@ class PartialFolder {
   ~PartialFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
+    std::filesystem::remove(path_.parent_path(), ignored);  // if it holds nothing else
   }
   PartialFolder(const PartialFolder&) = delete;
   PartialFolder& operator=(const PartialFolder&) = delete;
@@ -293,8 +335,11 @@ void check_request(const PrepareRequest& request) {
   const bool plain = std::ranges::all_of(request.name, [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
   });
-  if (request.name.empty() || request.name.front() == '.' || !plain || request.name.ends_with(".partial")) {
-    fail(Kind::config, "--name '{}' cannot name a preparation; use letters, digits, '-', '_' and '.'",
+  constexpr std::size_t name_bytes_max = 200;  // a file name with ".partial" is at most 255
+  if (request.name.empty() || request.name.front() == '.' || !plain || request.name.ends_with(".partial") ||
+      request.name.size() > name_bytes_max) {
+    fail(Kind::config,
+         "--name '{}' cannot name a preparation; use up to 200 of letters, digits, '-', '_', '.'",
          request.name);
   }
 }
@@ -336,6 +381,7 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
   if (error) fail_errno(target.string(), "remove the old preparation", error.value());
   sync_folder(partial.path());
   publish(partial.path(), target);
+  sync_folder(dataset.folder());  // which may have just received prepared/
   dataset.catalog().apply({seal});
   const Preparation sealed = Preparation::open(dataset, request.name);
   result.packed_bytes = sealed.bytes();

@@ -8,6 +8,8 @@ namespace gneiss {
 
 TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, std::uint64_t cpu_row_count) {
   TierPlan plan;
+  plan.cpu_nodes.reserve(static_cast<std::size_t>(
+      std::ranges::count_if(access_counts, [](std::uint32_t count) { return count > 0; })));
   for (std::uint64_t node = 0; node < access_counts.size(); ++node) {
     if (access_counts[node] > 0) plan.cpu_nodes.push_back(static_cast<NodeId>(node));
   }

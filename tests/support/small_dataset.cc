@@ -1,6 +1,7 @@
 #include "tests/support/small_dataset.h"
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <span>
 
@@ -28,7 +29,10 @@ void fill_graph(SmallDataset& data, EdgeList edges) {
 void fill_rows(SmallDataset& data, const SmallDatasetOptions& options) {
   RandomStream random(mix_key(options.seed, feature_stream));
   data.features.resize(data.info.feature_bytes());
-  for (std::byte& value : data.features) value = static_cast<std::byte>(random.next());
+  for (std::size_t at = 0; at < data.features.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t value = random.next();
+    std::memcpy(&data.features[at], &value, std::min(sizeof(value), data.features.size() - at));
+  }
   RandomStream labels(mix_key(options.seed, label_stream));
   for (std::uint32_t node = 0; node < options.nodes; ++node) {
     data.labels.push_back(static_cast<std::int32_t>(labels.below(options.classes + 1)) - 1);

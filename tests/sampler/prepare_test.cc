@@ -1,0 +1,245 @@
+// What prepare() makes: batches that hold the source's edges, labels and rows, whatever cache and threads.
+#include "sampler/prepare.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "sampler/batches.h"
+#include "tests/sampler/prepare_fixture.h"
+#include "tests/support/small_dataset.h"
+#include "tests/support/temporary_folder.h"
+
+namespace gneiss {
+namespace {
+
+namespace fs = std::filesystem;
+using test::run_prepare;
+using test::small_request;
+
+// A batch as a trainer gets it, with node ids instead of local ids where order may differ.
+struct ReadBatch {
+  BatchEntry entry{};
+  std::vector<NodeId> seeds;
+  std::vector<NodeId> inputs;  // in local order
+  std::vector<std::int32_t> targets;
+  std::vector<std::vector<std::pair<NodeId, NodeId>>> edges;  // per hop: (source, destination), in order
+  std::vector<std::vector<std::uint64_t>> edge_positions;
+  std::vector<std::byte> features;  // of the inputs, through the tiers
+};
+
+ReadBatch read_batch(const Preparation& preparation, std::size_t index, std::uint64_t row_bytes) {
+  ReadBatch batch;
+  batch.entry = preparation.pool().entries()[index];
+  const AlignedBuffer raw = preparation.pool().read_frame(batch.entry);
+  BatchFrame frame;
+  parse_batch_frame(raw.bytes(), "a frame", true, frame);
+  batch.seeds.assign(frame.seeds.begin(), frame.seeds.end());
+  batch.targets.assign(frame.targets.begin(), frame.targets.end());
+  batch.inputs = preparation.pool().read_input_nodes(batch.entry);
+  for (std::size_t hop = 0; hop < frame.blocks.size(); ++hop) {
+    const BlockFrame& block = frame.blocks[hop];
+    auto& edges = batch.edges.emplace_back();
+    for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+      if (hop == 0) CHECK(batch.inputs[block.dst_in_src[dst]] == frame.hidden_nodes[dst]);
+      for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
+        const std::uint32_t source = block.indices[edge];
+        edges.emplace_back(hop == 0 ? batch.inputs[source] : frame.hidden_nodes[source],
+                           frame.hidden_nodes[dst]);
+      }
+    }
+    batch.edge_positions.emplace_back(block.edge_positions.begin(), block.edge_positions.end());
+  }
+  const AlignedBuffer cached =
+      preparation.cpu_tier().read_section(preparation.cpu_tier().require(SectionKind::feature_rows));
+  const SegmentEntry& segment = preparation.pack().entries()[index];
+  std::vector<std::byte> rows(segment.bytes);
+  preparation.pack().file().file().read_at(segment.offset, rows);
+  check_segment(segment, rows, "pack.bin");
+  std::size_t slot = 0;
+  std::size_t row = 0;
+  for (const PlanRange& range : frame.plan) {
+    CHECK(range.store == 0);
+    for (std::uint32_t i = 0; i < range.count; ++i) {
+      const auto bytes = range.tier == Tier::cpu
+                             ? cached.bytes().subspan(frame.cpu_slots[slot++] * row_bytes, row_bytes)
+                             : std::span<const std::byte>(rows).subspan(row++ * row_bytes, row_bytes);
+      batch.features.insert(batch.features.end(), bytes.begin(), bytes.end());
+    }
+  }
+  return batch;
+}
+
+void check_batch(const ReadBatch& batch, const test::SmallDataset& source,
+                 const PreparationOptions& options) {
+  for (std::size_t i = 0; i < batch.seeds.size(); ++i)
+    CHECK(batch.targets[i] == source.labels[to_index(batch.seeds[i])]);
+  std::vector<std::byte> expected;
+  for (const NodeId node : batch.inputs) {
+    const auto row = source.row(node);
+    expected.insert(expected.end(), row.begin(), row.end());
+  }
+  CHECK(batch.features == expected);
+  CHECK(std::set(batch.inputs.begin(), batch.inputs.end()).size() == batch.inputs.size());
+  for (std::size_t hop = 0; hop < batch.edges.size(); ++hop) {
+    bool edges_exist = true;
+    for (std::size_t i = 0; i < batch.edges[hop].size(); ++i) {
+      const auto [from, to] = batch.edges[hop][i];
+      const auto neighbors = source.neighbors(to);
+      edges_exist = edges_exist && std::ranges::find(neighbors, from) != neighbors.end();
+      if (!options.edge_positions) continue;
+      const std::uint64_t position = batch.edge_positions[hop][i];
+      edges_exist = edges_exist && source.indices[position] == from &&
+                    position >= source.indptr[to_index(to)] && position < source.indptr[to_index(to) + 1];
+    }
+    CHECK(edges_exist);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("prepared batches hold the source's seeds, labels, edges and rows, for any type of features") {
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+    for (const bool edge_positions : {false, true}) {
+      const test::TemporaryFolder folder;
+      const auto source = test::write_small_dataset(folder / "d", {.dim = 7, .dtype = dtype});
+      auto request = small_request();
+      request.options.edge_positions = edge_positions;
+      request.options.replace = edge_positions;
+      run_prepare(folder / "d", request);
+      const Dataset dataset = Dataset::open(folder / "d");
+      const Preparation preparation = Preparation::open(dataset, "p");
+      preparation.verify(nullptr);
+      CHECK(preparation.info().options == request.options);
+      const BatchSchedule schedule(dataset, {.batch_size = 16, .sample_epochs = 2, .seed = 3});
+      REQUIRE(preparation.pool().entries().size() == schedule.size());
+      CHECK(preparation.info().train_batches_per_epoch == schedule.train_batches_per_epoch());
+      for (std::size_t i = 0; i < schedule.size(); ++i) {
+        const ReadBatch batch = read_batch(preparation, i, source.info.row_bytes());
+        CHECK(batch.entry.key == schedule.key(i));
+        CHECK(std::ranges::equal(batch.seeds, schedule.seeds(i)));
+        check_batch(batch, source, request.options);
+      }
+    }
+  }
+}
+
+TEST_CASE("the size of the cache changes the order of the input nodes and nothing else") {
+  const test::TemporaryFolder folder;
+  const auto source = test::write_small_dataset(folder / "d");
+  std::vector<std::vector<ReadBatch>> prepared;
+  for (const std::uint64_t cache_bytes : {std::uint64_t{0}, std::uint64_t{100}, ~std::uint64_t{0}}) {
+    auto request = small_request();
+    request.name = "p" + std::to_string(cache_bytes);
+    request.options.cpu_cache_bytes = cache_bytes;
+    run_prepare(folder / "d", request);
+    const Dataset dataset = Dataset::open(folder / "d");
+    const Preparation preparation = Preparation::open(dataset, request.name);
+    CHECK((preparation.cpu_row_count() == 0) == (cache_bytes == 0));
+    auto& batches = prepared.emplace_back();
+    for (std::size_t i = 0; i < preparation.pool().entries().size(); ++i) {
+      batches.push_back(read_batch(preparation, i, source.info.row_bytes()));
+      check_batch(batches.back(), source, request.options);
+    }
+  }
+  CHECK(prepared[0].front().inputs != prepared[1].front().inputs);
+  for (std::size_t i = 0; i < prepared[0].size(); ++i) {
+    for (const auto& other : {prepared[1][i], prepared[2][i]}) {
+      CHECK(other.seeds == prepared[0][i].seeds);
+      CHECK(other.edges == prepared[0][i].edges);
+      CHECK(std::ranges::is_permutation(other.inputs, prepared[0][i].inputs));
+    }
+  }
+}
+
+TEST_CASE("the number of threads and the memory change no byte") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", {.nodes = 2000, .edges = 20'000, .dim = 100, .train = 500});
+  std::vector<std::string> files;
+  for (const std::size_t threads : {1, 2, 5}) {
+    auto request = small_request();
+    request.name = "p" + std::to_string(threads);
+    request.options.cpu_cache_bytes = 20'000;
+    request.memory_bytes = std::uint64_t{threads} << 30;
+    run_prepare(folder / "d", request, threads);
+    std::string all;
+    for (const char* file : {pool_file_name, pack_file_name, cpu_tier_file_name})
+      all += read_text_file(folder / "d/prepared" / request.name / file);
+    files.push_back(std::move(all));
+  }
+  CHECK(files[0].size() > 1'000'000);
+  CHECK(files[0] == files[1]);
+  CHECK(files[0] == files[2]);
+}
+
+TEST_CASE("the plan's numbers are what is then written") {
+  const test::TemporaryFolder folder;
+  const auto source = test::write_small_dataset(folder / "d");
+  for (const bool edge_positions : {false, true}) {
+    auto request = small_request();
+    request.force = true;
+    request.options.edge_positions = edge_positions;
+    const PrepareResult result = run_prepare(folder / "d", request);
+    const Dataset dataset = Dataset::open(folder / "d");
+    const Preparation preparation = Preparation::open(dataset, "p");
+    double inputs = 0;
+    double cpu = 0;
+    double edges = 0;
+    std::uint64_t segments = 0;
+    double train_segments = 0;
+    std::uint64_t largest = 0;
+    std::set<NodeId> accessed;
+    for (std::size_t i = 0; i < preparation.pool().entries().size(); ++i) {
+      const BatchEntry& entry = preparation.pool().entries()[i];
+      const std::uint64_t bytes = preparation.pack().entries()[i].bytes;
+      segments += bytes;
+      largest = std::max(largest, bytes);
+      if (entry.key.split != Split::train) continue;
+      inputs += entry.input_count;
+      cpu += entry.cpu_rows;
+      edges += entry.edge_count;
+      train_segments += static_cast<double>(bytes);
+      for (const NodeId node : preparation.pool().read_input_nodes(entry)) accessed.insert(node);
+    }
+    const PreparationCost& cost = result.cost;
+    CHECK(cost.train_batches == 4);
+    CHECK(cost.evaluation_batches == 4);
+    CHECK(cost.input_rows == doctest::Approx(inputs / 2));
+    CHECK(cost.cpu_rows == doctest::Approx(cpu / 2));
+    CHECK(cost.disk_rows == doctest::Approx((inputs - cpu) / 2));
+    CHECK(cost.sampled_edges == doctest::Approx(edges / 2));
+    CHECK(cost.disk_bytes == doctest::Approx(train_segments / 2));
+    CHECK(cost.segment_bytes == segments);
+    CHECK(cost.largest_segment_bytes == largest);
+    CHECK(cost.accessed_rows == accessed.size());
+    CHECK(cost.cached_rows == 400 / source.info.row_bytes());
+    CHECK(cost.cached_rows == preparation.cpu_row_count());
+    CHECK(result.samples_bytes <= cost.samples_bytes_at_most);
+    CHECK(result.packed_bytes == preparation.bytes());
+  }
+}
+
+TEST_CASE("small and odd graphs are prepared too") {
+  const test::TemporaryFolder folder;
+  const auto expect_prepared = [&](const test::SmallDatasetOptions& options, test::EdgeList edges) {
+    fs::remove_all(folder / "d");
+    const auto source = test::write_small_dataset(folder / "d", options, std::move(edges));
+    auto request = small_request();
+    request.options.fanouts = {3, -1, 60};
+    run_prepare(folder / "d", request);
+    const Dataset dataset = Dataset::open(folder / "d");
+    const Preparation preparation = Preparation::open(dataset, "p");
+    preparation.verify(nullptr);
+    for (std::size_t i = 0; i < preparation.pool().entries().size(); ++i)
+      check_batch(read_batch(preparation, i, source.info.row_bytes()), source, request.options);
+  };
+  expect_prepared({.nodes = 1, .train = 1}, {});
+  expect_prepared({.nodes = 1, .train = 1}, {{0, 0}, {0, 0}});
+  expect_prepared({.nodes = 5, .train = 3, .valid = 1, .test = 1}, {{1, 0}, {1, 0}, {2, 2}});
+  test::EdgeList star;
+  for (std::uint32_t i = 0; i < 3000; ++i) star.emplace_back(i, 7);
+  expect_prepared({.nodes = 3000, .train = 3000, .valid = 0, .test = 0}, std::move(star));
+}
+
+}  // namespace gneiss
