@@ -47,6 +47,7 @@ int parse_and_run(std::vector<std::string> arguments) {
   register_prepare(app);
   register_train(app);
   register_inspect(app);
+  register_verify(app);
   register_bench(app);
 
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first

@@ -17,6 +17,7 @@ void register_info(CLI::App& app);
 void register_prepare(CLI::App& app);
 void register_train(CLI::App& app);
 void register_inspect(CLI::App& app);
+void register_verify(CLI::App& app);
 void register_bench(CLI::App& app);  // the parent of the benchmarks below
 
 void register_bench_io(CLI::App& bench);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 
@@ -96,6 +97,7 @@ void PackFile::verify(Progress* progress) const {
   file_.verify(progress);
   AlignedBuffer buffer;
   for (const SegmentEntry& entry : entries_) {
+    throw_if_interrupted();
     if (buffer.size() < entry.bytes) buffer = AlignedBuffer(entry.bytes);
     const auto bytes = buffer.bytes().first(entry.bytes);
     file_.file().read_at(entry.offset, bytes);

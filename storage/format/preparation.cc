@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "storage/base/cancel.h"
 #include "storage/base/error.h"
 
 namespace gneiss {
@@ -36,6 +37,8 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
   const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
   agree = agree && rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim &&
           rows.rows <= dataset.info().node_count;
+  expect_shape(preparation.cpu_tier().require(SectionKind::tier_nodes), Dtype::u32, rows.rows, 1,
+               preparation.cpu_tier().name());
   if (!agree) {
     fail(Kind::corruption, "preparation '{}': its files do not belong together; prepare it again",
          preparation.name());
@@ -152,16 +155,38 @@ std::uint64_t Preparation::bytes() const noexcept {
   return pool_.file().file_bytes() + pack_.file().file_bytes() + cpu_tier_.file_bytes();
 }
 
+// The frame says what its index says, and its slots hold the rows of its input nodes.
+void Preparation::verify_batch(const BatchEntry& entry, std::span<const NodeId> tier_nodes,
+                               BatchFrame& frame) const {
+  const AlignedBuffer raw = pool_.read_frame(entry);
+  parse_batch_frame(raw.bytes(), pool_.file().name(), true, frame);
+  const auto inputs = pool_.read_input_nodes(entry);
+  bool agree = frame.seeds.size() == entry.seed_count && frame.hidden_nodes.size() == entry.hidden_count &&
+               frame.input_count() == entry.input_count && frame.edge_count() == entry.edge_count &&
+               frame.cpu_slots.size() == entry.cpu_rows;
+  std::size_t slot = 0;
+  for (const PlanRange& range : frame.plan) {
+    for (std::uint32_t i = 0; agree && range.tier == Tier::cpu && i < range.count; ++i) {
+      const std::uint32_t row = frame.cpu_slots[slot++];
+      agree = row < tier_nodes.size() && tier_nodes[row] == inputs[range.first + i];
+    }
+  }
+  if (!agree) {
+    fail(Kind::corruption, "{}: {} is not what the index and {} say; prepare it again", pool_.file().name(),
+         to_string(entry.key), cpu_tier_file_name);
+  }
+}
+
 void Preparation::verify(Progress* progress) const {
   pool_.file().verify(progress);
+  cpu_tier_.verify(progress);
+  const AlignedBuffer tier_nodes = cpu_tier_.read_section(cpu_tier_.require(SectionKind::tier_nodes));
   BatchFrame frame;
   for (const BatchEntry& entry : pool_.entries()) {
-    const AlignedBuffer raw = pool_.read_frame(entry);
-    parse_batch_frame(raw.bytes(), pool_.file().name(), true, frame);
-    static_cast<void>(pool_.read_input_nodes(entry));
+    throw_if_interrupted();
+    verify_batch(entry, tier_nodes.as<NodeId>(), frame);
   }
   pack_.verify(progress);
-  cpu_tier_.verify(progress);
 }
 
 Catalog::Change seal_preparation(const std::filesystem::path& folder, const std::string& name,

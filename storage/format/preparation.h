@@ -65,10 +65,13 @@ class Preparation {
   std::uint64_t cpu_row_count() const { return cpu_tier_.require(SectionKind::feature_rows).rows; }
   std::uint64_t bytes() const noexcept;  // of all files
 
-  void verify(Progress* progress) const;  // every checksum
+  // Every checksum, and that each batch's frame, index and slots agree. Throws Error: corruption, cancelled.
+  void verify(Progress* progress) const;
 
  private:
   Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder);
+  void verify_batch(const BatchEntry& entry, std::span<const NodeId> tier_nodes, BatchFrame& frame) const;
+
   std::string name_;
   PreparationInfo info_;
   SamplePool pool_;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 
@@ -216,6 +217,7 @@ void SectionFile::verify_section(const SectionEntry& entry, std::span<std::byte>
   StreamChecksum stream;
   for (std::uint64_t at = 0; at < entry.bytes; at += step) {
     const auto bytes = piece.first(std::min(step, entry.bytes - at));
+    throw_if_interrupted();
     file_.read_at(entry.offset + at, bytes);
     in_blocks ? check_blocks(entry, checksums, at, bytes) : stream.update(bytes);
     file_.drop_cache(entry.offset + at, bytes.size());
