@@ -1,10 +1,13 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "storage/format/dataset.h"
+#include "storage/base/error.h"
+#include "storage/base/units.h"
+#include "storage/format/preparation.h"
 #include "storage/import/statistics.h"
 #include "tools/commands.h"
 #include "tools/summary.h"
@@ -17,6 +20,31 @@ struct Arguments {
   std::string summary;
 };
 
+// One line for each preparation, and an object for the summary; a damaged or stale one says so.
+nlohmann::json list_preparations(const Dataset& dataset) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const std::string& name : preparation_names(dataset)) {
+    try {
+      const Preparation preparation = Preparation::open(dataset, name);
+      const PreparationOptions& options = preparation.info().options;
+      fmt::print("  {:<18}'{}': fanout {}, batch size {}, {} epochs of {} batches, {} rows cached, {}\n",
+                 "preparation", name, fmt::join(options.fanouts, ","), options.batch_size,
+                 options.sample_epochs, preparation.info().train_batches_per_epoch,
+                 format_count(preparation.cpu_row_count()),
+                 format_bytes(static_cast<double>(preparation.bytes())));
+      list.push_back({{"name", name},
+                      {"options", to_json(options)},
+                      {"train_batches_per_epoch", preparation.info().train_batches_per_epoch},
+                      {"cached_rows", preparation.cpu_row_count()},
+                      {"bytes", preparation.bytes()}});
+    } catch (const Error& error) {
+      fmt::print("  {:<18}{}\n", "preparation", error.what());
+      list.push_back({{"name", name}, {"problem", error.what()}});
+    }
+  }
+  return list;
+}
+
 void run_info(const Arguments& arguments) {
   const Dataset dataset = Dataset::open(arguments.dataset);
   nlohmann::json statistics = dataset.statistics();
@@ -24,6 +52,7 @@ void run_info(const Arguments& arguments) {
              format_statistics(statistics));
   statistics["fingerprint"] = fmt::format("{:016x}", dataset.fingerprint());
   fmt::print("  {:<18}{:016x}\n", "fingerprint", dataset.fingerprint());
+  statistics["preparations"] = list_preparations(dataset);
   write_summary(arguments.summary, statistics);
 }
 
