@@ -36,7 +36,7 @@ void LocalIdTable::grow() {
 
 std::uint32_t LocalIdTable::find_or_insert(NodeId node, std::uint32_t next) {
   const std::uint64_t id = to_index(node);
-  std::size_t at = mix64(id) & mask_;
+  std::size_t at = first_slot(node);
   while (entries_[at] != empty) {
     if (entries_[at] >> 32 == id) return static_cast<std::uint32_t>(entries_[at]);
     at = (at + 1) & mask_;
@@ -82,6 +82,21 @@ void NeighborSampler::draw_positions(std::uint64_t degree, std::int32_t fanout, 
   }
 }
 
+// Offsets and neighbors of one destination are two dependent misses of the cache, each about 100 ns: they are
+// asked for so far ahead that the work in between, some 20 ns a destination, covers them.
+void NeighborSampler::prefetch_ahead(const SampledBatch& batch, std::uint32_t dst,
+                                     std::uint32_t dst_count) const {
+  constexpr std::uint32_t near = 8;
+  constexpr std::uint32_t far = 2 * near;
+  if (dst + far < dst_count) __builtin_prefetch(&topology_.indptr[to_index(batch.nodes[dst + far])]);
+  if (dst + near < dst_count) {
+    const auto neighbors = topology_.neighbors(batch.nodes[dst + near]);
+    // Two lines: a list of average length is drawn from all over, a longer one misses anyway.
+    __builtin_prefetch(neighbors.data());
+    if (neighbors.size() > 16) __builtin_prefetch(neighbors.data() + 16);
+  }
+}
+
 void NeighborSampler::sample_hop(const BatchKey& key, std::uint32_t hop, SampledBatch& batch,
                                  SampledBlock& block) {
   block.dst_count = static_cast<std::uint32_t>(batch.nodes.size());
@@ -92,6 +107,7 @@ void NeighborSampler::sample_hop(const BatchKey& key, std::uint32_t hop, Sampled
       mix_key(options_.seed, static_cast<std::uint32_t>(key.split), key.epoch, key.worker, key.batch, hop);
   const LaborVariates variates(options_.seed, key, hop, options_.labor);
   for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    prefetch_ahead(batch, dst, block.dst_count);
     const NodeId node = batch.nodes[dst];
     const auto neighbors = topology_.neighbors(node);
     if (options_.kind == SamplerKind::labor && options_.fanouts[hop] != -1) {
@@ -100,6 +116,7 @@ void NeighborSampler::sample_hop(const BatchKey& key, std::uint32_t hop, Sampled
     } else {
       draw_positions(neighbors.size(), options_.fanouts[hop], mix_key(hop_key, to_index(node)));
     }
+    for (const std::uint64_t position : positions_) table_.prefetch(neighbors[position]);
     for (const std::uint64_t position : positions_) {
       const NodeId source = neighbors[position];
       const auto next = static_cast<std::uint32_t>(batch.nodes.size());

@@ -14,6 +14,7 @@
 
 #include "sampler/labor.h"
 #include "sampler/topology.h"
+#include "storage/base/random.h"
 #include "storage/format/preparation.h"
 
 namespace gneiss {
@@ -50,8 +51,10 @@ class LocalIdTable {
   void clear(std::size_t expected);
   // The node's local id, or `next` if it is new (then it is stored).
   std::uint32_t find_or_insert(NodeId node, std::uint32_t next);
+  void prefetch(NodeId node) const noexcept { __builtin_prefetch(&entries_[first_slot(node)]); }
 
  private:
+  std::size_t first_slot(NodeId node) const noexcept { return mix64(to_index(node)) & mask_; }
   void grow();
   static constexpr std::uint64_t empty = ~std::uint64_t{0};
   std::vector<std::uint64_t> entries_;  // node << 32 | local
@@ -68,6 +71,7 @@ class NeighborSampler {
 
  private:
   void sample_hop(const BatchKey& key, std::uint32_t hop, SampledBatch& batch, SampledBlock& block);
+  void prefetch_ahead(const SampledBatch& batch, std::uint32_t dst, std::uint32_t dst_count) const;
   void draw_positions(std::uint64_t degree, std::int32_t fanout, std::uint64_t key);
 
   Topology topology_;
