@@ -25,7 +25,7 @@ struct SamplerOptions {
   bool edge_positions = false;  // record where in csc_indices each sampled edge stands
   std::uint64_t seed = 0;
   SamplerKind kind = SamplerKind::neighbor;
-  LaborOptions labor;
+  LaborOptions labor{};
 };
 
 // One hop. Source local ids number the nodes in order of first appearance, destinations first.
