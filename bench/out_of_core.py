@@ -63,7 +63,7 @@ def main():
         run([args.gneiss, "bench", "io", "--path", args.folder, "--size", "1GiB", "--seconds", "2", "--pattern",
              "sequential", "--engine", "io_uring", "--block-size", "1MiB", "--queue-depth", "16", "--summary",
              at("drive.json")])
-        return load(at("drive.json"))["profile"]["sequential_bytes_per_second"]
+        return load(at("drive.json"))["sequential_bytes_per_second"]
 
     disk, memory, speeds = [], [], []
     for _ in range(args.runs):
