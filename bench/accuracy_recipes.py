@@ -35,28 +35,29 @@ RECIPES = [
     ),
     Recipe(
         name="amazon_computers", reference=91.9, mlp_reference=85.4, tolerance=1.0, importing=L2,
-        prepare={"fanout": "15,10", "batch_size": 1024, "sample_epochs": 4},
-        train={"hidden": 128, "dropout": 0.3, "lr": 0.01, "epochs": 30},
+        prepare={"fanout": "15,10", "batch_size": 512, "sample_epochs": 4},
+        train={"hidden": 128, "dropout": 0.3, "lr": 0.005, "epochs": 24},
     ),
     Recipe(
         name="coauthor_cs", reference=96.1, mlp_reference=95.4, tolerance=0.7, importing=L2,
-        prepare={"fanout": "10,10", "batch_size": 3667},
-        train={"hidden": 64, "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-5, "epochs": 20},
+        prepare={"fanout": "10,5", "batch_size": 512},
+        train={"hidden": 64, "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-5, "epochs": 5},
     ),
     Recipe(
         name="github", reference=86.9, mlp_reference=86.2, tolerance=0.7, importing=L2,
-        prepare={"fanout": "10,10", "batch_size": 3770},
-        train={"hidden": 64, "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-4, "epochs": 15},
+        prepare={"fanout": "10,5", "batch_size": 1024},
+        train={"hidden": 64, "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-4, "epochs": 5},
     ),
     Recipe(
         name="ogbn_arxiv", reference=70.5, mlp_reference=61.1, tolerance=1.0,
         layout="ogb", source="ogbn_arxiv/ogb_layout/ogbn_arxiv",
         prepare={"fanout": "15,10", "batch_size": 1024, "sample_epochs": 4},
-        train={"hidden": 256, "dropout": 0.5, "lr": 0.003, "epochs": 15},
+        train={"hidden": 128, "dropout": 0.3, "lr": 0.005, "epochs": 15},
     ),
     Recipe(
         name="fb100_dev", reference=78.0, mlp_reference=48.6, tolerance=1.0,
-        prepare={"fanout": "25,10", "batch_size": 1024, "sample_epochs": 4},
-        train={"hidden": 128, "dropout": 0.3, "lr": 0.003, "epochs": 15},
+        # Fanout 15,10 stayed at 75 % of the validation nodes, however long: the median node has 56 neighbors.
+        prepare={"fanout": "40,20", "batch_size": 1024},
+        train={"hidden": 128, "dropout": 0.3, "lr": 0.01, "epochs": 9},
     ),
 ]

@@ -19,7 +19,9 @@ from accuracy_recipes import RECIPES
 from gneiss_runs import Program, markdown_table, mean_and_deviation, option_list, percent
 
 SEEDS = (0, 1, 2)
-EPOCHS = {"ogbn_arxiv": 20, "fb100_dev": 20}
+EPOCHS = {"ogbn_arxiv": 10, "fb100_dev": 10}
+# Small neighborhoods for both: the fewer neighbors a batch holds, the more fresh samples have to add.
+PREPARE = {"fanout": "15,10", "batch_size": 1024}
 GIB = 2**30
 
 
@@ -38,7 +40,7 @@ class Study:
         self.feature_bytes = 0
 
     def prepare(self, sample_epochs, seed, cache, *more):
-        options = self.recipe.prepare | {"sample_epochs": sample_epochs, "seed": seed, "cpu_cache": cache}
+        options = PREPARE | {"sample_epochs": sample_epochs, "seed": seed, "cpu_cache": cache}
         return self.program.run("prepare", "--dataset", self.dataset, "--name", "pool", "--force",
                                 *option_list(options), *more)
 
@@ -61,6 +63,8 @@ class Study:
         wanted = [(k, seed) for seed in SEEDS for k in pool_sizes(self.recipe.name)]
         missing = [(k, seed) for k, seed in wanted if f"{k}/{seed}" not in self.results]
         if missing:
+            if not self.source.is_dir():
+                sys.exit(f"{self.source} is missing; unpack the datasets and name their folder with --datasets")
             imported = self.program.run("import", self.recipe.layout, self.source, self.dataset, "--force",
                                         *option_list(self.recipe.importing))
             self.feature_bytes = imported["feature_bytes"]
@@ -109,7 +113,8 @@ def conclusion_of(file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(EPOCHS)}; default: all")
-    parser.add_argument("--datasets", required=True, help="folder with a folder per real graph")
+    parser.add_argument("--table", action="store_true", help="measure nothing; write the table of what is kept")
+    parser.add_argument("--datasets", default="", help="folder with a folder per real graph")
     parser.add_argument("--gneiss", default="build/release/gneiss", help="the program")
     parser.add_argument("--work", default="build/bench/sampled_epochs", help="working folder; some 2 GB are used")
     parser.add_argument("--threads", type=int, default=2)
@@ -122,14 +127,14 @@ def main():
     program = Program(options.gneiss, options.work, options.threads)
     studies = [Study(program, recipe, options.datasets) for recipe in RECIPES if recipe.name in EPOCHS]
     for study in studies:
-        if study.recipe.name in (options.names or EPOCHS):
+        if study.recipe.name in (options.names or EPOCHS) and not options.table:
             study.measure()
     header = ["graph", "K", "test", "validation", "training, last epoch", "best epochs", "samples", "segments"]
     table = markdown_table(header, [row for study in studies for row in study.rows()])
     used = "\n".join(
         f"- {study.recipe.name}: `" + " ".join(option_list(
-            study.recipe.importing | {k: v for k, v in study.recipe.prepare.items() if k != "sample_epochs"} |
-            study.recipe.train | {"epochs": EPOCHS[study.recipe.name]})) + "`" for study in studies)
+            study.recipe.importing | PREPARE | study.recipe.train | {"epochs": EPOCHS[study.recipe.name]})) + "`"
+        for study in studies)
     text = TEXT.format(version=program.version(), machine=gneiss_runs.machine(), table=table, options=used)
     options.out.write_text(text + conclusion_of(options.out))
     print(text)
