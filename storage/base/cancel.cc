@@ -44,7 +44,7 @@ std::stop_token interrupt_token() { return interrupt_source().get_token(); }
 
 void throw_if_interrupted() {
   if (interrupt_source().stop_requested()) {
-    fail(Kind::cancelled, "interrupted; nothing half-written was left, the same command can be run again");
+    fail(Kind::cancelled, "interrupted; nothing half-written was left: run the same command again");
   }
 }
 
