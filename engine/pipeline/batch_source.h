@@ -32,8 +32,8 @@ class BatchSource {
   virtual ~BatchSource() = default;
   // The next batch of the schedule, or nullptr at its end. It borrows from the source and is valid until
   // the next call. Blocks until the batch is whole.
-  // Throws Error: io, corruption (of the lowest batch that failed; those before it were handed out),
-  // cancelled (interrupt).
+  // Throws Error: io, corruption (of the lowest batch that failed; those before it were handed out, and
+  // next() goes on failing), cancelled (interrupt).
   virtual const SourcedBatch* next() = 0;
 };
 

@@ -19,9 +19,16 @@ std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparatio
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
                                  const CpuTier& cpu_tier, const PipelineOptions& options,
                                  BatchSchedulePlan plan)
+    : PipelinedSource(
+          preparation, dataset, cpu_tier, options, std::move(plan),
+          make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct})) {
+}
+
+PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
+                                 const CpuTier& cpu_tier, const PipelineOptions& options,
+                                 BatchSchedulePlan plan, std::unique_ptr<IoEngine> engine)
     : slots_(make_slots(preparation, options.slot_count)),
-      engine_(
-          make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct})),
+      engine_(std::move(engine)),
       free_slots_(slots_.size()),
       read_slots_(slots_.size()),
       ready_slots_(slots_.size()),
@@ -42,17 +49,20 @@ PipelinedSource::~PipelinedSource() {
 
 const SourcedBatch* PipelinedSource::next() {
   throw_if_interrupted();
+  if (failure_) std::rethrow_exception(failure_);
   if (current_ != nullptr) free_slots_.push(std::exchange(current_, nullptr), {});
   consumer_.enter(StageClock::State::starved);
   const auto taken = ready_slots_.pop(interrupt_token());
   consumer_.enter(taken ? StageClock::State::busy : StageClock::State::idle);
   if (!taken) {
     throw_if_interrupted();
-    if (const auto failure = reader_.failure()) std::rethrow_exception(failure);
+    failure_ = reader_.failure();
+    if (failure_) std::rethrow_exception(failure_);
     return nullptr;
   }
   current_ = *taken;
-  if (current_->failure) std::rethrow_exception(current_->failure);
+  failure_ = current_->failure;
+  if (failure_) std::rethrow_exception(failure_);
   return &current_->batch;
 }
 

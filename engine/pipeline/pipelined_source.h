@@ -20,7 +20,7 @@ struct PipelineOptions {
   std::uint32_t queue_depth = 16;       // reads in flight at most
   std::uint32_t read_bytes = 1U << 20;  // of one read at most
   bool direct = true;                   // bypass the page cache
-  AssemblyOptions assembly;
+  AssemblyOptions assembly{};
 };
 
 struct PipelineTimes {
@@ -38,6 +38,9 @@ class PipelinedSource final : public BatchSource {
   // Borrows preparation, dataset info and cpu tier. Starts reading at once.
   PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
                   const PipelineOptions& options, BatchSchedulePlan plan);
+  // With a reader engine of the caller's, which options.io_engine, queue_depth and direct do not concern.
+  PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
+                  const PipelineOptions& options, BatchSchedulePlan plan, std::unique_ptr<IoEngine> engine);
   ~PipelinedSource() override;
 
   const SourcedBatch* next() override;
@@ -55,6 +58,7 @@ class PipelinedSource final : public BatchSource {
   BoundedQueue<BatchSlot*> ready_slots_;
   StageClock consumer_;
   BatchSlot* current_ = nullptr;
+  std::exception_ptr failure_;  // the first; what follows it does not count
   bool is_direct_ = false;
   Assembler assembler_;
   Reader reader_;

@@ -7,6 +7,17 @@
 #include "storage/base/error.h"
 
 namespace gneiss {
+namespace {
+
+// A tag names the slot, and in its lowest bit, which alignment leaves free, the file.
+static_assert(alignof(BatchSlot) >= 2);
+std::uint64_t make_tag(BatchSlot& slot, bool of_pack) {
+  return std::bit_cast<std::uint64_t>(&slot) | (of_pack ? 1U : 0U);
+}
+bool is_of_pack(std::uint64_t tag) { return (tag & 1U) != 0; }
+BatchSlot& slot_of(std::uint64_t tag) { return *std::bit_cast<BatchSlot*>(tag & ~std::uint64_t{1}); }
+
+}  // namespace
 
 Reader::Reader(const Preparation& preparation, IoEngine& engine,
                std::span<const std::unique_ptr<BatchSlot>> slots, std::uint32_t read_bytes)
@@ -33,7 +44,12 @@ void Reader::start(BatchSchedulePlan plan, BoundedQueue<BatchSlot*>& free_slots,
 
 bool Reader::take_slot(const std::stop_token& stop) {
   if (at_end_) return false;
-  const auto index = plan_(position_);
+  std::optional<std::size_t> index;
+  try {
+    index = plan_(position_);
+  } catch (...) {
+    failure_ = std::current_exception();  // reported after the batches that are on their way
+  }
   if (!index) {
     at_end_ = true;
     return false;
@@ -71,7 +87,7 @@ void Reader::submit_pieces() {
     engine_.submit(ReadRequest{.file = range.file,
                                .offset = range.offset,
                                .target = range.target.first(bytes),
-                               .tag = std::bit_cast<std::uint64_t>(&slot)});
+                               .tag = make_tag(slot, range.file == pack_file_)});
     ++slot.reads_in_flight;
     ++slot.batch.cost.read_operations;
     slot.batch.cost.bytes_read += bytes;
@@ -83,13 +99,19 @@ void Reader::submit_pieces() {
 }
 
 void Reader::complete(const ReadCompletion& completion) {
-  BatchSlot& slot = *std::bit_cast<BatchSlot*>(completion.tag);
+  BatchSlot& slot = slot_of(completion.tag);
   --slot.reads_in_flight;
   if (completion.error == 0 || slot.failure) return;
   try {
+    const BatchEntry& entry = preparation_.pool().entries()[slot.index];
     const SegmentEntry& segment = preparation_.pack().entries()[slot.index];
-    fail_read(engine_, {.file = pack_file_, .offset = segment.offset, .target = {}, .tag = 0},
-              completion.error);
+    const std::span<std::byte> frame = slot.compressed.bytes().first(entry.frame_bytes);
+    const std::span<std::byte> rows = slot.segment.bytes().first(segment.bytes);
+    const ReadRequest whole =
+        is_of_pack(completion.tag)
+            ? ReadRequest{.file = pack_file_, .offset = segment.offset, .target = rows, .tag = 0}
+            : ReadRequest{.file = pool_file_, .offset = entry.frame_offset, .target = frame, .tag = 0};
+    fail_read(engine_, whole, completion.error);
   } catch (const Error& error) {
     slot.failure = std::make_exception_ptr(
         Error(error.kind(), fmt::format("{} (while reading {})", error.what(),

@@ -1,0 +1,27 @@
+#include "tests/engine/prepared_dataset.h"
+
+#include "sampler/prepare.h"
+
+namespace gneiss::test {
+
+void prepare_dataset(const std::filesystem::path& folder, const std::string& name,
+                     const PreparationOptions& options) {
+  Dataset dataset = Dataset::open(folder, Catalog::Access::write);
+  ThreadPool pool(2);
+  prepare(dataset, {.name = name, .options = options, .memory_bytes = 1ULL << 30, .force = true}, pool,
+          [](const PreparationCost&) {});
+}
+
+PreparedDataset::PreparedDataset(const PreparationOptions& options, const SmallDatasetOptions& graph)
+    : source_(write_small_dataset(folder_ / "d.gneiss", graph)) {
+  prepare_dataset(source_.folder, "p", options);
+  dataset_ = std::make_unique<Dataset>(Dataset::open(source_.folder));
+  preparation_ = std::make_unique<Preparation>(Preparation::open(*dataset_, "p"));
+  cpu_tier_ = std::make_unique<CpuTier>(*preparation_);
+}
+
+std::filesystem::path PreparedDataset::file(const char* name) const {
+  return preparation_folder(*dataset_, "p") / name;
+}
+
+}  // namespace gneiss::test
