@@ -1,5 +1,8 @@
 #include "engine/nn/optimizer.h"
 
+#include <cmath>
+#include <utility>
+
 #include "storage/base/error.h"
 
 namespace gneiss {
@@ -14,18 +17,20 @@ std::string_view name_of(OptimizerKind kind) noexcept {
   return kind == OptimizerKind::adam ? "adam" : "adamw";
 }
 
-Optimizer::Optimizer(ParameterSet& parameters, const OptimizerOptions& options)
-    : parameters_(&parameters), options_(options) {
+void check_optimizer(const OptimizerOptions& options) {
   // Written so that a NaN is refused too.
-  if (!(options.learning_rate >= 0)) {
-    fail(Kind::config, "the learning rate is {}; use 0 or more", options.learning_rate);
-  }
-  if (!(options.weight_decay >= 0)) {
-    fail(Kind::config, "the weight decay is {}; use 0 or more", options.weight_decay);
+  for (const auto& [name, value] :
+       {std::pair{"learning rate", options.learning_rate}, std::pair{"weight decay", options.weight_decay}}) {
+    if (!(value >= 0) || std::isinf(value)) fail(Kind::config, "the {} is {}; use 0 or more", name, value);
   }
   for (const float beta : {options.beta1, options.beta2}) {
     if (!(beta >= 0 && beta < 1)) fail(Kind::config, "a beta of Adam is {}; use 0 or more, below 1", beta);
   }
+}
+
+Optimizer::Optimizer(ParameterSet& parameters, const OptimizerOptions& options)
+    : parameters_(&parameters), options_(options) {
+  check_optimizer(options);
 }
 
 void Optimizer::step() {

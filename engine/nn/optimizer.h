@@ -25,9 +25,12 @@ struct OptimizerOptions {
   float weight_decay = 0;
 };
 
+// Throws Error(config) for a rate or a decay below 0 or without end, or a beta outside [0, 1).
+void check_optimizer(const OptimizerOptions& options);
+
 class Optimizer {
  public:
-  // Throws Error(config) for a rate or a decay below 0 or a beta outside [0, 1).
+  // Throws Error(config) as check_optimizer() does.
   Optimizer(ParameterSet& parameters, const OptimizerOptions& options);
 
   // One step along the gradients that backward() left.

@@ -62,8 +62,7 @@ MemoryPlan plan_memory(const Preparation& preparation, std::uint64_t model_bytes
     fail(Kind::config,
          "--memory {} is too little: {} would do (cpu tier {}, model {}, {} batches in flight of {} each); "
          "prepare with a smaller --cpu-cache or --batch-size, or give more",
-         format_bytes(static_cast<double>(budget_bytes)),
-         format_bytes(static_cast<double>(plan.total_bytes())),
+         format_bytes(static_cast<double>(budget_bytes)), format_bytes_up(plan.total_bytes()),
          format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
          format_bytes(static_cast<double>(plan.model_bytes)), slot_count_min,
          format_bytes(static_cast<double>(plan.slot_bytes)));

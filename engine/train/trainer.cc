@@ -185,6 +185,7 @@ class Run {
 
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          Backend& backend) {
+  check_optimizer(options.optimizer);
   const std::uint64_t bytes = model_bytes(
       options.model, backend, model_options(dataset, preparation, options), block_maxima(preparation));
   return plan_memory(preparation, bytes, options.memory_bytes, options.pipeline.slot_count);

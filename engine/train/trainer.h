@@ -66,7 +66,7 @@ struct RunResult {
   bool direct_reads = false;
 };
 
-// Memory of the run without starting it.
+// Memory of the run without starting it. Throws Error(config) when the options cannot be.
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          Backend& backend);
 

@@ -57,6 +57,10 @@ std::string format_bytes(double bytes) {
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.2f} {}", bytes, names[unit]);
 }
 
+std::string format_bytes_up(std::uint64_t bytes) {
+  return fmt::format("{}MiB", (bytes >> 20) + ((bytes & 0xFFFFF) != 0 ? 1 : 0));
+}
+
 std::string format_count(std::uint64_t count) {
   std::string digits = std::to_string(count);
   for (auto place = static_cast<std::ptrdiff_t>(digits.size()) - 3; place > 0; place -= 3) {

@@ -36,6 +36,9 @@ TEST_CASE("counts and durations are written as people read them") {
   CHECK(format_count(1166243) == "1,166,243");
   CHECK(format_count(7) == "7");
   CHECK(format_bytes(1536) == "1.50 KiB");
+  for (const std::uint64_t bytes : {0ULL, 1ULL, (59ULL << 20) - 1, 59ULL << 20, (59ULL << 20) + 1}) {
+    CHECK(parse_bytes(format_bytes_up(bytes), "--memory") >= bytes);
+  }
   CHECK(format_seconds(0.42) == "420 ms");
   CHECK(format_seconds(3725) == "1 h 02 min");
 }
