@@ -14,6 +14,7 @@
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "tools/commands.h"
+#include "tools/usage.h"
 
 namespace gneiss {
 namespace {
@@ -50,11 +51,14 @@ int parse_and_run(std::vector<std::string> arguments) {
   register_verify(app);
   register_bench(app);
 
+  refuse_negative_counts(app);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_usage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // help and version
+    report(usage_sentence(app, error));
+    return exit_usage;
   }
   return 0;
 }

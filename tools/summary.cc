@@ -14,6 +14,7 @@ void add_summary_option(CLI::App& command, std::string& path) {
       ->check([](const std::string& text) {
         const std::filesystem::path folder = std::filesystem::path(text).parent_path();
         std::error_code ignored;
+        if (std::filesystem::is_directory(text, ignored)) return text + " is a folder; give a file";
         if (folder.empty() || std::filesystem::is_directory(folder, ignored)) return std::string();
         return "the folder " + folder.string() + " does not exist; create it first";
       });

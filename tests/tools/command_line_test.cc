@@ -41,6 +41,7 @@ TEST_CASE("a summary is written whole, and its folder is checked before the work
   std::string path;
   add_summary_option(app, path);
   CHECK_THROWS_AS(app.parse("--summary " + (folder / "missing" / "s.json").string()), CLI::ValidationError);
+  CHECK_THROWS_AS(app.parse("--summary " + folder.path().string()), CLI::ValidationError);
   app.parse("--summary " + (folder / "s.json").string());
   CHECK(path == (folder / "s.json").string());
 }

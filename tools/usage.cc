@@ -1,0 +1,121 @@
+#include "tools/usage.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace gneiss {
+namespace {
+
+// Levenshtein's: how many letters to insert, drop or change.
+std::size_t edit_distance(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> row(to.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < to.size(); ++j) {
+      const std::size_t change = diagonal + (from[i] == to[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({change, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+// The name closest to `given`, if it is close: two letters, or one in three of a long name.
+std::optional<std::string> nearest(std::string_view given, const std::vector<std::string>& names) {
+  std::optional<std::string> best;
+  std::size_t best_distance = std::max<std::size_t>(2, given.size() / 3) + 1;
+  for (const std::string& name : names) {
+    const std::size_t distance = edit_distance(given, name);
+    if (distance < best_distance) {
+      best = name;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+std::string did_you_mean(std::string_view given, const std::vector<std::string>& names,
+                         const std::string& command) {
+  const auto name = nearest(given, names);
+  return name ? fmt::format("did you mean {}?", *name) : fmt::format("see '{} --help'", command);
+}
+
+std::string unknown_option(const CLI::App& app, const CLI::App& command, const std::string& called,
+                           const std::string& given) {
+  const std::string name = given.substr(0, given.find('='));
+  for (const CLI::App* other : commands_of(app)) {
+    const auto names = option_names(*other);
+    if (other != &command && std::ranges::find(names, name) != names.end()) {
+      return fmt::format("{} has no option {}; it belongs to 'gneiss {}'", called, name, other->get_name());
+    }
+  }
+  auto names = option_names(command);
+  if (&command != &app) std::ranges::copy(option_names(app), std::back_inserter(names));
+  return fmt::format("{} has no option {}; {}", called, name, did_you_mean(name, names, called));
+}
+
+}  // namespace
+
+void refuse_negative_counts(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_type_name().find("UINT") == std::string::npos) continue;
+    option->check(
+        [](const std::string& text) { return text.starts_with('-') ? text + " is below 0" : std::string(); });
+  }
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    refuse_negative_counts(*command);
+  }
+}
+
+std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  std::string called = "gneiss";
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    called += " " + command->get_name();
+  }
+  const auto unknown = app.remaining(true);
+  // The option that is not known explains the value after it, which then stands alone.
+  const auto option =
+      std::ranges::find_if(unknown, [](const std::string& text) { return text.starts_with('-'); });
+  if (option != unknown.end()) return unknown_option(app, *command, called, *option);
+  std::vector<std::string> names;
+  for (const CLI::App* each : commands_of(*command)) names.push_back(each->get_name());
+  if (!names.empty() && !unknown.empty()) {
+    return fmt::format("{} has no command '{}'; {}", called, unknown.front(),
+                       did_you_mean(unknown.front(), names, called));
+  }
+  if (!names.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    return fmt::format("{} needs a command: {}", called, fmt::join(names, ", "));
+  }
+  if (!unknown.empty()) {
+    return fmt::format("{} does not know what to do with '{}'; see '{} --help'", called, unknown.front(),
+                       called);
+  }
+  std::string what = error.what();
+  constexpr std::string_view conversion = "Could not convert: ";
+  if (what.starts_with(conversion)) what = what.substr(conversion.size()) + " is not such a value";
+  return fmt::format("{}; see '{} --help'", what, called);
+}
+
+}  // namespace gneiss
