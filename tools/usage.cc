@@ -61,17 +61,17 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
 }
 
 std::string unknown_option(const CLI::App& app, const CLI::App& command, const std::string& called,
-                           const std::string& given) {
+                           const std::string& subject, const std::string& given) {
   const std::string name = given.substr(0, given.find('='));
   for (const CLI::App* other : commands_of(app)) {
     const auto names = option_names(*other);
     if (other != &command && std::ranges::find(names, name) != names.end()) {
-      return fmt::format("{} has no option {}; it belongs to 'gneiss {}'", called, name, other->get_name());
+      return fmt::format("{} has no option {}; it belongs to 'gneiss {}'", subject, name, other->get_name());
     }
   }
   auto names = option_names(command);
   if (&command != &app) std::ranges::copy(option_names(app), std::back_inserter(names));
-  return fmt::format("{} has no option {}; {}", called, name, did_you_mean(name, names, called));
+  return fmt::format("{} has no option {}; {}", subject, name, did_you_mean(name, names, called));
 }
 
 }  // namespace
@@ -94,22 +94,24 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error) {
     command = command->get_subcommands().front();
     called += " " + command->get_name();
   }
+  // report() says "gneiss: " already.
+  const std::string subject = command == &app ? "it" : called.substr(std::string_view("gneiss ").size());
   const auto unknown = app.remaining(true);
   // The option that is not known explains the value after it, which then stands alone.
   const auto option =
       std::ranges::find_if(unknown, [](const std::string& text) { return text.starts_with('-'); });
-  if (option != unknown.end()) return unknown_option(app, *command, called, *option);
+  if (option != unknown.end()) return unknown_option(app, *command, called, subject, *option);
   std::vector<std::string> names;
   for (const CLI::App* each : commands_of(*command)) names.push_back(each->get_name());
   if (!names.empty() && !unknown.empty()) {
-    return fmt::format("{} has no command '{}'; {}", called, unknown.front(),
+    return fmt::format("{} has no command '{}'; {}", subject, unknown.front(),
                        did_you_mean(unknown.front(), names, called));
   }
   if (!names.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
-    return fmt::format("{} needs a command: {}", called, fmt::join(names, ", "));
+    return fmt::format("{} needs a command: {}", subject, fmt::join(names, ", "));
   }
   if (!unknown.empty()) {
-    return fmt::format("{} does not know what to do with '{}'; see '{} --help'", called, unknown.front(),
+    return fmt::format("{} does not know what to do with '{}'; see '{} --help'", subject, unknown.front(),
                        called);
   }
   std::string what = error.what();
