@@ -78,7 +78,12 @@ int run_command_line(std::vector<std::string> arguments) {
   try {
     send_log_to_standard_error();
     normalise_option_names(arguments);
-    return parse_and_run(std::move(arguments));
+    const int code = parse_and_run(std::move(arguments));
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      report("standard output could not be written; is the disk full?");
+      return exit_system;
+    }
+    return code;
   } catch (const Error& error) {
     report(error.what());
     return exit_code(error.kind());

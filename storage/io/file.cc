@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
 #include <utility>
 
 #include "storage/base/error.h"
@@ -154,7 +155,8 @@ void File::sync() const {
 }
 
 void File::start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
-  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                    SYNC_FILE_RANGE_WRITE);
 }
 
 void File::write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
@@ -192,11 +194,22 @@ std::uint64_t free_bytes(const std::filesystem::path& folder) {
 }
 
 void write_text_file(const std::filesystem::path& path, std::string_view text) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) {
+    // A device or a pipe, such as /dev/stdout: a rename would put a file in its place.
+    std::ofstream stream(path);
+    stream << text << std::flush;
+    if (!stream) fail(Kind::io, "{}: writing {} bytes failed; give another file", path.string(), text.size());
+    return;
+  }
   const std::filesystem::path temporary = path.string() + ".tmp";
-  {
+  try {
     const File file = File::create(temporary);
     file.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
     file.sync();
+  } catch (const Error&) {
+    std::filesystem::remove(temporary, ignored);  // the first failure is the one to tell
+    throw;
   }
   publish(temporary, path);
 }

@@ -36,6 +36,12 @@ TEST_CASE("a summary is written whole, and its folder is checked before the work
   write_summary(folder / "s.json", {{"seconds", 1.5}});
   CHECK(nlohmann::json::parse(read_text_file(folder / "s.json")).at("seconds") == 1.5);
   write_summary({}, {{"seconds", 1.5}});
+  // A device is written to; once, a file was put in its place.
+  const auto is_device = [] { return std::filesystem::is_character_file("/dev/full"); };
+  REQUIRE(is_device());
+  EXPECT_ERROR(write_summary("/dev/full", {{"seconds", 1.5}}), Kind::io, "/dev/full");
+  write_summary("/dev/null", {{"seconds", 1.5}});
+  CHECK(is_device());
 
   CLI::App app;
   std::string path;
