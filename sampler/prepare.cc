@@ -260,8 +260,15 @@ void check_memory(const Dataset& dataset, const PrepareRequest& request, const T
   }
 }
 
-void check_space(const PreparationCost& cost) {
+void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
   const std::uint64_t needed = cost.segment_bytes + cost.cpu_tier_bytes + cost.samples_bytes_at_most;
+  if (disk_budget_bytes > 0 && needed > disk_budget_bytes) {
+    fail(Kind::config,
+         "--disk-budget {} is too little: the preparation takes up to {}; give more, cache more with "
+         "--cpu-cache, or "
+         "lower --sample-epochs",
+         format_bytes(static_cast<double>(disk_budget_bytes)), format_bytes_up(needed));
+  }
   if (needed > cost.free_bytes) {
     fail(
         Kind::io,
@@ -362,7 +369,7 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
   show_plan(result.cost);
   result.sampling_seconds = clock.seconds();
   if (request.dry_run) return result;
-  check_space(result.cost);
+  check_space(result.cost, request.disk_budget_bytes);
 
   const auto target = preparation_folder(dataset, request.name);
   const PartialFolder partial(target.string() + ".partial");

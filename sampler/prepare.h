@@ -22,8 +22,9 @@ struct PrepareRequest {
   std::string name = "default";
   PreparationOptions options;
   std::uint64_t memory_bytes = 0;
-  bool force = false;    // replace a preparation of that name
-  bool dry_run = false;  // stop after the plan
+  std::uint64_t disk_budget_bytes = 0;  // the most the preparation may take on the drive; 0: what is free
+  bool force = false;                   // replace a preparation of that name
+  bool dry_run = false;                 // stop after the plan
 };
 
 // What a preparation will read and cost, exact, from counts alone.

@@ -157,6 +157,8 @@ void register_prepare(CLI::App& app) {
       ->default_str("static");
   add_bytes_option(*command, "--cpu-cache", preparation.cpu_cache_bytes,
                    "Host memory for the most read rows, such as 10GiB; default 0");
+  add_bytes_option(*command, "--disk-budget", options->request.disk_budget_bytes,
+                   "The most the preparation may take on the drive, such as 20GiB; default: what is free");
   command->add_option("--seed", preparation.seed, "Seed of all random draws")->capture_default_str();
   add_memory_option(*command, options->memory_bytes);
   add_threads_option(*command, options->threads);

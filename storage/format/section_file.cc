@@ -18,6 +18,14 @@ constexpr std::size_t verify_piece_bytes = 4U << 20;
 // never fills with dirty pages that it cannot reclaim.
 constexpr std::uint64_t drop_step_bytes = 32ULL << 20;
 
+// A file of ours that is not there was lost: damage, not a wrong path of the user's.
+File open_own(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) {
+    fail(Kind::corruption, "{} is missing; import or prepare again, or put it back", path.string());
+  }
+  return File::open_for_reading(path);
+}
+
 }  // namespace
 
 SectionWriter::SectionWriter(std::filesystem::path path, Magic magic, std::uint64_t made_from,
@@ -138,7 +146,7 @@ std::uint64_t SectionWriter::finish() {
 }
 
 SectionFile::SectionFile(const std::filesystem::path& path, Magic magic, bool (*is_known)(SectionKind))
-    : file_(File::open_for_reading(path)) {
+    : file_(open_own(path)) {
   const std::uint64_t bytes = file_.size();
   std::vector<std::byte> first(std::min<std::uint64_t>(bytes, sizeof(SectionHeader)));
   file_.read_at(0, first);

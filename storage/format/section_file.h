@@ -85,6 +85,7 @@ class SectionWriter {
 
 class SectionFile {
  public:
+  // Throws Error: corruption (missing, damaged, another kind of file), input (another version), io.
   SectionFile(const std::filesystem::path& path, Magic magic, bool (*is_known)(SectionKind));
 
   const std::string& name() const noexcept { return file_.path(); }

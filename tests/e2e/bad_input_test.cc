@@ -125,7 +125,7 @@ TEST_CASE("a file of ours that was cut short or removed is named") {
   std::filesystem::resize_file(dataset + "/prepared/P/pack.bin", 8192);
   expect_refused(train, 4, "pack.bin");
   std::filesystem::remove(dataset + "/prepared/P/pack.bin");
-  expect_refused(train, 3, "pack.bin does not exist");
+  expect_refused(train, 4, "pack.bin is missing");
   std::filesystem::resize_file(dataset + "/features.bin", 4096);
   expect_refused(train, 4, "features.bin");
 }

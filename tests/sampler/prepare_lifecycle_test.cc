@@ -47,6 +47,18 @@ PrepareResult prepare_and(const fs::path& folder, const std::function<void()>& a
 
 }  // namespace
 
+TEST_CASE("a preparation beyond the disk budget is refused before anything is written") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  auto request = small_request();
+  request.disk_budget_bytes = 8192;
+  EXPECT_ERROR(run_prepare(folder / "d", request), Kind::config, "--disk-budget 8.00 KiB is too little");
+  expect_nothing_left(folder / "d");
+  request.disk_budget_bytes = std::uint64_t{1} << 30;
+  run_prepare(folder / "d", request);
+  expect_whole(folder / "d");
+}
+
 TEST_CASE("what is there already is not made again, and nothing else is replaced without being told") {
   const test::TemporaryFolder folder;
   test::write_small_dataset(folder / "d");

@@ -207,7 +207,7 @@ TEST_CASE("a dataset whose files were exchanged, lost or never were is refused")
   labels.finish();
   EXPECT_ERROR(Dataset::open(folder / "d"), Kind::corruption, "not the file that the catalog describes");
   fs::remove(folder / "d/labels.bin");
-  EXPECT_ERROR(Dataset::open(folder / "d"), Kind::input, "does not exist");
+  EXPECT_ERROR(Dataset::open(folder / "d"), Kind::corruption, "is missing");
 }
 
 TEST_CASE("one process writes a catalog while others read") {
