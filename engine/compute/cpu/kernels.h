@@ -26,9 +26,8 @@ void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate
                              MatrixView dz);
 
 // In element_kernels.cc.
-void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values);
-void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, RowRange range,
-                       MatrixView gradient);
+void epilogue(const Epilogue& what, RowRange range, MatrixView values);
+void epilogue_gradient(ConstMatrixView activated, const Epilogue& what, RowRange range, MatrixView gradient);
 void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out);
 // out[i] = sum over p < part_count of parts[p * part_stride + i], in the order of p.
 void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out);

@@ -1,9 +1,11 @@
 #include "engine/compute/cpu/product.h"
 
-#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
+
+// From the OpenMP runtime that oneDNN brings: omp.h itself is the compiler's, and analysers lack it.
+extern "C" void omp_set_num_threads(int count);
 
 namespace gneiss::cpu {
 
