@@ -82,7 +82,7 @@ class Study:
             if not runs:
                 continue
             label = f"{k} (fresh for every epoch)" if k == EPOCHS[self.recipe.name] else k
-            yield [self.recipe.name, label, f"**{percent([run['test'] for run in runs])}**",
+            yield [self.recipe.name, label, len(runs), f"**{percent([run['test'] for run in runs])}**",
                    percent([run["valid"] for run in runs]), percent([run["train"] for run in runs]),
                    ", ".join(str(run["best_epoch"]) for run in runs),
                    f"{mean_and_deviation([run['samples_bytes'] for run in runs])[0] / GIB:.2f} GiB",
@@ -93,7 +93,7 @@ TEXT = """# How many sampled epochs are enough
 
 Made by `bench/sampled_epochs.py --datasets DIR` ({version}; {machine}).
 
-Mean ± sample deviation over seeds 0, 1 and 2 (of sampling, weights, dropout and order), in percent. K epochs of
+Mean ± sample deviation over runs with seeds 0, 1, 2 (of sampling, weights, dropout and order), in percent. K epochs of
 mini-batches are sampled ahead and training cycles through them, in a new order every epoch. All rows are in the cpu
 tier: caches never change a result. "Segments" is what the drive would hold with a tenth of the feature bytes in the
 cpu tier, evaluation included.
@@ -129,7 +129,8 @@ def main():
     for study in studies:
         if study.recipe.name in (options.names or EPOCHS) and not options.table:
             study.measure()
-    header = ["graph", "K", "test", "validation", "training, last epoch", "best epochs", "samples", "segments"]
+    header = ["graph", "K", "runs", "test", "validation", "training, last epoch", "best epochs", "samples",
+              "segments"]
     table = markdown_table(header, [row for study in studies for row in study.rows()])
     used = "\n".join(
         f"- {study.recipe.name}: `" + " ".join(option_list(
