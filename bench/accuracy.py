@@ -119,7 +119,7 @@ Made by `bench/accuracy.py --datasets DIR` ({version}; {machine}).
 
 Mean ± sample deviation over seeds 0, 1 and 2, in percent. Test accuracy is that of the epoch with the best validation
 accuracy, on sampled neighborhoods. The cpu tier holds a tenth of the feature bytes; "rows from the drive" is the share
-of training's input rows that were read from segments. Options were chosen by validation accuracy.
+of training's input rows that were read from segments. How options were chosen stands in `accuracy_recipes.py`.
 
 ## Real graphs
 
