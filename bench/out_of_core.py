@@ -48,7 +48,7 @@ def main():
              "--classes", "32", "--train-share", "0.1", "--seed", "7"])
     for name, cache in (("disk", args.cpu_cache), ("memory", "10GiB")):
         run([args.gneiss, "prepare", "--dataset", dataset, "--name", name, "--fanout", "10,10", "--batch-size", "1000",
-             "--cpu-cache", cache, "--force", "--summary", at(f"prepare-{name}.json")])
+             "--sample-epochs", "1", "--cpu-cache", cache, "--force", "--summary", at(f"prepare-{name}.json")])
 
     def train(name, capped):
         command = [args.gneiss, "train", "--dataset", dataset, "--preparation", name, "--model", "sage", "--hidden",

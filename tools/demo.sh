@@ -43,7 +43,7 @@ run generate "$dataset" --nodes 1000000 --avg-degree 15 --features 128 --classes
   --summary "$folder/generate.json"
 
 say "2. Sample all mini-batches ahead, plan where each row will come from, pack what is read from disk."
-run prepare --dataset "$dataset" --name P --fanout 10,10 --batch-size 1000 --cpu-cache 100MiB --memory 1GiB \
+run prepare --dataset "$dataset" --name P --fanout 10,10 --batch-size 1000 --sample-epochs 1 --cpu-cache 100MiB --memory 1GiB \
   --summary "$folder/prepare.json"
 
 train=(train --dataset "$dataset" --preparation P --model sage --hidden 128 --epochs 5 --lr 0.003 --seed 1
