@@ -20,10 +20,10 @@ test: deps  ## build and run every test
 	@bash .ci/test release
 
 asan: deps  ## the tests with address and undefined-behaviour sanitizers
-	@bash .ci/test asan -LE release_only
+	@TARGET=sanitized_tests bash .ci/test asan -LE release_only
 
 tsan: deps  ## the tests with the thread sanitizer
-	@bash .ci/test tsan -LE release_only
+	@TARGET=threaded_tests bash .ci/test tsan -L threads
 
 cuda: deps  ## the tests with the CUDA backend, or an error without nvcc
 	@bash .ci/test cuda
