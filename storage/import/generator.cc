@@ -1,6 +1,7 @@
 #include "storage/import/generator.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/aligned_buffer.h"
@@ -35,7 +36,7 @@ SplitSizes split_sizes(const GeneratorOptions& options) {
          options.train_share + options.valid_share + options.test_share);
   }
   const auto part = [&](double share) {
-    return static_cast<std::uint64_t>(share * static_cast<double>(options.graph.node_count) + 0.5);
+    return static_cast<std::uint64_t>(std::llround(share * static_cast<double>(options.graph.node_count)));
   };
   SplitSizes sizes{part(options.train_share), part(options.valid_share), part(options.test_share)};
   if (sizes.train == 0) {
