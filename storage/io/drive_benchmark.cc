@@ -76,7 +76,8 @@ ReadMeasurement measure_reads(const std::filesystem::path& path, const ReadWorkl
         Clock::now() + std::chrono::duration<double>(workload.seconds - measured.cost.seconds);
     std::size_t next_block = 0;
     const auto next = [&](ReadLoop::Piece& piece) {
-      is_over = stop.stop_requested() || Clock::now() >= deadline;
+      // One read at least, however late the machine lets us begin.
+      is_over = stop.stop_requested() || (measured.cost.reads > 0 && Clock::now() >= deadline);
       // What the cache now holds must go before it is read again; direct reads just go round.
       if (next_block == blocks.size() && engine->is_direct(id)) next_block = 0;
       if (is_over || next_block == blocks.size()) return false;

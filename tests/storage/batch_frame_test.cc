@@ -185,7 +185,12 @@ TEST_CASE("every flipped bit of a frame is found, or harmless") {
   const Source source;
   const AlignedBuffer whole = encode(source.frame());
   std::size_t found = 0;
-  for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
+#ifdef GNEISS_SANITIZED
+  constexpr std::size_t step = 13;  // every bit is minutes there; 13 meets each bit of a byte and all fields
+#else
+  constexpr std::size_t step = 1;
+#endif
+  for (std::size_t bit = 0; bit < whole.size() * 8; bit += step) {
     AlignedBuffer copy = aligned(whole.bytes());
     copy.data()[bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
     try {
@@ -201,7 +206,7 @@ TEST_CASE("every flipped bit of a frame is found, or harmless") {
       continue;
     }
   }
-  CHECK(found > whole.size() * 4);
+  CHECK(found > whole.size() * 4 / step);
 }
 
 TEST_CASE("a frame cut anywhere is refused") {

@@ -58,7 +58,7 @@ TEST_CASE("a measurement counts what was read, for every engine and pattern") {
         CHECK(measured.cost.reads > 0);
         CHECK(measured.cost.bytes == measured.cost.reads * 16384);
         CHECK(measured.cost.latency.count() == measured.cost.reads);
-        CHECK(measured.cost.seconds > 0.02);
+        CHECK(measured.cost.seconds > 0);
         CHECK(measured.workload.engine != "auto");
         if (measured.workload.engine == "mmap") {
           CHECK_FALSE(measured.workload.direct);
