@@ -1,4 +1,4 @@
-// Memory that direct reads may land in: page-aligned, of a fixed size, zeroed once.
+// Memory that direct reads may land in: page-aligned (from 2 MiB to huge pages), of a fixed size, zeroed once.
 //
 // Ownership: the buffer owns its bytes and is moved, never copied; views of it borrow.
 #pragma once
@@ -31,12 +31,13 @@ constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t divisor) no
 }
 
 // Asks for huge pages in the part of a range that whole ones fit: rows read at random touch a new page
-// each, and its translation costs as much as the row. A wish: the result is the same without.
+// each, and its translation costs as much as the row; and a drive's request names each page it fills, so that
+// 1 MiB of small ones is split where a drive takes 254. A wish: the result is the same without.
 inline void advise_huge_pages(void* data, std::size_t bytes) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(data);
   const std::uintptr_t first = round_up(address, huge_page_bytes);
   const std::uintptr_t last = round_down(address + bytes, huge_page_bytes);
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  if (first < last) madvise(static_cast<std::byte*>(data) + (first - address), last - first, MADV_HUGEPAGE);
 }
 
 class AlignedBuffer {
@@ -46,7 +47,8 @@ class AlignedBuffer {
   explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
     if (bytes == 0) return;
     const std::size_t capacity = round_up(bytes, direct_io_alignment);
-    data_.reset(static_cast<std::byte*>(std::aligned_alloc(direct_io_alignment, capacity)));
+    const std::size_t alignment = capacity < huge_page_bytes ? direct_io_alignment : huge_page_bytes;
+    data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, capacity)));
     if (!data_) fail(Kind::io, "the system refused {} bytes of memory", capacity);
     advise_huge_pages(data_.get(), capacity);
     std::memset(data_.get(), 0, capacity);

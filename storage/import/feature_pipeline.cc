@@ -23,7 +23,7 @@ struct ColumnStatistics {
 
 // Calls visit(rows of one block) from the first row to the last, then checks the source's end.
 template <class Visit>
-void for_each_block(RowSource& rows, const char* label, Visit&& visit) {
+void for_each_block(RowSource& rows, const char* label, Visit visit) {
   const std::uint64_t columns = rows.column_count();
   const std::uint64_t block_rows = std::max<std::uint64_t>(1, block_bytes / sizeof(float) / columns);
   std::vector<float> block(std::min(block_rows, rows.row_count()) * columns);

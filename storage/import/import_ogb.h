@@ -22,7 +22,7 @@ struct OgbOptions {
 };
 
 // Throws Error(input) naming the file that is missing or does not fit the others.
-GraphSource open_ogb_folder(const std::filesystem::path& folder, const OgbOptions& options);
+GraphSource open_ogb_folder(const std::filesystem::path& given, const OgbOptions& options);
 
 // What OGB's master table says of `dataset` ("ogbn-products", "ogbn_products", "products"); nothing where it
 // does not know it.

@@ -136,7 +136,8 @@ std::uint32_t PlantedGraph::choose_group(std::uint32_t own, RandomStream& random
 void PlantedGraph::draw_partners(std::uint64_t node, std::vector<std::uint32_t>& partners) const {
   const std::uint64_t rank = shuffle_.backward(node);
   const std::uint32_t own = group_of(rank);
-  const auto place = static_cast<double>(rank / group_count_);
+  const std::uint64_t member = rank / group_count_;
+  const auto place = static_cast<double>(member);
   const auto members = static_cast<double>(group_size(own));
   // The weights' integral up to a share x of a group is x^(1 - skew): its difference over one place is the
   // node's share of the group's edges, its inverse turns a uniform number into a place.

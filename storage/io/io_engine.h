@@ -103,7 +103,7 @@ class IoEngine {
 
   const OpenFile& at(FileId file) const;
   void check(const ReadRequest& request) const;
-  Transfer next_transfer(std::uint32_t slot);
+  Transfer next_transfer(std::uint32_t index);
   void take_outcome(const Outcome& outcome);
   void complete(std::uint32_t slot, int error);
 

@@ -17,7 +17,6 @@
 
 using namespace gneiss;
 using gneiss::test::RandomBatch;
-using gneiss::test::RandomBatchOptions;
 using reference::Matrix;
 
 namespace {

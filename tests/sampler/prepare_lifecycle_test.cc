@@ -295,7 +295,7 @@ TEST_CASE("a preparation of another dataset, version or with damaged files is re
   EXPECT_ERROR(Preparation::open(Dataset::open(folder / "d"), "p"), Kind::corruption,
                "not those that the catalog");
   fs::remove(folder / "d/prepared/p/pack.bin");
-  EXPECT_ERROR(Preparation::open(Dataset::open(folder / "d"), "p"), Kind::input, "does not exist");
+  EXPECT_ERROR(Preparation::open(Dataset::open(folder / "d"), "p"), Kind::corruption, "pack.bin is missing");
 }
 
 TEST_CASE("a dataset that is imported anew has no preparations of the old one") {
