@@ -36,8 +36,9 @@ class SafetensorsFile {
   // Reads the whole file and checks all of its header.
   static SafetensorsFile open(const std::filesystem::path& path);
 
-  std::span<const NamedTensor> tensors() const noexcept { return tensors_; }  // in the order of their data
-  const NamedTensor* find(std::string_view name) const noexcept;              // nullptr: there is none
+  std::span<const NamedTensor> tensors() const& noexcept { return tensors_; }  // in the order of their data
+  void tensors() const&& = delete;                                // they live as long as the file
+  const NamedTensor* find(std::string_view name) const noexcept;  // nullptr: there is none
   // The tensor, of this type and shape. Throws Error(corruption) that says what was found instead.
   const NamedTensor& require(std::string_view name, Dtype dtype, std::span<const std::uint64_t> shape) const;
   const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }

@@ -1,4 +1,5 @@
-// Memory that direct reads may land in: page-aligned (from 2 MiB to huge pages), of a fixed size, zeroed once.
+// Memory that direct reads may land in: page-aligned (from 2 MiB to huge pages), of a fixed size, zeroed
+// once.
 //
 // Ownership: the buffer owns its bytes and is moved, never copied; views of it borrow.
 #pragma once
@@ -48,8 +49,10 @@ class AlignedBuffer {
     if (bytes == 0) return;
     const std::size_t capacity = round_up(bytes, direct_io_alignment);
     const std::size_t alignment = capacity < huge_page_bytes ? direct_io_alignment : huge_page_bytes;
-    data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, capacity)));
-    if (!data_) fail(Kind::io, "the system refused {} bytes of memory", capacity);
+    void* memory = nullptr;
+    if (posix_memalign(&memory, alignment, capacity) != 0)
+      fail(Kind::io, "the system refused {} bytes of memory", capacity);
+    data_.reset(static_cast<std::byte*>(memory));
     advise_huge_pages(data_.get(), capacity);
     std::memset(data_.get(), 0, capacity);
   }

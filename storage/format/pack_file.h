@@ -50,7 +50,8 @@ class PackFile {
   explicit PackFile(const std::filesystem::path& path);
 
   const SectionFile& file() const noexcept { return file_; }
-  std::span<const SegmentEntry> entries() const noexcept { return entries_; }  // in the pool's order
+  std::span<const SegmentEntry> entries() const& noexcept { return entries_; }  // in the pool's order
+  void entries() const&& = delete;  // they live as long as the file
   // Reads and checks every segment; advances `progress` by bytes.
   void verify(Progress* progress) const;
 

@@ -89,7 +89,8 @@ class SamplePool {
   explicit SamplePool(const std::filesystem::path& path);
 
   const SectionFile& file() const noexcept { return file_; }
-  std::span<const BatchEntry> entries() const noexcept { return entries_; }
+  std::span<const BatchEntry> entries() const& noexcept { return entries_; }
+  void entries() const&& = delete;  // they live as long as the pool
   // Index of the batch's entry. Throws Error(config) naming what exists.
   std::size_t find(const BatchKey& key) const;
 

@@ -74,7 +74,8 @@ TEST_CASE("a damaged safetensors file is reported as corruption, one sentence ea
     return SafetensorsFile::open(write_raw(folder, header, bytes));
   };
   const std::string good = R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
-  CHECK(open("{" + good + "}", 8).tensors().size() == 1);
+  const SafetensorsFile whole = open("{" + good + "}", 8);
+  CHECK(whole.tensors().size() == 1);
   EXPECT_ERROR(SafetensorsFile::open(folder / "missing"), Kind::input, "missing");
   write_text_file(folder / "short", "1234567");
   EXPECT_ERROR(SafetensorsFile::open(folder / "short"), Kind::corruption, "no whole");
@@ -137,7 +138,8 @@ TEST_CASE("no flipped byte or cut end of a safetensors file gets past the reader
     const File file = File::create(folder / "b");
     file.write_at(0, std::as_bytes(std::span(text)));
     try {
-      for (const NamedTensor& tensor : SafetensorsFile::open(folder / "b").tensors()) {
+      const SafetensorsFile opened = SafetensorsFile::open(folder / "b");
+      for (const NamedTensor& tensor : opened.tensors()) {
         CHECK(tensor.bytes.size() <= text.size());
       }
     } catch (const Error& error) {

@@ -42,7 +42,8 @@ Ranges ranges_of(const fs::path& path, const Magic& magic) {
   Ranges ranges{{0, 64 + 64 * file.table().entries.size()}};
   for (const SectionEntry& entry : file.table().entries) {
     if (entry.checksum_block_bytes == self_checked) {
-      for (const SegmentEntry& segment : PackFile(path).entries()) {
+      const PackFile pack(path);
+      for (const SegmentEntry& segment : pack.entries()) {
         const std::uint64_t rows = std::uint64_t{segment.row_count} * segment.row_bytes;
         if (rows == 0) continue;
         ranges.emplace_back(segment.offset, rows);
