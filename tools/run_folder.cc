@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "storage/base/error.h"
 #include "storage/io/file.h"
@@ -39,16 +40,33 @@ void emit(YAML::Emitter& out, const nlohmann::json& value) {
   }
 }
 
+std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> states;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("state") && name.ends_with(".safetensors")) states.push_back(entry.path());
+  }
+  return states;
+}
+
 }  // namespace
 
-RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& given, bool force)
+RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start)
     : path_(given.empty() ? next_free_folder(dataset / "runs") : std::filesystem::path(given)) {
-  if (std::filesystem::exists(path_ / "summary.json") && !force) {
-    fail(Kind::config, "{} holds a finished run; choose another --run, or pass --force to replace it",
-         path_.string());
-  }
   if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_)) {
     fail(Kind::config, "--run {} is a file; give a folder", path_.string());
+  }
+  if (start == RunStart::anew && std::filesystem::exists(path_ / "summary.json")) {
+    fail(Kind::config,
+         "{} holds a finished run; choose another --run, --resume to go on with more --epochs, or --force to "
+         "replace it",
+         path_.string());
+  }
+  const std::vector<std::filesystem::path> states = states_in(path_);
+  goes_on_ = start != RunStart::replace && !states.empty();
+  if (start == RunStart::go_on && !goes_on_) {
+    fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
   }
   std::error_code error;
   std::filesystem::create_directories(path_, error);
@@ -56,9 +74,47 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
     fail(Kind::io, "{}: cannot create the run's folder: {}; give a writable one with --run", path_.string(),
          error.message());
   }
-  std::filesystem::remove(path_ / "summary.json", error);
-  metrics_.open(path_ / "metrics.jsonl", std::ios::trunc);
+  if (!goes_on_) {
+    for (const auto& state : states) std::filesystem::remove(state, error);
+    std::filesystem::remove(path_ / "summary.json", error);
+  }
+  open_metrics(goes_on_ ? std::ios::app : std::ios::trunc);
+}
+
+void RunFolder::open_metrics(std::ios::openmode mode) {
+  metrics_.close();
+  metrics_.clear();
+  metrics_.open(path_ / "metrics.jsonl", mode);
   if (!metrics_) fail(Kind::io, "{}: cannot be written; give a writable folder with --run", path_.string());
+}
+
+std::filesystem::path RunFolder::checkpoint(std::optional<std::uint64_t> seed) const {
+  return path_ / (seed ? fmt::format("best-seed-{}.safetensors", *seed) : "best.safetensors");
+}
+
+std::filesystem::path RunFolder::state(std::optional<std::uint64_t> seed) const {
+  return path_ / (seed ? fmt::format("state-seed-{}.safetensors", *seed) : "state.safetensors");
+}
+
+bool RunFolder::holds_state() const { return !states_in(path_).empty(); }
+
+std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uint32_t epochs_done) {
+  std::istringstream lines(read_text_file(path_ / "metrics.jsonl"));
+  std::vector<nlohmann::json> kept;
+  std::string text;
+  for (std::string line; std::getline(lines, line);) {
+    // The kill may have cut the last line short.
+    auto epoch = nlohmann::json::parse(line, nullptr, false);
+    if (!epoch.is_object()) continue;
+    if (epoch.value("seed", std::uint64_t{0}) == seed) {
+      if (epoch.value("epoch", 0U) > epochs_done) continue;
+      kept.push_back(epoch);
+    }
+    text += line + '\n';
+  }
+  write_text_file(path_ / "metrics.jsonl", text);
+  open_metrics(std::ios::app);
+  return kept;
 }
 
 void RunFolder::write_config(const nlohmann::json& options) const {

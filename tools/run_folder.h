@@ -4,30 +4,49 @@
 //   metrics.jsonl     one JSON object per epoch
 //   summary.json      the result
 //   best.safetensors  the weights of the best epoch
+//   state.safetensors where the run stands, for going on after an interruption
 #pragma once
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace gneiss {
+
+enum class RunStart {
+  anew,     // or go on, where an interrupted run lies in the folder: the numbers are the same
+  go_on,    // --resume: only go on, after a finished run too
+  replace,  // --force: whatever lies there
+};
 
 class RunFolder {
  public:
   // `given` empty: the next free DATASET/runs/run-NNNN. Throws Error(config) when `given` holds a finished
-  // run and not `force`, Error(io) when it cannot be made.
-  RunFolder(const std::filesystem::path& dataset, const std::string& given, bool force);
+  // run and is to be begun anew, or nothing and is to go on; Error(io) when it cannot be made.
+  RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start);
 
   const std::filesystem::path& path() const noexcept { return path_; }
-  std::filesystem::path checkpoint() const { return path_ / "best.safetensors"; }
+  // The files of one run, or of one of many with seeds of their own.
+  std::filesystem::path checkpoint(std::optional<std::uint64_t> seed = {}) const;
+  std::filesystem::path state(std::optional<std::uint64_t> seed = {}) const;
+  bool goes_on() const noexcept { return goes_on_; }
+  bool holds_state() const;
+
+  // Leaves, of the epochs of this seed, those up to `epochs_done` in the metrics, and returns them.
+  std::vector<nlohmann::json> keep_metrics(std::uint64_t seed, std::uint32_t epochs_done);
 
   void write_config(const nlohmann::json& options) const;
   void append_metrics(const nlohmann::json& epoch);
   void write_summary(const nlohmann::json& summary) const;
 
  private:
+  void open_metrics(std::ios::openmode mode);
+
   std::filesystem::path path_;
+  bool goes_on_ = false;
   std::ofstream metrics_;
 };
 

@@ -33,6 +33,7 @@ struct TrainCommand {
   std::size_t threads = 0;
   std::string run;
   bool force = false;
+  bool resume = false;
   std::string device = "auto";
   std::string summary;
 };
@@ -98,17 +99,30 @@ void print_memory(const MemoryPlan& plan, std::uint64_t budget) {
   std::fflush(stdout);
 }
 
-RunResult run_once(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
-                   TrainOptions options, Backend& backend, RunFolder& folder, bool is_one_of_many) {
-  options.checkpoint = is_one_of_many
-                           ? folder.path() / fmt::format("best-seed-{}.safetensors", options.schedule.seed)
-                           : folder.checkpoint();
-  if (is_one_of_many) fmt::print("Run with seed {}\n", options.schedule.seed);
+struct FinishedRun {
+  RunResult result;
+  nlohmann::json json;  // with the epochs that an interrupted process had done
+};
+
+FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+                     TrainOptions options, Backend& backend, RunFolder& folder, bool is_one_of_many) {
+  const std::uint64_t seed = options.schedule.seed;
+  const std::optional<std::uint64_t> file_seed = is_one_of_many ? std::optional(seed) : std::nullopt;
+  options.checkpoint = folder.checkpoint(file_seed);
+  options.state = folder.state(file_seed);
+  options.resume = folder.goes_on() && std::filesystem::exists(options.state);
+  const std::uint32_t done = options.resume ? epochs_done(preparation, options, backend) : 0;
+  if (is_one_of_many) fmt::print("Run with seed {}\n", seed);
+  std::vector<nlohmann::json> earlier;
+  if (folder.goes_on()) earlier = folder.keep_metrics(seed, done);
+  if (options.resume) {
+    fmt::print("Going on after epoch {} of the run in {}\n", done, folder.path().string());
+  }
   RunResult result = train(dataset, preparation, cpu_tier, options, backend, [&](const EpochResult& epoch) {
     fmt::print("{}\n", epoch_line(epoch));
     std::fflush(stdout);
     nlohmann::json line = epoch_json(epoch);
-    line["seed"] = options.schedule.seed;
+    line["seed"] = seed;
     folder.append_metrics(line);
   });
   std::string line = fmt::format("Best epoch: {:02}", result.best_epoch);
@@ -116,7 +130,8 @@ RunResult run_once(const Dataset& dataset, const Preparation& preparation, const
   if (result.test_accuracy) line += fmt::format(", Test: {:.2f}%", *result.test_accuracy * 100);
   fmt::print("{}\n", line);
   std::fflush(stdout);
-  return result;
+  nlohmann::json json = run_json(result, earlier);
+  return {std::move(result), std::move(json)};
 }
 
 void run(TrainCommand& command) {
@@ -137,23 +152,37 @@ void run(TrainCommand& command) {
   const auto backend = make_cpu_backend(pool);
   print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);
 
-  RunFolder folder(dataset.folder(), command.run, command.force);
-  folder.write_config(resolved_options(command, preparation));
+  if (command.resume && command.run.empty())
+    fail(Kind::config, "--resume needs the run's folder, with --run DIR");
+  RunFolder folder(dataset.folder(), command.run,
+                   command.force    ? RunStart::replace
+                   : command.resume ? RunStart::go_on
+                                    : RunStart::anew);
+  // A run that goes on keeps its own until it has shown that the options fit.
+  const nlohmann::json resolved = resolved_options(command, preparation);
+  if (!folder.goes_on()) folder.write_config(resolved);
   const CpuTier cpu_tier(preparation);
-  std::vector<RunResult> results;
+  std::vector<FinishedRun> results;
   const std::uint64_t first_seed = options.schedule.seed;
   for (std::uint32_t i = 0; i < command.runs; ++i) {
     options.schedule.seed = first_seed + i;
-    results.push_back(run_once(dataset, preparation, cpu_tier, options, *backend, folder, command.runs > 1));
+    try {
+      results.push_back(
+          run_once(dataset, preparation, cpu_tier, options, *backend, folder, command.runs > 1));
+    } catch (const Error& error) {
+      if (error.kind() != Kind::cancelled || !folder.holds_state()) throw;
+      fail(Kind::cancelled, "interrupted; the same command with '--run {} --resume' goes on",
+           folder.path().string());
+    }
   }
   const auto drive = stored_drive_profile(dataset);
-  fmt::print("{}", time_table(results.back(), drive ? drive->sequential_bytes_per_second() : 0));
+  fmt::print("{}", time_table(results.back().result, drive ? drive->sequential_bytes_per_second() : 0));
 
-  nlohmann::json summary = run_json(results.front());
+  nlohmann::json summary = results.front().json;
   if (command.runs > 1) {
     std::vector<double> tests;
-    for (const RunResult& result : results) {
-      summary["runs"].push_back(run_json(result));
+    for (const auto& [result, json] : results) {
+      summary["runs"].push_back(json);
       if (result.test_accuracy) tests.push_back(*result.test_accuracy);
     }
     if (!tests.empty()) {
@@ -164,7 +193,8 @@ void run(TrainCommand& command) {
     }
   }
   summary["command"] = "train";
-  summary["options"] = resolved_options(command, preparation);
+  summary["options"] = resolved;
+  folder.write_config(resolved);
   summary["packed_bytes"] = preparation.bytes();
   summary["peak_memory_bytes"] = peak_resident_bytes();
   summary["seconds"] = clock.seconds();
@@ -243,7 +273,10 @@ void register_train(CLI::App& app) {
   add_threads_option(*sub, command->threads);
   sub->add_option("--run", command->run, "Folder for the run's results; default: DATASET/runs/run-NNNN")
       ->type_name("DIR");
-  sub->add_flag("--force", command->force, "Replace a finished run in that folder");
+  auto* force = sub->add_flag("--force", command->force, "Replace a run in that folder");
+  sub->add_flag("--resume", command->resume,
+                "Go on with the run in that folder: an interrupted one, or a finished one with more --epochs")
+      ->excludes(force);
   add_summary_option(*sub, command->summary);
   sub->callback([command] { run(*command); });
 }

@@ -95,7 +95,7 @@ nlohmann::json epoch_json(const EpochResult& epoch) {
   return json;
 }
 
-nlohmann::json run_json(const RunResult& run) {
+nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>& earlier) {
   nlohmann::json json{{"best_epoch", run.best_epoch},
                       {"io_engine", run.io_engine},
                       {"direct_reads", run.direct_reads},
@@ -105,13 +105,16 @@ nlohmann::json run_json(const RunResult& run) {
   std::uint64_t rows = 0;
   std::uint64_t bytes = 0;
   std::uint64_t reads = 0;
-  for (const EpochResult& epoch : run.epochs) {
-    json["epoch_seconds"].push_back(epoch.seconds);
-    json["epochs"].push_back(epoch_json(epoch));
-    rows += epoch.cost.input_rows;
-    bytes += epoch.cost.bytes_read;
-    reads += epoch.cost.read_operations;
+  std::vector<nlohmann::json> epochs = earlier;
+  for (const EpochResult& epoch : run.epochs) epochs.push_back(epoch_json(epoch));
+  for (const nlohmann::json& epoch : epochs) {
+    json["epoch_seconds"].push_back(epoch.at("seconds"));
+    json["epochs"].push_back(epoch);
+    rows += epoch.at("input_rows").get<std::uint64_t>();
+    bytes += epoch.at("bytes_read").get<std::uint64_t>();
+    reads += epoch.at("read_operations").get<std::uint64_t>();
   }
+  if (run.resumed_after > 0) json["resumed_after"] = run.resumed_after;
   json["input_rows"] = rows;
   json["bytes_read"] = bytes;
   json["read_operations"] = reads;

@@ -15,6 +15,7 @@ std::string epoch_line(const EpochResult& epoch);
 std::string time_table(const RunResult& run, double drive_bytes_per_second);
 
 nlohmann::json epoch_json(const EpochResult& epoch);
-nlohmann::json run_json(const RunResult& run);
+// `earlier`: the epochs, as epoch_json() gave them, that an interrupted process had done.
+nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>& earlier = {});
 
 }  // namespace gneiss

@@ -40,6 +40,14 @@ bool EpochSchedule::validates_after(std::uint32_t epoch) const noexcept {
   return (epoch + 1) % options_.eval_every == 0 || epoch + 1 == options_.epochs;
 }
 
+std::uint64_t EpochSchedule::start_of(std::uint32_t epoch) const {
+  std::uint64_t position = 0;
+  for (std::uint32_t before = 0; before < epoch; ++before) {
+    position += train_[before % train_.size()].size() + (validates_after(before) ? valid_.size() : 0);
+  }
+  return position;
+}
+
 std::optional<std::size_t> EpochSchedule::at(std::uint64_t position) {
   while (epoch_ < options_.epochs) {
     const std::uint64_t offset = position - epoch_start_;

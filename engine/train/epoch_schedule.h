@@ -30,6 +30,9 @@ class EpochSchedule {
   std::vector<std::size_t> epoch_order(std::uint32_t epoch) const;  // training batches, shuffled
   bool validates_after(std::uint32_t epoch) const noexcept;
 
+  // The position in the whole run at which `epoch` begins: batches trained and evaluated before it.
+  std::uint64_t start_of(std::uint32_t epoch) const;
+
   // The pool index at a position of the whole run. Called by the reader, in order.
   std::optional<std::size_t> at(std::uint64_t position);
 

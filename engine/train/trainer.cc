@@ -1,9 +1,11 @@
 #include "engine/train/trainer.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "engine/nn/cross_entropy.h"
 #include "engine/train/checkpoint.h"
+#include "engine/train/train_state.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
@@ -35,6 +37,33 @@ void add(Accuracy& sum, const LossSum& loss) {
   sum.loss_sum += loss.loss;
 }
 
+// What the numbers of a run depend on. Caches are left out, for they change none, and the number of epochs,
+// for a run may go on for longer.
+std::string identity_of(const Preparation& preparation, const TrainOptions& options, const Backend& backend) {
+  nlohmann::json identity = to_json(preparation.info().options);
+  identity.erase("cpu_cache_bytes");
+  identity.erase("residency");
+  identity["preparation_seed"] = identity.at("seed");
+  identity["dataset"] = fmt::format("{:016x}", preparation.info().dataset_fingerprint);
+  identity["model"] = options.model;
+  identity["hidden"] = options.hidden;
+  // As text with the fewest digits that say which float it is.
+  identity["dropout"] = fmt::format("{}", options.dropout);
+  identity["optimizer"] = name_of(options.optimizer.kind);
+  identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
+  identity["weight_decay"] = fmt::format("{}", options.optimizer.weight_decay);
+  identity["seed"] = options.schedule.seed;
+  identity["shuffle"] = options.schedule.shuffle;
+  identity["device"] = backend.name();
+  return identity.dump();
+}
+
+void check_epochs(const TrainState& state, const TrainOptions& options) {
+  if (state.epochs_done <= options.schedule.epochs) return;
+  fail(Kind::config, "{} is the state after {} epochs, more than --epochs {}; ask for more",
+       options.state.string(), state.epochs_done, options.schedule.epochs);
+}
+
 // The parameters of the best epoch so far, in memory and, if wanted, on disk.
 class BestModel {
  public:
@@ -47,6 +76,17 @@ class BestModel {
     if (!path_.empty()) write_checkpoint(path_, parameters_, epoch, valid_accuracy);
   }
   void restore() { parameters_.backend().copy_in(values_, parameters_.values().data()); }
+  std::span<float> values() noexcept { return values_; }
+
+  // Takes as best what a state brought into values(); writes it, for the kill may have come before that.
+  void take_over(std::uint32_t epoch, std::optional<double> valid_accuracy) {
+    if (path_.empty()) return;
+    std::vector<float> current(values_.size());
+    parameters_.backend().copy_out(parameters_.values().data(), current);
+    restore();
+    write_checkpoint(path_, parameters_, epoch, valid_accuracy);
+    parameters_.backend().copy_in(current, parameters_.values().data());
+  }
 
  private:
   ParameterSet& parameters_;
@@ -67,21 +107,23 @@ class Run {
                           block_maxima(preparation))),
         loss_(backend, seed_count_max(preparation), dataset.info().class_count),
         optimizer_(model_->parameters(), options.optimizer),
-        best_(model_->parameters(), options.checkpoint) {}
+        best_(model_->parameters(), options.checkpoint),
+        identity_(identity_of(preparation, options, backend)) {}
 
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
     RunResult result;
+    if (options_.resume) go_on(result);
     result.memory = plan_training(dataset_, preparation_, options_, model_->backend());
     pipeline_ = options_.pipeline;
     pipeline_.slot_count = result.memory.slot_count;
     {
       // The schedule keeps where the reader is; the trainer's own stays at the beginning.
-      PipelinedSource source(
-          preparation_, dataset_.info(), cpu_tier_, pipeline_,
-          [ahead = schedule_](std::uint64_t position) mutable { return ahead.at(position); });
+      PipelinedSource source(preparation_, dataset_.info(), cpu_tier_, pipeline_,
+                             [ahead = schedule_, start = schedule_.start_of(result.resumed_after)](
+                                 std::uint64_t position) mutable { return ahead.at(start + position); });
       result.io_engine = source.io_engine_name();
       result.direct_reads = source.is_direct();
-      for (std::uint32_t epoch = 0; epoch < options_.schedule.epochs; ++epoch) {
+      for (std::uint32_t epoch = result.resumed_after; epoch < options_.schedule.epochs; ++epoch) {
         result.epochs.push_back(train_epoch(source, epoch, result.step_losses));
         EpochResult& done = result.epochs.back();
         if (schedule_.validates_after(epoch)) {
@@ -98,6 +140,7 @@ class Run {
           best_.keep(done.epoch, result.valid_accuracy);
         }
         on_epoch(done);
+        save(result);
       }
     }
     best_.restore();
@@ -110,6 +153,36 @@ class Run {
     std::uint32_t most = 0;
     for (const BatchEntry& entry : preparation.pool().entries()) most = std::max(most, entry.seed_count);
     return most;
+  }
+
+  void go_on(RunResult& result) {
+    const TrainState state =
+        read_train_state(options_.state, identity_, model_->parameters(), best_.values());
+    check_epochs(state, options_);
+    optimizer_.set_step_count(state.optimizer_step);
+    step_ = state.step;
+    result.resumed_after = state.epochs_done;
+    result.best_epoch = state.best_epoch;
+    result.valid_accuracy = state.valid_accuracy;
+    if (state.best_epoch > 0) {
+      best_.take_over(state.best_epoch, state.valid_accuracy);
+    } else if (state.epochs_done == options_.schedule.epochs) {
+      // Stopped on the way without validation, and now told that this was the way's end.
+      result.best_epoch = state.epochs_done;
+      best_.keep(result.best_epoch, std::nullopt);
+    }
+  }
+
+  void save(const RunResult& result) {
+    if (options_.state.empty()) return;
+    write_train_state(options_.state,
+                      {.identity = identity_,
+                       .epochs_done = result.epochs.back().epoch,
+                       .step = step_,
+                       .optimizer_step = optimizer_.step_count(),
+                       .best_epoch = result.best_epoch,
+                       .valid_accuracy = result.valid_accuracy},
+                      model_->parameters(), best_.values());
   }
 
   EpochResult train_epoch(PipelinedSource& source, std::uint32_t epoch, std::vector<float>& step_losses) {
@@ -177,6 +250,7 @@ class Run {
   CrossEntropy loss_;
   Optimizer optimizer_;
   BestModel best_;
+  std::string identity_;
   PipelineOptions pipeline_;
   std::uint64_t step_ = 0;
 };
@@ -189,6 +263,13 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const std::uint64_t bytes = model_bytes(
       options.model, backend, model_options(dataset, preparation, options), block_maxima(preparation));
   return plan_memory(preparation, bytes, options.memory_bytes, options.pipeline.slot_count);
+}
+
+std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& options,
+                          const Backend& backend) {
+  const TrainState state = peek_train_state(options.state, identity_of(preparation, options, backend));
+  check_epochs(state, options);
+  return state.epochs_done;
 }
 
 RunResult train(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,

@@ -3,7 +3,8 @@
 // Why:     everything that a run depends on is in TrainOptions and the preparation: the same ones give the
 //          same losses to the bit, whatever the reader engine, cache size and thread count.
 // Threads: computation on `pool`; reading and assembling on two threads of their own.
-// Errors:  config (memory, options), io, corruption, cancelled.
+// Resume:  a run that goes on from its state ends with the numbers of one that was never interrupted.
+// Errors:  config (memory, options), input (no state), io, corruption, cancelled.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,8 @@ struct TrainOptions {
   PipelineOptions pipeline;  // slot_count: the most; the memory plan may take fewer
   std::uint64_t memory_bytes = 0;
   std::filesystem::path checkpoint;  // where the best model's weights go; empty: nowhere
+  std::filesystem::path state;       // what going on later needs, after every epoch; empty: nowhere
+  bool resume = false;               // go on from `state`, which must be of a run with the same options
 };
 
 struct Accuracy {
@@ -56,11 +59,12 @@ struct EpochResult {
 };
 
 struct RunResult {
+  std::uint32_t resumed_after = 0;  // epochs that an earlier process had done; the first here is the next one
   std::vector<EpochResult> epochs;
   std::uint32_t best_epoch = 0;  // by validation accuracy, the first of equals; the last without validation
   std::optional<double> valid_accuracy;
   std::optional<double> test_accuracy;  // of the best epoch's model
-  std::vector<float> step_losses;       // of every training step
+  std::vector<float> step_losses;       // of every training step done here
   MemoryPlan memory;
   std::string io_engine;
   bool direct_reads = false;
@@ -69,6 +73,10 @@ struct RunResult {
 // Memory of the run without starting it. Throws Error(config) when the options cannot be.
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          Backend& backend);
+
+// The epochs that the run whose state lies at options.state had done. Throws as a resume from it would.
+std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& options,
+                          const Backend& backend);
 
 // Calls `on_epoch` after each epoch.
 RunResult train(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,

@@ -1,9 +1,12 @@
 // Ctrl-C and kill -9 at any moment: a message or none, and the same command again does its work.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "storage/io/file.h"
 #include "tests/e2e/program.h"
 #include "tests/support/temporary_folder.h"
 
@@ -46,21 +49,58 @@ TEST_CASE("an interrupted preparation says so, leaves nothing, and can be made a
   CHECK_FALSE(has_leftovers(folder.path()));
 }
 
-TEST_CASE("an interrupted training says so, and the same command again trains") {
+TEST_CASE("an interrupted training says so, and the same command again goes on to the same numbers") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";
   make_small_dataset(dataset);
-  Arguments train{"train", "--dataset",    dataset,    "--preparation", "P",
-                  "--run", folder / "run", "--epochs", "100000"};
-  const CommandResult result = signal_when(
-      train, SIGINT, [&] { return std::filesystem::exists(folder / "run" / "best.safetensors"); });
-  CHECK_MESSAGE(result.exit_code == 130, result.output);
-  CHECK_MESSAGE(result.output.find("gneiss: interrupted") != std::string::npos, result.output);
-  CHECK_FALSE(std::filesystem::exists(folder / "run" / "summary.json"));
+  const auto train = [&](const char* run, std::initializer_list<std::string> more = {}) {
+    Arguments arguments{"train",      "--dataset", dataset, "--preparation", "P", "--run",
+                        folder / run, "--epochs",  "40",    "--runs",        "2"};
+    arguments.insert(arguments.end(), more);
+    return arguments;
+  };
+  expect_done(train("whole"));
+  int interrupted = 0;
+  // In the first run's first epochs, then in the second run; the third time nobody interrupts.
+  for (const auto& [signal, file] :
+       {std::pair{SIGINT, "state-seed-0.safetensors"}, std::pair{SIGKILL, "state-seed-1.safetensors"}}) {
+    const CommandResult result = signal_when(
+        train("run"), signal, [&, file = file] { return std::filesystem::exists(folder / "run" / file); });
+    if (result.exit_code == 0) break;  // it was done before
+    ++interrupted;
+    CHECK_MESSAGE(result.exit_code == (signal == SIGINT ? 130 : 128 + signal), result.output);
+    if (signal == SIGINT) CHECK_MESSAGE(result.output.find("goes on") != std::string::npos, result.output);
+    CHECK_FALSE(std::filesystem::exists(folder / "run" / "summary.json"));
+  }
+  CHECK(interrupted > 0);
+  expect_refused(train("run", {"--lr", "0.5"}), 2, "lr is ");
+  CHECK(expect_done(train("run")).find("Going on after epoch") != std::string::npos);
   CHECK_FALSE(has_leftovers(folder.path()));
-  train.back() = "2";
-  expect_done(train);
-  CHECK(std::filesystem::exists(folder / "run" / "summary.json"));
+
+  const auto summary = [&](const char* run) {
+    return nlohmann::json::parse(read_text_file(folder / run / "summary.json"));
+  };
+  for (const std::size_t i : {0U, 1U}) {
+    const nlohmann::json resumed = summary("run").at("runs").at(i);
+    const nlohmann::json whole = summary("whole").at("runs").at(i);
+    CHECK(resumed.at("test_accuracy") == whole.at("test_accuracy"));
+    CHECK(resumed.at("best_epoch") == whole.at("best_epoch"));
+    REQUIRE(resumed.at("epochs").size() == whole.at("epochs").size());
+    for (std::size_t epoch = 0; epoch < whole.at("epochs").size(); ++epoch) {
+      CHECK(resumed.at("epochs").at(epoch).at("loss") == whole.at("epochs").at(epoch).at("loss"));
+    }
+  }
+  for (const char* file : {"best-seed-0.safetensors", "best-seed-1.safetensors"})
+    CHECK(read_text_file(folder / "run" / file) == read_text_file(folder / "whole" / file));
+
+  expect_refused(train("run"), 2, "holds a finished run");
+  expect_refused(train("empty", {"--resume"}), 2, "no run to go on with");
+  Arguments more = train("run", {"--resume"});
+  *std::ranges::find(more, "40") = "41";
+  expect_done(more);
+  CHECK(summary("run").at("runs").at(1).at("epochs").size() == 41);
+  expect_done(train("run", {"--force"}));
+  CHECK(summary("run").at("runs").at(0).at("epochs").size() == 40);
 }
 
 TEST_CASE("a command killed at any moment leaves what the same command makes whole") {

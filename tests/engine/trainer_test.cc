@@ -11,74 +11,13 @@
 #include "engine/nn/cross_entropy.h"
 #include "engine/train/checkpoint.h"
 #include "storage/base/units.h"
-#include "storage/import/generator.h"
-#include "tests/engine/prepared_dataset.h"
+#include "tests/engine/learnable_graph.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
 
 namespace {
-
-// A graph that can be learned, with preparations "none", "tiny" and "all" that differ in the cpu cache.
-class LearnableGraph {
- public:
-  explicit LearnableGraph(double valid_share = 0.1, std::uint32_t sample_epochs = 1) {
-    GeneratorOptions graph;
-    graph.graph.node_count = 1500;
-    graph.graph.average_degree = 6;
-    graph.graph.feature_dim = 20;
-    graph.graph.class_count = 5;
-    graph.train_share = 0.3;
-    graph.valid_share = valid_share;
-    graph.test_share = 0.1;
-    graph.memory_bytes = 64U << 20;
-    generate_dataset(graph, folder_ / "d.gneiss");
-    PreparationOptions options;
-    options.fanouts = {4, 4};
-    options.batch_size = 64;
-    options.sample_epochs = sample_epochs;
-    for (const auto& [name, bytes] :
-         {std::pair{"none", 0ULL}, std::pair{"tiny", 3000ULL}, std::pair{"all", 1ULL << 30}}) {
-      options.cpu_cache_bytes = bytes;
-      prepare_dataset(folder_ / "d.gneiss", name, options);
-    }
-    dataset_ = std::make_unique<Dataset>(Dataset::open(folder_ / "d.gneiss"));
-  }
-
-  const Dataset& dataset() const { return *dataset_; }
-  std::filesystem::path folder() const { return folder_.path(); }
-  Preparation open(const std::string& name) const { return Preparation::open(*dataset_, name); }
-
-  RunResult train(const TrainOptions& options, const std::string& name = "tiny",
-                  std::size_t threads = 1) const {
-    const Preparation preparation = open(name);
-    ThreadPool pool(threads);
-    const auto backend = make_cpu_backend(pool);
-    return gneiss::train(*dataset_, preparation, CpuTier(preparation), options, *backend,
-                         [](const EpochResult&) {});
-  }
-
- private:
-  TemporaryFolder folder_;
-  std::unique_ptr<Dataset> dataset_;
-};
-
-TrainOptions short_run() {
-  TrainOptions options;
-  options.hidden = 16;
-  options.dropout = 0.3F;
-  options.optimizer.learning_rate = 0.01F;
-  options.schedule.epochs = 3;
-  options.schedule.seed = 5;
-  options.memory_bytes = 1ULL << 30;
-  return options;
-}
-
-bool same_run(const RunResult& a, const RunResult& b) {
-  return a.step_losses == b.step_losses && a.valid_accuracy == b.valid_accuracy &&
-         a.test_accuracy == b.test_accuracy && a.best_epoch == b.best_epoch;
-}
 
 // The accuracy of a checkpoint over batches, by a model and a pipeline of its own.
 double accuracy_of(const LearnableGraph& graph, const std::filesystem::path& checkpoint,

@@ -1,0 +1,163 @@
+#include "engine/train/train_state.h"
+
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "engine/train/safetensors.h"
+#include "storage/base/checksum.h"
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+constexpr const char* state_format = "gneiss training state 1";
+using Metadata = std::map<std::string, std::string>;
+
+const std::string& text_of(const Metadata& metadata, const char* key, const std::filesystem::path& path) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) fail(Kind::corruption, "{}: '{}' is missing", path.string(), key);
+  return found->second;
+}
+
+template <class T>
+T number_of(const Metadata& metadata, const char* key, const std::filesystem::path& path) {
+  const std::string& text = text_of(metadata, key, path);
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    fail(Kind::corruption, "{}: '{}' is '{}', not a number", path.string(), key, text);
+  }
+  return value;
+}
+
+// The flat arrays of a set, by their names in the file.
+std::array<std::pair<const char*, std::span<float>>, 3> arrays_of(const ParameterSet& parameters) {
+  return {{{"values", parameters.values()},
+           {"first_moments", parameters.first_moments()},
+           {"second_moments", parameters.second_moments()}}};
+}
+
+// "lr is 0.01 there and 0.003 here", for all that differs.
+std::string difference(const std::string& there, const std::string& here, const std::filesystem::path& path) {
+  const auto old = nlohmann::json::parse(there, nullptr, false);
+  const auto now = nlohmann::json::parse(here);
+  if (!old.is_object()) fail(Kind::corruption, "{}: 'identity' is damaged", path.string());
+  const auto value = [](const nlohmann::json& object, const std::string& key) {
+    return object.contains(key) ? object.at(key).dump() : "unknown";
+  };
+  std::string text;
+  for (const auto& [key, item] : now.items()) {
+    if (value(old, key) == item.dump()) continue;
+    text += fmt::format("{}{} is {} there and {} here", text.empty() ? "" : ", ", key, value(old, key),
+                        item.dump());
+  }
+  return text.empty() ? "it has options that this program does not know" : text;
+}
+
+TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& path,
+                    const std::string& identity) {
+  const Metadata& metadata = file.metadata();
+  if (const std::string& format = text_of(metadata, "format", path); format != state_format) {
+    fail(Kind::input, "{} is '{}', which this program does not read; train from the start with --force",
+         path.string(), format);
+  }
+  TrainState state;
+  state.identity = text_of(metadata, "identity", path);
+  if (state.identity != identity) {
+    fail(Kind::config,
+         "{} is of a run with other options: {}; give the same, another --run, or --force to start anew",
+         path.string(), difference(state.identity, identity, path));
+  }
+  state.epochs_done = number_of<std::uint32_t>(metadata, "epochs_done", path);
+  state.step = number_of<std::uint64_t>(metadata, "step", path);
+  state.optimizer_step = number_of<std::uint64_t>(metadata, "optimizer_step", path);
+  state.best_epoch = number_of<std::uint32_t>(metadata, "best_epoch", path);
+  if (metadata.contains("valid_accuracy"))
+    state.valid_accuracy = number_of<double>(metadata, "valid_accuracy", path);
+  if (state.epochs_done == 0 || state.best_epoch > state.epochs_done) {
+    fail(Kind::corruption, "{}: best epoch {} of {} epochs cannot be", path.string(), state.best_epoch,
+         state.epochs_done);
+  }
+  return state;
+}
+
+// Over everything but itself: safetensors has no checksum of its own.
+std::string checksum_of(const Metadata& metadata, std::span<const NamedTensor> tensors) {
+  StreamChecksum sum;
+  for (const auto& [key, value] : metadata) {
+    if (key == "xxh3") continue;
+    const std::string line = fmt::format("{}={}\n", key, value);
+    sum.update(std::as_bytes(std::span(line)));
+  }
+  for (const NamedTensor& tensor : tensors) {
+    sum.update(std::as_bytes(std::span(tensor.name)));
+    sum.update(tensor.bytes);
+  }
+  return fmt::format("{:016x}", sum.value());
+}
+
+SafetensorsFile open_checked(const std::filesystem::path& path) {
+  SafetensorsFile file = SafetensorsFile::open(path);
+  if (text_of(file.metadata(), "xxh3", path) != checksum_of(file.metadata(), file.tensors())) {
+    fail(Kind::corruption, "{}: its checksum does not fit; train from the start with --force", path.string());
+  }
+  return file;
+}
+
+}  // namespace
+
+TrainState peek_train_state(const std::filesystem::path& path, const std::string& identity) {
+  return state_of(open_checked(path), path, identity);
+}
+
+void write_train_state(const std::filesystem::path& path, const TrainState& state,
+                       const ParameterSet& parameters, std::span<const float> best_values) {
+  GNEISS_ASSERT(best_values.size() == parameters.element_count());
+  std::vector<std::vector<float>> host;
+  std::vector<NamedTensor> tensors;
+  const auto add = [&](const char* name, std::span<const float> values) {
+    tensors.push_back(
+        {.name = name, .dtype = Dtype::f32, .shape = {values.size()}, .bytes = std::as_bytes(values)});
+  };
+  host.reserve(3);
+  for (const auto& [name, values] : arrays_of(parameters)) {
+    parameters.backend().copy_out(values.data(), host.emplace_back(values.size()));
+    add(name, host.back());
+  }
+  add("best_values", best_values);
+  Metadata metadata{{"format", state_format},
+                    {"identity", state.identity},
+                    {"epochs_done", std::to_string(state.epochs_done)},
+                    {"step", std::to_string(state.step)},
+                    {"optimizer_step", std::to_string(state.optimizer_step)},
+                    {"best_epoch", std::to_string(state.best_epoch)}};
+  // Shortest digits that give the same double again.
+  if (state.valid_accuracy) metadata["valid_accuracy"] = fmt::format("{}", *state.valid_accuracy);
+  metadata["xxh3"] = checksum_of(metadata, tensors);
+  write_safetensors(path, tensors, metadata);
+}
+
+TrainState read_train_state(const std::filesystem::path& path, const std::string& identity,
+                            ParameterSet& parameters, std::span<float> best_values) {
+  GNEISS_ASSERT(best_values.size() == parameters.element_count());
+  const SafetensorsFile file = open_checked(path);
+  TrainState state = state_of(file, path, identity);
+  const std::array<std::uint64_t, 1> shape{parameters.element_count()};
+  std::vector<float> host(parameters.element_count());
+  const auto read = [&](const char* name, std::span<float> target) {
+    std::memcpy(target.data(), file.require(name, Dtype::f32, shape).bytes.data(), target.size_bytes());
+  };
+  read("best_values", best_values);
+  for (const auto& [name, values] : arrays_of(parameters)) {
+    read(name, host);
+    parameters.backend().copy_in(host, values.data());
+  }
+  return state;
+}
+
+}  // namespace gneiss

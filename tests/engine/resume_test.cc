@@ -1,0 +1,144 @@
+// A run that was interrupted and goes on ends with the numbers of one that was not.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "storage/io/file.h"
+#include "tests/engine/learnable_graph.h"
+#include "tests/support/expect_error.h"
+
+using namespace gneiss;
+using namespace gneiss::test;
+
+namespace {
+
+struct Killed : std::runtime_error {
+  Killed() : std::runtime_error("killed") {}
+};
+
+// Trains until `epoch` has been computed, and ends before its state is written: that of the epoch before
+// stays.
+void train_until(const LearnableGraph& graph, const TrainOptions& options, std::uint32_t epoch) {
+  CHECK_THROWS_AS(graph.train(options, "tiny", 1,
+                              [&](const EpochResult& done) {
+                                if (done.epoch == epoch) throw Killed();
+                              }),
+                  Killed);
+}
+
+TrainOptions resumable_run(const LearnableGraph& graph, const std::string& name) {
+  TrainOptions options = short_run();
+  options.schedule.epochs = 6;
+  options.optimizer.learning_rate = 0.05F;  // the best epoch is not the last
+  options.checkpoint = graph.folder() / (name + "-best");
+  options.state = graph.folder() / (name + "-state");
+  return options;
+}
+
+// The same numbers, and the same files.
+void check_equal(const RunResult& resumed, const TrainOptions& options, const RunResult& expected,
+                 const TrainOptions& expected_options) {
+  CHECK(std::ranges::equal(resumed.step_losses,
+                           std::span(expected.step_losses).last(resumed.step_losses.size())));
+  CHECK(resumed.epochs.size() + resumed.resumed_after == expected.epochs.size());
+  CHECK(resumed.best_epoch == expected.best_epoch);
+  CHECK(resumed.valid_accuracy == expected.valid_accuracy);
+  CHECK(resumed.test_accuracy == expected.test_accuracy);
+  CHECK(read_text_file(options.checkpoint) == read_text_file(expected_options.checkpoint));
+  CHECK(read_text_file(options.state) == read_text_file(expected_options.state));
+}
+
+}  // namespace
+
+TEST_CASE("a run killed after any epoch goes on to the same losses, weights and accuracies") {
+  const LearnableGraph graph(0.1, 2);
+  for (const std::uint32_t eval_every : {1U, 2U, 0U}) {
+    CAPTURE(eval_every);
+    TrainOptions whole = resumable_run(graph, "whole");
+    whole.schedule.eval_every = eval_every;
+    const RunResult expected = graph.train(whole);
+    for (const std::uint32_t killed_in : {2U, 4U, 6U}) {
+      CAPTURE(killed_in);
+      TrainOptions options = resumable_run(graph, "killed");
+      options.schedule.eval_every = eval_every;
+      train_until(graph, options, killed_in);
+      // The best weights of an epoch whose state was not written, or none.
+      std::filesystem::remove(options.checkpoint);
+      options.resume = true;
+      const RunResult resumed = graph.train(options, "all", 3);
+      CHECK(resumed.resumed_after == killed_in - 1);
+      check_equal(resumed, options, expected, whole);
+    }
+  }
+}
+
+TEST_CASE("a finished run goes on with more epochs, and has nothing to do with as many") {
+  const LearnableGraph graph;
+  const TrainOptions whole = resumable_run(graph, "whole");
+  const RunResult expected = graph.train(whole);
+  TrainOptions options = resumable_run(graph, "part");
+  options.schedule.epochs = 4;
+  graph.train(options);
+  options.resume = true;
+  options.schedule.epochs = 6;
+  check_equal(graph.train(options), options, expected, whole);
+  const RunResult again = graph.train(options);
+  CHECK(again.epochs.empty());
+  check_equal(again, options, expected, whole);
+  options.schedule.epochs = 3;
+  EXPECT_ERROR(graph.train(options), Kind::config, "after 6 epochs, more than --epochs 3");
+
+  // Stopped on the way without validation: what there is, is the best.
+  options = resumable_run(graph, "unvalidated");
+  options.schedule.eval_every = 0;
+  train_until(graph, options, 4);
+  options.resume = true;
+  options.schedule.epochs = 3;
+  const RunResult cut = graph.train(options);
+  CHECK(cut.best_epoch == 3);
+  TrainOptions three = resumable_run(graph, "three");
+  three.schedule.eval_every = 0;
+  three.schedule.epochs = 3;
+  CHECK(cut.test_accuracy == graph.train(three).test_accuracy);
+}
+
+TEST_CASE("a state of other options, of no run or with any byte changed is refused") {
+  const LearnableGraph graph;
+  TrainOptions options = resumable_run(graph, "killed");
+  options.hidden = 3;
+  train_until(graph, options, 2);
+  options.resume = true;
+  TrainOptions other = options;
+  other.optimizer.learning_rate = 0.25F;
+  EXPECT_ERROR(graph.train(other), Kind::config, "lr is \"0.05\" there and \"0.25\" here");
+  other = options;
+  other.hidden = 4;
+  EXPECT_ERROR(graph.train(other), Kind::config, "hidden is 3 there and 4 here");
+  other = options;
+  other.state = graph.folder() / "nothing";
+  EXPECT_ERROR(graph.train(other), Kind::input, "nothing");
+
+  const std::string whole = read_text_file(options.state);
+  const Preparation preparation = graph.open("tiny");
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  const auto refused = [&](const std::string& bytes) {
+    write_text_file(options.state, bytes);
+    try {
+      epochs_done(preparation, options, *backend);
+      return false;
+    } catch (const Error& error) {
+      return error.kind() == Kind::corruption || error.kind() == Kind::input;
+    }
+  };
+  for (std::size_t at = 0; at < whole.size(); at += at < 1500 ? 1 : 7) {
+    CAPTURE(at);
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 8);
+    CHECK(refused(damaged));
+  }
+  for (std::size_t length = 0; length < whole.size(); length += 97) CHECK(refused(whole.substr(0, length)));
+  write_text_file(options.state, whole);
+  CHECK(graph.train(options).resumed_after == 1);
+}
