@@ -14,6 +14,7 @@
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "tools/commands.h"
+#include "tools/config_file.h"
 #include "tools/usage.h"
 
 namespace gneiss {
@@ -51,7 +52,10 @@ int parse_and_run(std::vector<std::string> arguments) {
   register_verify(app);
   register_bench(app);
 
+  app.add_option("--config", "Options from a YAML file, by their names; the command line wins")
+      ->type_name("FILE");
   refuse_negative_counts(app);
+  expand_config(arguments, app);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first
   try {
     app.parse(std::move(arguments));

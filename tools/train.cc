@@ -38,22 +38,24 @@ struct TrainCommand {
   std::string summary;
 };
 
-nlohmann::json resolved_options(const TrainCommand& command, const Preparation& preparation) {
+// The double that is written as the float is: 0.1, not 0.10000000149011612.
+double shortest(float value) { return std::stod(fmt::format("{}", value)); }
+
+// By the names of --help, so that `train --config` takes a run's config.yaml.
+nlohmann::json resolved_options(const TrainCommand& command) {
   const TrainOptions& train = command.train;
   return {{"dataset", std::filesystem::absolute(command.dataset).string()},
           {"preparation", command.preparation},
-          {"fanout", preparation.info().options.fanouts},
-          {"batch_size", preparation.info().options.batch_size},
           {"model", train.model},
           {"hidden", train.hidden},
-          {"dropout", train.dropout},
+          {"dropout", shortest(train.dropout)},
           {"optimizer", command.optimizer},
-          {"lr", train.optimizer.learning_rate},
-          {"weight_decay", train.optimizer.weight_decay},
+          {"lr", shortest(train.optimizer.learning_rate)},
+          {"weight_decay", shortest(train.optimizer.weight_decay)},
           {"epochs", train.schedule.epochs},
           {"eval_every", train.schedule.eval_every},
           {"seed", train.schedule.seed},
-          {"shuffle", train.schedule.shuffle},
+          {"no_shuffle", !train.schedule.shuffle},
           {"runs", command.runs},
           {"device", "cpu"},
           {"memory", train.memory_bytes},
@@ -62,8 +64,8 @@ nlohmann::json resolved_options(const TrainCommand& command, const Preparation& 
           {"queue_depth", train.pipeline.queue_depth},
           {"read_size", command.read_bytes},
           {"prefetch", train.pipeline.slot_count},
-          {"direct", train.pipeline.direct},
-          {"verify", train.pipeline.assembly.verify_segments}};
+          {"buffered", !train.pipeline.direct},
+          {"no_verify", !train.pipeline.assembly.verify_segments}};
 }
 
 // The models of this version compute on the CPU; says in one line why the GPU is not used.
@@ -159,7 +161,7 @@ void run(TrainCommand& command) {
                    : command.resume ? RunStart::go_on
                                     : RunStart::anew);
   // A run that goes on keeps its own until it has shown that the options fit.
-  const nlohmann::json resolved = resolved_options(command, preparation);
+  const nlohmann::json resolved = resolved_options(command);
   if (!folder.goes_on()) folder.write_config(resolved);
   const CpuTier cpu_tier(preparation);
   std::vector<FinishedRun> results;
@@ -194,6 +196,7 @@ void run(TrainCommand& command) {
   }
   summary["command"] = "train";
   summary["options"] = resolved;
+  summary["prepared_with"] = to_json(preparation.info().options);
   folder.write_config(resolved);
   summary["packed_bytes"] = preparation.bytes();
   summary["peak_memory_bytes"] = peak_resident_bytes();

@@ -60,18 +60,16 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
   return name ? fmt::format("did you mean {}?", *name) : fmt::format("see '{} --help'", command);
 }
 
-std::string unknown_option(const CLI::App& app, const CLI::App& command, const std::string& called,
-                           const std::string& subject, const std::string& given) {
-  const std::string name = given.substr(0, given.find('='));
-  for (const CLI::App* other : commands_of(app)) {
-    const auto names = option_names(*other);
-    if (other != &command && std::ranges::find(names, name) != names.end()) {
-      return fmt::format("{} has no option {}; it belongs to 'gneiss {}'", subject, name, other->get_name());
-    }
-  }
-  auto names = option_names(command);
-  if (&command != &app) std::ranges::copy(option_names(app), std::back_inserter(names));
-  return fmt::format("{} has no option {}; {}", subject, name, did_you_mean(name, names, called));
+// "gneiss bench io"
+std::string full_name(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return parent == nullptr ? "gneiss" : full_name(*parent) + " " + command.get_name();
+}
+
+// What a sentence begins with: report() says "gneiss: " already.
+std::string subject_of(const CLI::App& command) {
+  return command.get_parent() == nullptr ? "it"
+                                         : full_name(command).substr(std::string_view("gneiss ").size());
 }
 
 }  // namespace
@@ -87,20 +85,42 @@ void refuse_negative_counts(CLI::App& app) {
   }
 }
 
+const CLI::App& named_command(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const CLI::App* command = &app;
+  for (const std::string& argument : arguments) {
+    const auto below = commands_of(*command);
+    if (below.empty()) break;
+    const auto found =
+        std::ranges::find(below, argument, [](const CLI::App* each) { return each->get_name(); });
+    if (found != below.end()) command = *found;
+  }
+  return *command;
+}
+
+std::string unknown_option(const CLI::App& app, const CLI::App& command, const std::string& given) {
+  const std::string subject = subject_of(command);
+  const std::string name = given.substr(0, given.find('='));
+  for (const CLI::App* other : commands_of(app)) {
+    const auto names = option_names(*other);
+    if (other != &command && std::ranges::find(names, name) != names.end()) {
+      return fmt::format("{} has no option {}; it belongs to 'gneiss {}'", subject, name, other->get_name());
+    }
+  }
+  auto names = option_names(command);
+  if (&command != &app) std::ranges::copy(option_names(app), std::back_inserter(names));
+  return fmt::format("{} has no option {}; {}", subject, name, did_you_mean(name, names, full_name(command)));
+}
+
 std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = &app;
-  std::string called = "gneiss";
-  while (!command->get_subcommands().empty()) {
-    command = command->get_subcommands().front();
-    called += " " + command->get_name();
-  }
-  // report() says "gneiss: " already.
-  const std::string subject = command == &app ? "it" : called.substr(std::string_view("gneiss ").size());
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::string called = full_name(*command);
+  const std::string subject = subject_of(*command);
   const auto unknown = app.remaining(true);
   // The option that is not known explains the value after it, which then stands alone.
   const auto option =
       std::ranges::find_if(unknown, [](const std::string& text) { return text.starts_with('-'); });
-  if (option != unknown.end()) return unknown_option(app, *command, called, subject, *option);
+  if (option != unknown.end()) return unknown_option(app, *command, *option);
   std::vector<std::string> names;
   for (const CLI::App* each : commands_of(*command)) names.push_back(each->get_name());
   if (!names.empty() && !unknown.empty()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -12,6 +13,13 @@ namespace gneiss {
 
 // CLI11 would take -1 as 2^64 - 1: an option that counts refuses it instead. After all are registered.
 void refuse_negative_counts(CLI::App& app);
+
+// The subcommand that `arguments` begin with, of a subcommand too ("bench io"); `app` itself where there is
+// none.
+const CLI::App& named_command(const CLI::App& app, const std::vector<std::string>& arguments);
+
+// Why `option` ("--datset") is none of `command`'s: "train has no option --datset; did you mean --dataset?"
+std::string unknown_option(const CLI::App& app, const CLI::App& command, const std::string& option);
 
 // For a command line that app.parse() refused with `error`.
 std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error);

@@ -10,6 +10,7 @@ std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparatio
   GNEISS_ASSERT(count >= 1);
   const SlotSizes sizes = slot_sizes(preparation);
   std::vector<std::unique_ptr<BatchSlot>> slots;
+  slots.reserve(count);
   for (std::uint32_t i = 0; i < count; ++i) slots.push_back(std::make_unique<BatchSlot>(sizes));
   return slots;
 }

@@ -1,0 +1,59 @@
+// Options from a file are those of the command line, and a run's own file makes the run again.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "storage/io/file.h"
+#include "tests/e2e/program.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gneiss;
+using namespace gneiss::test;
+
+TEST_CASE("a run's config.yaml makes the same run again, and the command line overrides it") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "3", "--lr", "0.0125",
+               "--hidden", "24", "--seed", "9", "--no-shuffle", "--read-size", "8KiB", "--run",
+               folder / "first"});
+  const auto again = [&](const char* run, const Arguments& more = {}) {
+    Arguments arguments{"train", "--config", folder / "first" / "config.yaml", "--run", folder / run};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    expect_done(arguments);
+    return nlohmann::json::parse(read_text_file(folder / run / "summary.json"));
+  };
+  const auto first = nlohmann::json::parse(read_text_file(folder / "first" / "summary.json"));
+  const auto second = again("second");
+  CHECK(second.at("options") == first.at("options"));
+  CHECK(read_text_file(folder / "second" / "best.safetensors") ==
+        read_text_file(folder / "first" / "best.safetensors"));
+  CHECK(again("third", {"--seed=8"}).at("options").at("seed") == 8);
+  CHECK(again("fourth", {"--lr", "0.5"}).at("options").at("lr") == 0.5);
+}
+
+TEST_CASE("a file gives lists, flags and sizes; what it cannot give is refused by name") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const std::string file = folder / "p.yaml";
+  const auto with = [&](const std::string& text) {
+    write_text_file(file, text);
+    return Arguments{"prepare", "--config=" + file, "--dataset", dataset};
+  };
+  expect_done(
+      with("name: Q\nfanout: [3, -1]\nbatch_size: 50\ncpu-cache: 8KiB\nedge_positions: true\nforce: false\n"
+           "no_evaluation:\n"));
+  CHECK(expect_done({"info", dataset}).find("'Q': fanout 3,-1, batch size 50") != std::string::npos);
+  expect_refused(with("fanuot: [3]\n"), 2,
+                 "p.yaml: 'fanuot': prepare has no option --fanuot; did you mean --fanout?");
+  expect_refused(with("epochs: 3\n"), 2, "it belongs to 'gneiss train'");
+  expect_refused(with("replace: 3\n"), 2, "'replace' is a flag");
+  expect_refused(with("fanout: {a: 1}\n"), 2, "'fanout' is a map");
+  expect_refused(with("batch_size: many\n"), 2, "--batch-size");
+  expect_refused(with("fanout: [3\n"), 3, "not YAML");
+  expect_refused(with("- 3\n"), 3, "not a map");
+  expect_refused({"prepare", "--config", folder / "no.yaml"}, 3, "no.yaml");
+  expect_refused({"prepare", "--config"}, 2, "--config needs");
+  expect_done(with(""));
+}
