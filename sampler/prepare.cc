@@ -173,6 +173,7 @@ class Preparer {
   PackResult pack(const std::filesystem::path& folder) {
     topology_.reset();  // the packer's pieces take its place
     std::vector<BatchKey> keys;
+    keys.reserve(schedule_.size());
     for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
     const std::uint64_t held = 4 * dataset_.info().node_count;  // slots
     return pack_features({.dataset = &dataset_,

@@ -1,6 +1,8 @@
 #include "tools/options.h"
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
+#include <system_error>
 
 #include "storage/base/error.h"
 #include "storage/base/memory_limit.h"
@@ -33,6 +35,16 @@ void add_threads_option(CLI::App& command, std::size_t& threads) {
   command.add_option("--threads", threads, "Threads that compute; readers mostly sleep and are not counted")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1024}))
       ->capture_default_str();
+}
+
+void add_output_file_option(CLI::App& command, const char* name, std::string& path, const char* help) {
+  command.add_option(name, path, help)->type_name("FILE")->check([](const std::string& text) {
+    const std::filesystem::path folder = std::filesystem::path(text).parent_path();
+    std::error_code ignored;
+    if (std::filesystem::is_directory(text, ignored)) return text + " is a folder; give a file";
+    if (folder.empty() || std::filesystem::is_directory(folder, ignored)) return std::string();
+    return "the folder " + folder.string() + " does not exist; create it first";
+  });
 }
 
 void add_dataset_option(CLI::App& command, std::string& path) {

@@ -22,6 +22,10 @@ std::uint64_t memory_budget(std::uint64_t given_bytes);  // given, or the defaul
 // --threads N: default all available cores.
 void add_threads_option(CLI::App& command, std::size_t& threads);
 
+// A file to write; a folder that does not exist is refused before the work starts. `path` is left empty when
+// not given.
+void add_output_file_option(CLI::App& command, const char* name, std::string& path, const char* help);
+
 // --dataset DIR, required.
 void add_dataset_option(CLI::App& command, std::string& path);
 

@@ -36,6 +36,7 @@ struct TrainCommand {
   bool resume = false;
   std::string device = "auto";
   std::string summary;
+  std::string trace;
 };
 
 // The double that is written as the float is: 0.1, not 0.10000000149011612.
@@ -136,6 +137,15 @@ FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, con
   return {std::move(result), std::move(json)};
 }
 
+void write_trace(const Trace& trace, const std::string& path) {
+  trace.write(path);
+  fmt::print("Timeline: {}, for https://ui.perfetto.dev\n", path);
+  if (trace.left_out_count() > 0) {
+    spdlog::warn("the timeline holds the first {} events; {} later ones are left out",
+                 format_count(trace.event_count()), format_count(trace.left_out_count()));
+  }
+}
+
 void run(TrainCommand& command) {
   const Stopwatch clock;
   settle_device(command.device);
@@ -152,6 +162,8 @@ void run(TrainCommand& command) {
   const Preparation preparation = Preparation::open(dataset, command.preparation);
   ThreadPool pool(command.threads);
   const auto backend = make_cpu_backend(pool);
+  std::optional<Trace> trace;
+  if (!command.trace.empty()) options.pipeline.trace = &trace.emplace();
   print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);
 
   if (command.resume && command.run.empty())
@@ -198,6 +210,7 @@ void run(TrainCommand& command) {
   summary["options"] = resolved;
   summary["prepared_with"] = to_json(preparation.info().options);
   folder.write_config(resolved);
+  if (trace) write_trace(*trace, command.trace);
   summary["packed_bytes"] = preparation.bytes();
   summary["peak_memory_bytes"] = peak_resident_bytes();
   summary["seconds"] = clock.seconds();
@@ -280,6 +293,8 @@ void register_train(CLI::App& app) {
   sub->add_flag("--resume", command->resume,
                 "Go on with the run in that folder: an interrupted one, or a finished one with more --epochs")
       ->excludes(force);
+  add_output_file_option(*sub, "--trace", command->trace,
+                         "Write the timeline of all stages, for Perfetto or chrome://tracing");
   add_summary_option(*sub, command->summary);
   sub->callback([command] { run(*command); });
 }

@@ -6,8 +6,8 @@
 namespace gneiss {
 
 Assembler::Assembler(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
-                     AssemblyOptions options)
-    : preparation_(preparation), dataset_(dataset), cpu_tier_(cpu_tier), options_(options) {}
+                     AssemblyOptions options, Trace* trace)
+    : preparation_(preparation), dataset_(dataset), cpu_tier_(cpu_tier), options_(options), trace_(trace) {}
 
 void Assembler::start(BoundedQueue<BatchSlot*>& read_slots, BoundedQueue<BatchSlot*>& ready_slots) {
   GNEISS_ASSERT(!thread_.joinable());
@@ -69,6 +69,8 @@ void Assembler::run(const std::stop_token& stop) {
     BatchSlot& slot = **taken;
     if (!slot.failure) {
       try {
+        const TraceSpan span(trace_, Trace::assemble_lane, "assemble",
+                             preparation_.pool().entries()[slot.index].key);
         assemble(slot);
       } catch (...) {
         slot.failure = std::current_exception();

@@ -20,7 +20,7 @@ struct AssemblyOptions {
 class Assembler {
  public:
   Assembler(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
-            AssemblyOptions options);
+            AssemblyOptions options, Trace* trace);  // `trace` may be null
 
   void start(BoundedQueue<BatchSlot*>& read_slots, BoundedQueue<BatchSlot*>& ready_slots);
   StageTimes times() { return clock_.snapshot(); }
@@ -35,6 +35,7 @@ class Assembler {
   const DatasetInfo& dataset_;
   const CpuTier& cpu_tier_;
   const AssemblyOptions options_;
+  Trace* trace_;
   FrameDecompressor decompressor_;
   BoundedQueue<BatchSlot*>* read_slots_ = nullptr;
   BoundedQueue<BatchSlot*>* ready_slots_ = nullptr;

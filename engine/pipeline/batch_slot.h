@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/pipeline/batch_source.h"
+#include "engine/pipeline/trace.h"
 #include "storage/base/aligned_buffer.h"
 #include "storage/format/preparation.h"
 
@@ -32,6 +33,9 @@ struct BatchSlot {
 
   std::size_t index = 0;       // of the batch, in the pool
   std::uint64_t position = 0;  // in the schedule
+  std::uint32_t lane = 0;      // of the timeline
+  Trace::Clock::time_point reads_began;
+  Trace::Clock::time_point reads_ended;
   std::uint32_t reads_in_flight = 0;
   bool all_submitted = false;
   std::exception_ptr failure;  // of reading or assembly; handed on with the batch

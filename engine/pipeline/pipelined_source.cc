@@ -11,7 +11,10 @@ std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparatio
   const SlotSizes sizes = slot_sizes(preparation);
   std::vector<std::unique_ptr<BatchSlot>> slots;
   slots.reserve(count);
-  for (std::uint32_t i = 0; i < count; ++i) slots.push_back(std::make_unique<BatchSlot>(sizes));
+  for (std::uint32_t i = 0; i < count; ++i) {
+    slots.push_back(std::make_unique<BatchSlot>(sizes));
+    slots.back()->lane = Trace::first_slot_lane + i;
+  }
   return slots;
 }
 
@@ -33,8 +36,9 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
       free_slots_(slots_.size()),
       read_slots_(slots_.size()),
       ready_slots_(slots_.size()),
-      assembler_(preparation, dataset, cpu_tier, options.assembly),
-      reader_(preparation, *engine_, slots_, options.read_bytes) {
+      trace_(options.trace),
+      assembler_(preparation, dataset, cpu_tier, options.assembly, options.trace),
+      reader_(preparation, *engine_, slots_, options.read_bytes, options.trace) {
   is_direct_ = engine_->is_direct(FileId{0});
   for (const auto& slot : slots_) free_slots_.push(slot.get(), {});
   assembler_.start(read_slots_, ready_slots_);
@@ -53,7 +57,10 @@ const SourcedBatch* PipelinedSource::next() {
   if (failure_) std::rethrow_exception(failure_);
   if (current_ != nullptr) free_slots_.push(std::exchange(current_, nullptr), {});
   consumer_.enter(StageClock::State::starved);
-  const auto taken = ready_slots_.pop(interrupt_token());
+  const auto taken = [&] {
+    const TraceSpan span(trace_, Trace::compute_lane, "wait");
+    return ready_slots_.pop(interrupt_token());
+  }();
   consumer_.enter(taken ? StageClock::State::busy : StageClock::State::idle);
   if (!taken) {
     throw_if_interrupted();

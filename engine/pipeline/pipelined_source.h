@@ -21,6 +21,7 @@ struct PipelineOptions {
   std::uint32_t read_bytes = 1U << 20;  // of one read at most
   bool direct = true;                   // bypass the page cache
   AssemblyOptions assembly{};
+  Trace* trace = nullptr;  // where the timeline goes; null: nowhere
 };
 
 struct PipelineTimes {
@@ -57,6 +58,7 @@ class PipelinedSource final : public BatchSource {
   BoundedQueue<BatchSlot*> read_slots_;
   BoundedQueue<BatchSlot*> ready_slots_;
   StageClock consumer_;
+  Trace* trace_;
   BatchSlot* current_ = nullptr;
   std::exception_ptr failure_;  // the first; what follows it does not count
   bool is_direct_ = false;

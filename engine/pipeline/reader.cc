@@ -20,8 +20,8 @@ BatchSlot& slot_of(std::uint64_t tag) { return *std::bit_cast<BatchSlot*>(tag & 
 }  // namespace
 
 Reader::Reader(const Preparation& preparation, IoEngine& engine,
-               std::span<const std::unique_ptr<BatchSlot>> slots, std::uint32_t read_bytes)
-    : preparation_(preparation), engine_(engine), read_bytes_(read_bytes) {
+               std::span<const std::unique_ptr<BatchSlot>> slots, std::uint32_t read_bytes, Trace* trace)
+    : preparation_(preparation), engine_(engine), read_bytes_(read_bytes), trace_(trace) {
   GNEISS_ASSERT(read_bytes >= direct_io_alignment && read_bytes % direct_io_alignment == 0);
   pool_file_ = engine_.open(preparation.pool().file().name());
   pack_file_ = engine_.open(preparation.pack().file().name());
@@ -69,6 +69,7 @@ bool Reader::take_slot(const std::stop_token& stop) {
   slot.failure = nullptr;
   slot.all_submitted = false;
   slot.reads_in_flight = 0;
+  slot.reads_began = Trace::Clock::now();
   slot.batch.cost = {
       .input_rows = entry.input_count, .cpu_rows = entry.cpu_rows, .disk_rows = entry.disk_rows};
   in_order_.push_back(&slot);
@@ -100,7 +101,7 @@ void Reader::submit_pieces() {
 
 void Reader::complete(const ReadCompletion& completion) {
   BatchSlot& slot = slot_of(completion.tag);
-  --slot.reads_in_flight;
+  if (--slot.reads_in_flight == 0) slot.reads_ended = Trace::Clock::now();
   if (completion.error == 0 || slot.failure) return;
   try {
     const BatchEntry& entry = preparation_.pool().entries()[slot.index];
@@ -121,8 +122,13 @@ void Reader::complete(const ReadCompletion& completion) {
 
 bool Reader::hand_on(const std::stop_token& stop) {
   while (!in_order_.empty() && in_order_.front()->all_submitted && in_order_.front()->reads_in_flight == 0) {
+    BatchSlot& slot = *in_order_.front();
+    if (trace_ != nullptr) {
+      trace_->add(slot.lane, "read", slot.reads_began, slot.reads_ended,
+                  preparation_.pool().entries()[slot.index].key);
+    }
     // There is room for every slot: push does not block.
-    if (!read_slots_->push(in_order_.front(), stop)) return false;
+    if (!read_slots_->push(&slot, stop)) return false;
     in_order_.pop_front();
   }
   return true;

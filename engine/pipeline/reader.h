@@ -23,9 +23,9 @@ using BatchSchedulePlan = std::function<std::optional<std::size_t>(std::uint64_t
 
 class Reader {
  public:
-  // `slots` are registered with the engine. Nothing is read before start().
+  // `slots` are registered with the engine. `trace` may be null. Nothing is read before start().
   Reader(const Preparation& preparation, IoEngine& engine, std::span<const std::unique_ptr<BatchSlot>> slots,
-         std::uint32_t read_bytes);
+         std::uint32_t read_bytes, Trace* trace);
 
   // Reads along `plan`, taking slots from `free_slots` and handing them on in order.
   void start(BatchSchedulePlan plan, BoundedQueue<BatchSlot*>& free_slots,
@@ -52,6 +52,7 @@ class Reader {
   const Preparation& preparation_;
   IoEngine& engine_;
   const std::uint32_t read_bytes_;
+  Trace* trace_;
   FileId pool_file_{};
   FileId pack_file_{};
   BatchSchedulePlan plan_;

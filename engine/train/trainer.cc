@@ -196,12 +196,7 @@ class Run {
     for (std::size_t i = 0; i < count; ++i) {
       const SourcedBatch& sourced = take(source);
       const StepContext context{.is_training = true, .seed = options_.schedule.seed, .step = step_++};
-      const ConstMatrixView logits = model_->forward(sourced.view, context);
-      const LossSum loss = loss_.evaluate_with_gradient(logits, sourced.view);
-      if (loss.labelled_count > 0) {
-        model_->backward(sourced.view, loss_.gradient());
-        optimizer_.step();
-      }
+      const LossSum loss = step(sourced.view, context);
       add(result.train, loss);
       add(result.cost, sourced.cost);
       step_losses.push_back(static_cast<float>(loss.mean()));
@@ -213,10 +208,30 @@ class Run {
     return result;
   }
 
+  LossSum step(const BatchView& batch, const StepContext& context) {
+    const auto span = [&](const char* name) {
+      return TraceSpan(options_.pipeline.trace, Trace::compute_lane, name, batch.key);
+    };
+    LossSum loss;
+    {
+      const TraceSpan forward = span("forward");
+      loss = loss_.evaluate_with_gradient(model_->forward(batch, context), batch);
+    }
+    if (loss.labelled_count == 0) return loss;
+    {
+      const TraceSpan backward = span("backward");
+      model_->backward(batch, loss_.gradient());
+    }
+    const TraceSpan optimizer = span("optimizer");
+    optimizer_.step();
+    return loss;
+  }
+
   Accuracy evaluate(PipelinedSource& source, std::size_t count) {
     Accuracy accuracy;
     for (std::size_t i = 0; i < count; ++i) {
       const SourcedBatch& sourced = take(source);
+      const TraceSpan span(options_.pipeline.trace, Trace::compute_lane, "evaluate", sourced.view.key);
       const ConstMatrixView logits = model_->forward(sourced.view, {.is_training = false});
       add(accuracy, loss_.evaluate(logits, sourced.view));
     }

@@ -179,6 +179,7 @@ void encode_batch_frame(const BatchFrame& frame, std::vector<std::byte>& out) {
   builder.add(SectionKind::frame_plan, Dtype::u32, frame.plan);
   builder.add(SectionKind::frame_cpu_slots, Dtype::u32, frame.cpu_slots);
   std::vector<BlockShape> shapes;
+  shapes.reserve(frame.blocks.size());
   for (const BlockFrame& block : frame.blocks) shapes.push_back({block.dst_count, block.src_count});
   builder.add(SectionKind::frame_block_shapes, Dtype::u32, std::span<const BlockShape>(shapes));
   for (std::uint32_t hop = 0; hop < frame.blocks.size(); ++hop) {
