@@ -105,7 +105,7 @@ class IoEngine {
   void check(const ReadRequest& request) const;
   Transfer next_transfer(std::uint32_t index);
   void take_outcome(const Outcome& outcome);
-  void complete(std::uint32_t slot, int error);
+  void complete(std::uint32_t index, int error);
 
   IoOptions options_;
   std::deque<OpenFile> files_;  // by FileId; a deque, for cores keep references
