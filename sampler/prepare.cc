@@ -279,6 +279,16 @@ void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
   }
 }
 
+// A preparation is not replaced under a training that reads it: said before the work rather than after.
+void check_unused(const Dataset& dataset, const PrepareRequest& request) {
+  const auto pool = preparation_folder(dataset, request.name) / pool_file_name;
+  if (!FileLock::try_take(pool, FileLock::Mode::exclusive)) {
+    fail(Kind::io,
+         "preparation '{}' is being read by another gneiss; wait until it ends, or choose another --name",
+         request.name);
+  }
+}
+
 // True when a sealed preparation of this name with these options stands; throws when another is in the way.
 bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
   const auto entry = preparation_entry(dataset, request.name);
@@ -361,6 +371,7 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
     return result;
   }
   check_memory(dataset, request, pool);
+  if (!request.dry_run) check_unused(dataset, request);
   const Stopwatch clock;
   Preparer preparer(dataset, request, pool);
   preparer.count();
@@ -369,8 +380,8 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
   preparer.free_counts();
   show_plan(result.cost);
   result.sampling_seconds = clock.seconds();
-  if (request.dry_run) return result;
   check_space(result.cost, request.disk_budget_bytes);
+  if (request.dry_run) return result;
 
   const auto target = preparation_folder(dataset, request.name);
   const PartialFolder partial(target.string() + ".partial");
@@ -383,6 +394,8 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
 
   // The old entry goes first: a kill in between leaves a folder that no entry speaks of, never the reverse.
   const auto seal = seal_preparation(partial.path(), request.name, preparer.info());
+  const FileLock alone = FileLock::wait_for(target / pool_file_name, FileLock::Mode::exclusive,
+                                            "those who read the old preparation");
   dataset.catalog().apply({{seal.first, std::nullopt}});
   std::error_code error;
   std::filesystem::remove_all(target, error);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
@@ -12,6 +13,7 @@
 #include "storage/format/drive_record.h"
 #include "storage/format/preparation.h"
 #include "storage/io/access_pattern.h"
+#include "storage/io/drive_benchmark.h"
 
 namespace gneiss {
 namespace {
@@ -41,10 +43,18 @@ nlohmann::json bench_segments(const BenchSegmentsOptions& options, bool quiet) {
   const bool writable = can_write(options.dataset);
   Dataset dataset = Dataset::open(options.dataset, writable ? Catalog::Access::write : Catalog::Access::read);
   const Preparation preparation = Preparation::open(dataset, options.preparation);
-  // The largest file of the dataset: small ones would measure the drive's own cache.
+  // The largest file of the dataset; where that is so small that the drive's own cache would be measured, a
+  // file made for it.
+  constexpr std::uint64_t least_bytes = std::uint64_t{64} << 20;
   const bool pack_is_larger = preparation.pack().file().file_bytes() > dataset.features().file_bytes();
-  const std::string& measured = pack_is_larger ? preparation.pack().file().name() : dataset.features().name();
-  const DriveProfile profile = measure_drive(measured, options.seconds, interrupt_token());
+  const SectionFile& largest = pack_is_larger ? preparation.pack().file() : dataset.features();
+  std::optional<BenchmarkFile> made;
+  if (writable && largest.file_bytes() < least_bytes) {
+    made.emplace(options.dataset, 4 * least_bytes, interrupt_token());
+  }
+  const std::string measured = made ? options.dataset : largest.name();
+  const DriveProfile profile = measure_drive(made ? made->path() : std::filesystem::path(largest.name()),
+                                             options.seconds, interrupt_token());
   if (writable) {
     store_drive_profile(dataset, profile);
   } else {

@@ -25,7 +25,7 @@ struct Arguments {
 void run_generate(Arguments arguments) {
   GeneratorOptions& options = arguments.generator;
   options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
-  options.memory_bytes = memory_budget(options.memory_bytes);
+  options.memory_bytes = memory_budget(options.memory_bytes, least_import_bytes);
   const Stopwatch watch;
   const GeneratorReport report = generate_dataset(options, arguments.target);
   nlohmann::json summary = to_json(report.statistics);

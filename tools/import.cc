@@ -32,7 +32,7 @@ void run_import(Arguments arguments, const std::function<GraphSource(const Argum
   ImportOptions& options = arguments.import;
   if (!arguments.feature_dtype.empty()) options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
   options.normalization = parse_normalization(arguments.normalization);
-  options.memory_bytes = memory_budget(options.memory_bytes);
+  options.memory_bytes = memory_budget(options.memory_bytes, least_import_bytes);
   const Stopwatch watch;
   const DatasetStatistics statistics = import_graph(open(arguments), arguments.target, options);
   nlohmann::json summary = to_json(statistics);

@@ -1,8 +1,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "engine/pipeline/pipelined_source.h"
 #include "storage/format/npy_writer.h"
@@ -45,6 +49,9 @@ void write_features(const std::filesystem::path& path, const TieredRows& rows) {
   write_npy(path, dtype, shape, bytes);
 }
 
+constexpr std::array<std::string_view, 4> batch_files{"seeds.npy", "input_nodes.npy", "labels.npy",
+                                                      "features.npy"};
+
 std::vector<NodeId> take(std::span<const NodeId> nodes, std::span<const std::uint32_t> rows) {
   std::vector<NodeId> taken;
   for (const std::uint32_t row : rows) taken.push_back(nodes[row]);
@@ -73,6 +80,21 @@ void write_batch(const std::filesystem::path& out, const BatchView& view, std::s
   }
 }
 
+// An earlier batch may have had more blocks: its files go. Anything else is not ours to mix with.
+void make_room(const std::filesystem::path& out) {
+  std::vector<std::filesystem::path> earlier;
+  for (const auto& entry : std::filesystem::directory_iterator(out)) {
+    const std::string name = entry.path().filename();
+    const bool is_block = name.starts_with("block") && name.ends_with(".npy");
+    if (!is_block && std::ranges::find(batch_files, name) == batch_files.end()) {
+      fail(Kind::config, "--out {} holds '{}', which is of no batch; give an empty folder or a new name",
+           out.string(), name);
+    }
+    if (is_block) earlier.push_back(entry.path());
+  }
+  for (const auto& path : earlier) std::filesystem::remove(path);
+}
+
 void run(const InspectCommand& command) {
   const Dataset dataset = Dataset::open(command.dataset);
   const Preparation preparation = Preparation::open(dataset, command.preparation);
@@ -94,6 +116,7 @@ void run(const InspectCommand& command) {
   std::error_code error;
   std::filesystem::create_directories(command.out, error);
   if (error) fail_errno(command.out, "create the folder", error.value());
+  make_room(command.out);
   write_batch(command.out, sourced->view, inputs);
   fmt::print(
       "{}: {} seeds, {} input nodes ({} from the cpu tier, {} from disk), {} edges in {} blocks, written to "

@@ -23,10 +23,17 @@ void add_memory_option(CLI::App& command, std::uint64_t& bytes) {
   add_bytes_option(
       command, "--memory", bytes,
       "Bound on all that is allocated, such as 8GiB; default: 75 % of what is available, within the "
-      "control group's limit");
+      "control group's limit")
+      ->check([](const std::string& text) {
+        return parse_bytes(text, "--memory") > 0 ? std::string() : "leave it out for the default";
+      });
 }
 
-std::uint64_t memory_budget(std::uint64_t given_bytes) {
+std::uint64_t memory_budget(std::uint64_t given_bytes, std::uint64_t least_bytes) {
+  if (given_bytes > 0 && given_bytes < least_bytes) {
+    fail(Kind::config, "--memory {} is too little; {} would do",
+         format_bytes(static_cast<double>(given_bytes)), format_bytes(static_cast<double>(least_bytes)));
+  }
   return given_bytes > 0 ? given_bytes : default_memory_budget();
 }
 

@@ -17,7 +17,11 @@ CLI::Option* add_bytes_option(CLI::App& command, const char* name, std::uint64_t
 
 // --memory SIZE: left 0 when not given; resolve with memory_budget().
 void add_memory_option(CLI::App& command, std::uint64_t& bytes);
-std::uint64_t memory_budget(std::uint64_t given_bytes);  // given, or the default for this machine and group
+// Given, or the default for this machine and group. Throws Error(config) when less than `least_bytes` is
+// given.
+std::uint64_t memory_budget(std::uint64_t given_bytes, std::uint64_t least_bytes = 0);
+// What import and generate take, however small the graph: the program, its buffers and the catalog's.
+inline constexpr std::uint64_t least_import_bytes = std::uint64_t{48} << 20;
 
 // --threads N: default all available cores.
 void add_threads_option(CLI::App& command, std::size_t& threads);

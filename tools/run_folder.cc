@@ -50,29 +50,54 @@ std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder
   return states;
 }
 
+// A folder with anything in it is taken only where a run has been.
+void refuse_other_files(const std::filesystem::path& folder) {
+  std::error_code none;
+  if (std::filesystem::exists(folder / "config.yaml", none)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    // A run that was killed at once has only this.
+    if (entry.path().filename() == "metrics.jsonl") continue;
+    fail(Kind::config, "--run {} holds '{}' and no run; give an empty folder or a new name", folder.string(),
+         entry.path().filename().string());
+  }
+}
+
 }  // namespace
 
-RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start)
+RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start,
+                     bool is_of_many)
     : path_(given.empty() ? next_free_folder(dataset / "runs") : std::filesystem::path(given)) {
   if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_)) {
     fail(Kind::config, "--run {} is a file; give a folder", path_.string());
   }
+  if (start == RunStart::go_on && states_in(path_).empty()) {
+    fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
+  }
+  refuse_other_files(path_);
+  std::error_code error;
+  std::filesystem::create_directories(path_, error);
+  if (error) {
+    fail(Kind::io, "{}: cannot create the run's folder: {}; give a writable one with --run", path_.string(),
+         error.message());
+  }
+  auto lock = FileLock::try_take(path_, FileLock::Mode::exclusive);
+  if (!lock) {
+    fail(Kind::io, "another gneiss is training in {}; wait until it ends, or choose another --run",
+         path_.string());
+  }
+  lock_ = std::move(*lock);
+  // Only now, for the other may have just ended.
+  const std::vector<std::filesystem::path> states = states_in(path_);
   if (start == RunStart::anew && std::filesystem::exists(path_ / "summary.json")) {
     fail(Kind::config,
          "{} holds a finished run; choose another --run, --resume to go on with more --epochs, or --force to "
          "replace it",
          path_.string());
   }
-  const std::vector<std::filesystem::path> states = states_in(path_);
   goes_on_ = start != RunStart::replace && !states.empty();
-  if (start == RunStart::go_on && !goes_on_) {
-    fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
-  }
-  std::error_code error;
-  std::filesystem::create_directories(path_, error);
-  if (error) {
-    fail(Kind::io, "{}: cannot create the run's folder: {}; give a writable one with --run", path_.string(),
-         error.message());
+  if (goes_on_ && std::filesystem::exists(state()) == is_of_many) {
+    fail(Kind::config, "{} holds {}; give --runs as then, another --run, or --force to replace it",
+         path_.string(), is_of_many ? "a single run" : "several runs with seeds of their own");
   }
   if (!goes_on_) {
     for (const auto& state : states) std::filesystem::remove(state, error);
@@ -129,7 +154,8 @@ void RunFolder::append_metrics(const nlohmann::json& epoch) {
 }
 
 void RunFolder::write_summary(const nlohmann::json& summary) const {
-  write_text_file(path_ / "summary.json", summary.dump(2) + "\n");
+  write_text_file(path_ / "summary.json",
+                  summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace gneiss

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "storage/io/file_lock.h"
+
 namespace gneiss {
 
 enum class RunStart {
@@ -24,9 +26,11 @@ enum class RunStart {
 
 class RunFolder {
  public:
-  // `given` empty: the next free DATASET/runs/run-NNNN. Throws Error(config) when `given` holds a finished
-  // run and is to be begun anew, or nothing and is to go on; Error(io) when it cannot be made.
-  RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start);
+  // `given` empty: the next free DATASET/runs/run-NNNN. `is_of_many`: of several runs with seeds of their
+  // own. Throws Error(config) when `given` holds a finished run and is to be begun anew, nothing and is to go
+  // on, the other sort of run, or files that are no run's; Error(io) when it cannot be made or another
+  // process trains in it.
+  RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start, bool is_of_many);
 
   const std::filesystem::path& path() const noexcept { return path_; }
   // The files of one run, or of one of many with seeds of their own.
@@ -46,6 +50,7 @@ class RunFolder {
   void open_metrics(std::ios::openmode mode);
 
   std::filesystem::path path_;
+  FileLock lock_;
   bool goes_on_ = false;
   std::ofstream metrics_;
 };

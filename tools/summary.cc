@@ -14,7 +14,7 @@ void add_summary_option(CLI::App& command, std::string& path) {
 
 void write_summary(const std::filesystem::path& path, const nlohmann::json& summary) {
   if (path.empty()) return;
-  write_text_file(path, summary.dump(2) + "\n");
+  write_text_file(path, summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace gneiss

@@ -15,7 +15,8 @@ namespace gneiss {
 //   path  left empty when the option is not given; must outlive the parse
 void add_summary_option(CLI::App& command, std::string& path);
 
-// Writes `summary` to `path` whole or not at all; does nothing when `path` is empty. Throws Error(io).
+// Writes `summary` (bytes of names that are no UTF-8 replaced) to `path` whole or not at all; does nothing
+// when `path` is empty. Throws Error(io).
 void write_summary(const std::filesystem::path& path, const nlohmann::json& summary);
 
 }  // namespace gneiss

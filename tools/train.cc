@@ -171,7 +171,8 @@ void run(TrainCommand& command) {
   RunFolder folder(dataset.folder(), command.run,
                    command.force    ? RunStart::replace
                    : command.resume ? RunStart::go_on
-                                    : RunStart::anew);
+                                    : RunStart::anew,
+                   command.runs > 1);
   // A run that goes on keeps its own until it has shown that the options fit.
   const nlohmann::json resolved = resolved_options(command);
   if (!folder.goes_on()) folder.write_config(resolved);
@@ -185,7 +186,7 @@ void run(TrainCommand& command) {
           run_once(dataset, preparation, cpu_tier, options, *backend, folder, command.runs > 1));
     } catch (const Error& error) {
       if (error.kind() != Kind::cancelled || !folder.holds_state()) throw;
-      fail(Kind::cancelled, "interrupted; the same command with '--run {} --resume' goes on",
+      fail(Kind::cancelled, "interrupted; the same command with '--run {}' (and no --force) goes on",
            folder.path().string());
     }
   }

@@ -1,6 +1,7 @@
 #include "engine/train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "engine/nn/cross_entropy.h"
@@ -197,6 +198,12 @@ class Run {
       const SourcedBatch& sourced = take(source);
       const StepContext context{.is_training = true, .seed = options_.schedule.seed, .step = step_++};
       const LossSum loss = step(sourced.view, context);
+      if (!std::isfinite(loss.loss)) {
+        fail(Kind::input,
+             "epoch {}, {}: the loss is no longer a number; give a smaller --lr, or look for NaN in the "
+             "features",
+             result.epoch, to_string(sourced.view.key));
+      }
       add(result.train, loss);
       add(result.cost, sourced.cost);
       step_losses.push_back(static_cast<float>(loss.mean()));

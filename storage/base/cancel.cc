@@ -23,6 +23,10 @@ void install_signal_handlers() {
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    // A terminal that goes away; nohup has it ignored, and so it stays.
+    struct sigaction hang_up{};
+    if (sigaction(SIGHUP, nullptr, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN)
+      sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     interrupt_source();
     std::thread([signals] {
@@ -32,6 +36,7 @@ void install_signal_handlers() {
       pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
       std::signal(SIGINT, SIG_DFL);
       std::signal(SIGTERM, SIG_DFL);
+      if (sigismember(&signals, SIGHUP) == 1) std::signal(SIGHUP, SIG_DFL);
       sigwait(&signals, &signal);
       std::_Exit(130);
     }).detach();

@@ -50,11 +50,18 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
   const auto status = access == Access::read ? rocksdb::DB::OpenForReadOnly(options, path_, &database)
                                              : rocksdb::DB::Open(options, path_, &database);
   if (!status.ok()) {
-    if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
-      fail(Kind::io, "{} is being written by another gneiss; wait until it ends",
-           folder.parent_path().string());
+    const std::string text = status.ToString();
+    const auto says = [&](const char* part) { return text.find(part) != std::string::npos; };
+    const std::string dataset = folder.parent_path().string();
+    // RocksDB has no codes for these.
+    if (says("Resource temporarily unavailable") || says("lock hold by current process")) {
+      fail(Kind::io, "{} is being written by another gneiss; wait until it ends", dataset);
     }
-    fail_status("open", status.ToString(), status.IsCorruption() || status.IsInvalidArgument());
+    if (says("Permission denied") || says("Read-only file system")) {
+      fail(Kind::io, "{} cannot be {}: {}", dataset, access == Access::read ? "read" : "written", text);
+    }
+    fail_status("open", text,
+                status.IsCorruption() || status.IsInvalidArgument() || says("No such file or directory"));
   }
   database_.reset(database);
 }

@@ -92,10 +92,26 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
   expect_shape(labels.require(SectionKind::class_labels), Dtype::i32, info.node_count, 1, labels.name());
 }
 
+// Folders beside a dataset's name are emptied only if nothing in them can be someone else's.
+void refuse_strange_entries(const std::filesystem::path& folder) {
+  constexpr std::array<std::string_view, 6> ours{"catalog",        graph_file_name, features_file_name,
+                                                 labels_file_name, "prepared",      "runs"};
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const std::string_view stem =
+        std::string_view(name).substr(0, name.ends_with(".tmp") ? name.size() - 4 : name.size());
+    if (std::ranges::find(ours, stem) == ours.end()) {
+      fail(Kind::config, "{} is in the way and holds '{}', which is not of a Gneiss dataset; move it away",
+           folder.string(), name);
+    }
+  }
+}
+
 }  // namespace
 
-Dataset::Dataset(std::filesystem::path folder, Catalog catalog)
+Dataset::Dataset(std::filesystem::path folder, FileLock lock, Catalog catalog)
     : folder_(std::move(folder)),
+      lock_(std::move(lock)),
       catalog_(std::move(catalog)),
       graph_(folder_ / graph_file_name, graph_magic, is_graph_section),
       features_(folder_ / features_file_name, features_magic, is_feature_section),
@@ -106,9 +122,11 @@ Dataset Dataset::open(const std::filesystem::path& folder, Catalog::Access acces
     fail(Kind::input, "{} does not exist or is not a folder; give the folder that 'gneiss import' made",
          folder.string());
   }
+  auto lock = FileLock::try_take(folder / graph_file_name, FileLock::Mode::shared);
+  if (!lock) fail(Kind::io, "{} is being replaced by another gneiss; wait until it ends", folder.string());
   Catalog catalog(folder / "catalog", access);
   auto [info, files] = read_manifest(catalog, folder.string());
-  Dataset dataset(folder, std::move(catalog));
+  Dataset dataset(folder, std::move(*lock), std::move(catalog));
   expect_file(dataset.graph_, files, graph_file_name);
   expect_file(dataset.features_, files, features_file_name);
   expect_file(dataset.labels_, files, labels_file_name);
@@ -173,7 +191,11 @@ std::vector<std::int32_t> Dataset::read_labels() const {
 nlohmann::json Dataset::statistics() const { return catalog_.get_json("statistics"); }
 
 DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_(std::move(target)) {
-  while (!target_.has_filename() && target_.has_parent_path()) target_ = target_.parent_path();
+  target_ = target_.lexically_normal();
+  if (!target_.has_filename()) target_ = target_.parent_path();
+  if (!target_.has_filename() || target_ == "." || target_ == "..") {
+    fail(Kind::config, "'{}' cannot name a dataset; give the name of a folder to make", target_.string());
+  }
   partial_ = target_.string() + ".partial";
   if (std::filesystem::exists(target_)) {
     if (!force)
@@ -183,15 +205,33 @@ DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_
            "{} exists and is not a Gneiss dataset; it will not be replaced, choose another name",
            target_.string());
     }
+    if (!FileLock::try_take(target_ / graph_file_name, FileLock::Mode::exclusive)) {
+      fail(Kind::io, "{} is being read by another gneiss; wait until it ends, or choose another name",
+           target_.string());
+    }
   }
   const auto parent = target_.parent_path().empty() ? std::filesystem::path(".") : target_.parent_path();
   if (!std::filesystem::is_directory(parent)) {
     fail(Kind::input, "{} does not exist; create the folder first", parent.string());
   }
+  take_partial_folder();
+}
+
+void DatasetWriter::take_partial_folder() {
   std::error_code error;
-  std::filesystem::remove_all(partial_, error);
-  if (!error) std::filesystem::create_directory(partial_, error);
+  std::filesystem::create_directory(partial_, error);  // true or not: what a killed writer left is emptied
   if (error) fail_errno(partial_.string(), "create the folder", error.value());
+  auto lock = FileLock::try_take(partial_, FileLock::Mode::exclusive);
+  if (!lock || !lock->is_at(partial_)) {
+    fail(Kind::io, "{} is being made by another gneiss; wait until it ends, or choose another name",
+         target_.string());
+  }
+  lock_ = std::move(*lock);
+  refuse_strange_entries(partial_);
+  for (const auto& entry : std::filesystem::directory_iterator(partial_)) {
+    std::filesystem::remove_all(entry.path(), error);
+    if (error) fail_errno(entry.path().string(), "remove what an earlier try left", error.value());
+  }
 }
 
 DatasetWriter::~DatasetWriter() {
@@ -221,7 +261,7 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
                                    {{graph_file_name, describe_file(graph)},
                                     {features_file_name, describe_file(features)},
                                     {labels_file_name, describe_file(labels)}}}};
-    changes.emplace_back("dataset", manifest.dump());
+    changes.emplace_back("dataset", manifest.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     changes.emplace_back("statistics", statistics.dump());
     for (const auto& [split, nodes] :
          {std::pair{Split::train, &splits.train}, std::pair{Split::valid, &splits.valid},
@@ -240,12 +280,17 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   if (std::filesystem::exists(target_)) {
     // Two renames: a kill between them leaves the old one under a name that the next --force removes.
     const std::filesystem::path old = target_.string() + ".replaced";
+    const FileLock alone = FileLock::wait_for(target_ / graph_file_name, FileLock::Mode::exclusive,
+                                              "those who read the old dataset");
     std::error_code error;
+    if (std::filesystem::exists(old)) refuse_strange_entries(old);
     std::filesystem::remove_all(old, error);
     if (!error) std::filesystem::rename(target_, old, error);
     if (error) fail_errno(target_.string(), "move the old dataset away", error.value());
     publish(partial_, target_);
-    std::filesystem::remove_all(old, error);
+    // Trained models outlive the data they came from.
+    if (std::filesystem::exists(old / "runs")) std::filesystem::rename(old / "runs", target_ / "runs", error);
+    if (!error) std::filesystem::remove_all(old, error);
   } else {
     publish(partial_, target_);
   }

@@ -17,6 +17,7 @@
 #include "storage/format/batch_key.h"
 #include "storage/format/catalog.h"
 #include "storage/format/section_file.h"
+#include "storage/io/file_lock.h"
 
 namespace gneiss {
 
@@ -65,8 +66,9 @@ class Dataset {
   nlohmann::json statistics() const;              // what the importer recorded
 
  private:
-  Dataset(std::filesystem::path folder, Catalog catalog);
+  Dataset(std::filesystem::path folder, FileLock lock, Catalog catalog);
   std::filesystem::path folder_;
+  FileLock lock_;  // shared: a dataset is not replaced under those who read it
   Catalog catalog_;
   DatasetInfo info_;
   SectionFile graph_;
@@ -84,10 +86,12 @@ struct DatasetSplits {
 // Builds a dataset beside its final name, DIR.partial, and renames it once it is whole.
 //   graph.csc, features.bin and labels.bin are written by the caller into folder() with SectionWriter
 //   (sections csc_indptr and csc_indices; feature_rows with feature_checksum_block_bytes; class_labels).
-// A writer destroyed before seal() removes what it wrote. What a killed one left is removed by the next.
+// A writer destroyed before seal() removes what it wrote. What a killed one left is removed by the next. Runs
+// that lie in an old dataset are kept in the new one; its preparations go with it.
 class DatasetWriter {
  public:
-  // Throws Error(config) when `target` exists and not `force`; Error(input) when its parent does not.
+  // Throws Error(config) when `target` exists and not `force`, or folders that are not of Gneiss are in the
+  // way; Error(input) when its parent does not exist; Error(io) when another process makes or reads it.
   DatasetWriter(std::filesystem::path target, bool force);
   ~DatasetWriter();
   DatasetWriter(const DatasetWriter&) = delete;
@@ -98,8 +102,11 @@ class DatasetWriter {
   void seal(const DatasetInfo& info, const DatasetSplits& splits, const nlohmann::json& statistics);
 
  private:
+  void take_partial_folder();
+
   std::filesystem::path target_;
   std::filesystem::path partial_;
+  FileLock lock_;  // of partial_
   bool sealed_ = false;
 };
 

@@ -106,9 +106,11 @@ std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::str
   return dataset.catalog().get_json(entry_key(name));
 }
 
-Preparation::Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder)
+Preparation::Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder,
+                         FileLock lock)
     : name_(std::move(name)),
       info_(std::move(info)),
+      lock_(std::move(lock)),
       pool_(folder / pool_file_name),
       pack_(folder / pack_file_name),
       cpu_tier_(folder / cpu_tier_file_name, cpu_tier_magic, is_cpu_tier_section) {}
@@ -140,7 +142,12 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
          "preparation '{}' was made from other files than {} now has; prepare it again with --force", name,
          dataset.folder().string());
   }
-  Preparation preparation(name, std::move(info), preparation_folder(dataset, name));
+  const auto folder = preparation_folder(dataset, name);
+  auto lock = FileLock::try_take(folder / pool_file_name, FileLock::Mode::shared);
+  if (!lock) {
+    fail(Kind::io, "preparation '{}' is being replaced by another gneiss; wait until it ends", name);
+  }
+  Preparation preparation(name, std::move(info), folder, std::move(*lock));
   const auto files =
       describe_files(preparation.pool_.file(), preparation.pack_.file(), preparation.cpu_tier_);
   if (entry->value("files", nlohmann::json()) != files) {

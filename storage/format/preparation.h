@@ -14,6 +14,7 @@
 #include "storage/format/dataset.h"
 #include "storage/format/pack_file.h"
 #include "storage/format/sample_pool.h"
+#include "storage/io/file_lock.h"
 
 namespace gneiss {
 
@@ -69,11 +70,12 @@ class Preparation {
   void verify(Progress* progress) const;
 
  private:
-  Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder);
+  Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder, FileLock lock);
   void verify_batch(const BatchEntry& entry, std::span<const NodeId> tier_nodes, BatchFrame& frame) const;
 
   std::string name_;
   PreparationInfo info_;
+  FileLock lock_;  // shared, of the pool's file: a preparation is not replaced under those who read it
   SamplePool pool_;
   PackFile pack_;
   SectionFile cpu_tier_;

@@ -193,13 +193,25 @@ std::uint64_t free_bytes(const std::filesystem::path& folder) {
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
-void write_text_file(const std::filesystem::path& path, std::string_view text) {
+void write_text_file(const std::filesystem::path& given, std::string_view text) {
   std::error_code ignored;
-  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) {
-    // A device or a pipe, such as /dev/stdout: a rename would put a file in its place.
-    std::ofstream stream(path);
+  // A link stays one: the file that it leads to is replaced.
+  const bool is_link = std::filesystem::is_symlink(given, ignored);
+  const std::filesystem::path path = is_link ? std::filesystem::weakly_canonical(given, ignored) : given;
+  const auto is_below = [](const std::filesystem::path& name, const char* folder) {
+    return name.lexically_normal().string().starts_with(folder);
+  };
+  const bool is_regular =
+      !std::filesystem::exists(given, ignored) || std::filesystem::is_regular_file(given, ignored);
+  const bool is_of_the_system =
+      is_below(std::filesystem::absolute(given, ignored), "/dev/") ||
+      (is_link && (path.empty() || is_below(path, "/proc/") || is_below(path, "/dev/")));
+  if (!is_regular || is_of_the_system) {
+    // A device, a pipe, or what /dev/stdout leads to: a rename would put a file in its place.
+    std::ofstream stream(given, std::ios::app);
     stream << text << std::flush;
-    if (!stream) fail(Kind::io, "{}: writing {} bytes failed; give another file", path.string(), text.size());
+    if (!stream)
+      fail(Kind::io, "{}: writing {} bytes failed; give another file", given.string(), text.size());
     return;
   }
   const std::filesystem::path temporary = path.string() + ".tmp";

@@ -63,9 +63,11 @@ TEST_CASE("verify finds one flipped bit in any file, names it, and finds nothing
                            "prepared/P/pack.bin", "prepared/P/cpu.bin"}) {
     CAPTURE(std::string(file));
     const std::string path = dataset + "/" + file;
-    const std::uint64_t bytes = std::filesystem::file_size(path);
-    // In the header, at the first section's start and in the last section's middle.
-    for (const std::uint64_t offset : {std::uint64_t{9}, std::uint64_t{4096}, bytes - bytes / 8 - 1}) {
+    const auto sections = read_at<SectionHeader>(path, 0).section_count;
+    const auto last = read_at<SectionEntry>(
+        path, sizeof(SectionHeader) + std::uint64_t{sections - 1} * sizeof(SectionEntry));
+    // In the header, and in the first and the last section.
+    for (const std::uint64_t offset : {std::uint64_t{9}, std::uint64_t{4096}, last.offset + 1}) {
       CAPTURE(offset);
       const auto value = read_at<char>(path, offset);
       write_at(path, offset, static_cast<char>(value ^ 4));

@@ -1,0 +1,48 @@
+#include "storage/io/file_lock.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include "storage/base/cancel.h"
+
+namespace gneiss {
+
+FileLock::~FileLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+std::optional<FileLock> FileLock::try_take(const std::filesystem::path& path, Mode mode) {
+  FileLock lock(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (lock.descriptor_ < 0) return FileLock();
+  int result = 0;
+  do {
+    result = ::flock(lock.descriptor_, (mode == Mode::shared ? LOCK_SH : LOCK_EX) | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 && errno == EWOULDBLOCK) return std::nullopt;
+  return lock;
+}
+
+FileLock FileLock::wait_for(const std::filesystem::path& path, Mode mode, const char* what) {
+  for (bool said = false;; said = true) {
+    if (auto lock = try_take(path, mode)) return std::move(*lock);
+    if (!said) spdlog::info("waiting for {} to end", what);
+    throw_if_interrupted();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+bool FileLock::is_at(const std::filesystem::path& path) const noexcept {
+  struct stat own{};
+  struct stat named{};
+  return descriptor_ >= 0 && ::fstat(descriptor_, &own) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         own.st_dev == named.st_dev && own.st_ino == named.st_ino;
+}
+
+}  // namespace gneiss

@@ -1,0 +1,113 @@
+// Processes on one dataset keep out of each other's way, and nothing that is not ours is taken or removed.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "storage/format/dataset.h"
+#include "storage/format/preparation.h"
+#include "storage/io/file.h"
+#include "storage/io/file_lock.h"
+#include "tests/e2e/program.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gneiss;
+using namespace gneiss::test;
+namespace fs = std::filesystem;
+
+TEST_CASE("a folder that another training is in is refused, and so is one with other files") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const Arguments train{"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--run"};
+  const auto in = [&](const std::string& run) {
+    Arguments arguments = train;
+    arguments.push_back(run);
+    return arguments;
+  };
+  {
+    fs::create_directory(folder / "run");
+    const auto other = FileLock::try_take(folder / "run", FileLock::Mode::exclusive);
+    expect_refused(in(folder / "run"), 5, "another gneiss is training in");
+  }
+  expect_done(in(folder / "run"));
+  fs::create_directory(folder / "mine");
+  write_text_file(folder / "mine" / "thesis.txt", "x");
+  expect_refused(in(folder / "mine"), 2, "holds 'thesis.txt' and no run");
+  expect_refused({"inspect", "--dataset", dataset, "--preparation", "P", "--out", folder / "mine"}, 2,
+                 "holds 'thesis.txt'");
+  CHECK(tree(folder / "mine") == std::vector<std::string>{"thesis.txt"});
+}
+
+TEST_CASE("what is being read is not replaced, readers share, and what is being made is not made twice") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const Arguments prepare{"prepare", "--dataset", dataset, "--name", "P", "--fanout", "3", "--force"};
+  const Arguments generate{"generate", dataset, "--nodes", "100", "--force"};
+  {
+    const Dataset open = Dataset::open(dataset);
+    const Preparation preparation = Preparation::open(open, "P");
+    expect_refused(prepare, 5, "'P' is being read by another gneiss");
+    expect_refused(generate, 5, "is being read by another gneiss");
+    expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1"});
+  }
+  {
+    const DatasetWriter writer(folder / "e.gneiss", false);
+    expect_refused({"generate", folder / "e.gneiss", "--nodes", "100"}, 5, "is being made by another gneiss");
+  }
+  expect_done(prepare);
+  // The models that were trained on the old dataset stay, its preparations go.
+  expect_done(generate);
+  CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
+  CHECK_FALSE(fs::exists(dataset + "/prepared"));
+  CHECK_FALSE(fs::exists(dataset + ".replaced"));
+}
+
+TEST_CASE("folders that only look like ours are left alone, and names that cannot be are refused") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  fs::create_directory(dataset + ".partial");
+  write_text_file(dataset + ".partial/thesis.txt", "x");
+  const Arguments generate{"generate", dataset, "--nodes", "100"};
+  expect_refused(generate, 2, "holds 'thesis.txt'");
+  CHECK(read_text_file(dataset + ".partial/thesis.txt") == "x");
+  fs::rename(dataset + ".partial/thesis.txt", dataset + ".partial/graph.csc.tmp");  // as a kill leaves it
+  expect_done(generate);
+  CHECK_FALSE(fs::exists(dataset + ".partial"));
+  for (const char* name : {"/", "", ".", ".."}) {
+    CAPTURE(std::string(name));
+    expect_refused({"generate", name, "--nodes", "100"}, 2, "");
+  }
+  expect_done({"generate", dataset + "2/", "--nodes", "100"});
+  expect_refused({"generate", folder / "small", "--nodes", "100", "--memory", "1MiB"}, 2,
+                 "48.00 MiB would do");
+  expect_refused({"generate", folder / "small", "--nodes", "100", "--memory", "0"}, 2, "--memory");
+}
+
+TEST_CASE("a summary replaces what a link leads to, and paths of any bytes can be used") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d\xe9 x.gneiss";
+  make_small_dataset(dataset);
+  write_text_file(folder / "real.json", "old");
+  fs::create_symlink(folder / "real.json", folder / "link.json");
+  expect_done({"info", dataset, "--summary", folder / "link.json"});
+  CHECK(fs::is_symlink(folder / "link.json"));
+  CHECK(nlohmann::json::parse(read_text_file(folder / "real.json")).at("nodes") == 3000);
+  fs::create_symlink("/proc/self/fd/1", folder / "out");
+  CHECK(expect_done({"info", dataset, "--summary", folder / "out"}).find("\"nodes\": 3000") !=
+        std::string::npos);
+  CHECK(fs::is_symlink(folder / "out"));
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--run",
+               folder / "r\xe9", "--summary", folder / "s.json"});
+  CHECK(nlohmann::json::parse(read_text_file(folder / "s.json")).contains("test_accuracy"));
+}
+
+TEST_CASE("a training that diverges says so instead of telling an accuracy") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  expect_refused(
+      {"train", "--dataset", dataset, "--preparation", "P", "--epochs", "9", "--lr", "1e30", "--quiet"}, 3,
+      "the loss is no longer a number");
+}
