@@ -223,16 +223,28 @@ double product_ceiling() {
 
 // --- Operators ---
 
-void aggregate(benchmark::State& state, Dtype dtype) {
+enum class Sum { mean, weighted };  // weighted: as GCN does, its factors' making included
+
+void aggregate(benchmark::State& state, Dtype dtype, Sum sum = Sum::mean) {
   const auto columns = static_cast<std::uint32_t>(state.range(0));
   const Batch batch(1000, 10, columns, dtype);
   const BlockView& block = batch.view.blocks[0];
   const double ceiling = gather_ceiling(batch);
   std::vector<float> out(std::size_t{block.dst_count} * columns);
+  const MatrixView target(out.data(), block.dst_count, columns);
+  std::vector<float> destination(block.dst_count);
+  std::vector<float> source(block.src_count);
+  std::vector<float> self(block.dst_count);
   double best = 1e9;
   for (auto _ : state) {
     const Timer watch;
-    backend().aggregate_mean(batch.view.input, block, {out.data(), block.dst_count, columns});
+    if (sum == Sum::mean) {
+      backend().aggregate_mean(batch.view.input, block, target);
+    } else {
+      backend().symmetric_scales(block, destination, source);
+      backend().self_loop_scales(block, source, self);
+      backend().aggregate_sum(batch.view.input, block, {destination, source, self}, target);
+    }
     best = std::min(best, watch.seconds());
   }
   const double rate = static_cast<double>(block.edge_count() * batch.view.input.row_bytes()) / best;
@@ -241,6 +253,7 @@ void aggregate(benchmark::State& state, Dtype dtype) {
   state.counters["share"] = rate / ceiling;
 }
 BENCHMARK_CAPTURE(aggregate, f32, Dtype::f32)->Arg(100)->Arg(128)->Arg(602)->Arg(1433);
+BENCHMARK_CAPTURE(aggregate, f32_weighted, Dtype::f32, Sum::weighted)->Arg(128)->Arg(602);
 BENCHMARK_CAPTURE(aggregate, f16, Dtype::f16)->Arg(128)->Arg(768);
 BENCHMARK_CAPTURE(aggregate, bf16, Dtype::bf16)->Arg(128)->Arg(768);
 

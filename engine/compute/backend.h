@@ -55,6 +55,16 @@ struct Epilogue {
   Dropout dropout{};
 };
 
+// What aggregate_sum gives an edge s -> d and the destination's own row. Products of a factor per source and
+// one per destination, so that the way back needs no weight per edge. An empty span is all ones.
+//   edge  source[s] * destination[d]; where source[s] is 0, s is unknown and destination[d] stands for it
+//   self  self[d] * destination[d]
+struct EdgeScales {
+  std::span<const float> destination{};  // [dst_count]
+  std::span<const float> source{};       // [src_count]
+  std::span<const float> self{};         // [dst_count]
+};
+
 struct LossSum {
   double loss = 0;  // the sum over labelled rows; divide by labelled_count for the mean
   std::uint32_t labelled_count = 0;
@@ -89,6 +99,22 @@ class Backend {
   // out[d] = mean over neighbors s of rows[s], 0 where d has none. out[dst_count, rows.columns].
   virtual void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) = 0;
 
+  // out[d] = weighted sum over neighbors s of rows[s]  +  weighted row of d itself; the weights are those of
+  // `scales`. out[dst_count, rows.columns].
+  virtual void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
+                             MatrixView out) = 0;
+
+  // The factors of GCN's symmetric normalization with one self-loop a node, where the degree of d is 1 + its
+  // neighbors in the block. An edge d -> d of the graph is that self-loop, not a second one.
+  //   destination  [dst_count]: 1 / sqrt(degree(d))
+  //   source       [src_count], or empty: not wanted. destination[d] at the row of d, 0 at other sources
+  virtual void symmetric_scales(const BlockView& block, std::span<float> destination,
+                                std::span<float> source) = 0;
+  // self[d] that makes all edges d -> d together, and the row of d, weigh as one edge: source[row of d] times
+  // 1 - their number.
+  virtual void self_loop_scales(const BlockView& block, std::span<const float> source,
+                                std::span<float> self) = 0;
+
   // out[i] = rows[row_ids[i]]; row_ids empty: rows[i]. out[n, rows.columns].
   virtual void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) = 0;
 
@@ -114,6 +140,13 @@ class Backend {
   virtual void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate,
                                        ConstMatrixView d_self, ConstMatrixView activated,
                                        const Epilogue& epilogue, MatrixView dz) = 0;
+
+  // The way back of aggregate_sum and of the epilogue that made the sources, as above:
+  //   g[s] = sum over edges s -> d of weight(s -> d) * d_aggregate[d]
+  //          +  (s < dst_count ? self weight(s) * d_aggregate[s] : 0)
+  virtual void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales,
+                                      ConstMatrixView d_aggregate, ConstMatrixView activated,
+                                      const Epilogue& epilogue, MatrixView dz) = 0;
 
   // gradient[n, m], in place: dy becomes dz through the epilogue whose output was activated[n, m].
   virtual void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue,

@@ -65,6 +65,36 @@ Matrix aggregate_mean_gradient(const BlockView& block, const Matrix& d_aggregate
   return out;
 }
 
+Matrix aggregate_weighted(const Matrix& rows, const BlockView& block, std::span<const double> edge_weights,
+                          std::span<const double> self_weights) {
+  Matrix out(block.dst_count, rows.columns);
+  for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    const std::uint32_t self = block.dst_in_src.empty() ? dst : block.dst_in_src[dst];
+    for (std::size_t c = 0; c < rows.columns; ++c) {
+      out(dst, c) += self_weights[dst] * rows(self, c);
+      for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
+        out(dst, c) += edge_weights[edge] * rows(block.indices[edge], c);
+      }
+    }
+  }
+  return out;
+}
+
+Matrix aggregate_weighted_gradient(const BlockView& block, std::span<const double> edge_weights,
+                                   std::span<const double> self_weights, const Matrix& d_aggregate) {
+  Matrix out(block.src_count, d_aggregate.columns);
+  for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    const std::uint32_t self = block.dst_in_src.empty() ? dst : block.dst_in_src[dst];
+    for (std::size_t c = 0; c < out.columns; ++c) {
+      out(self, c) += self_weights[dst] * d_aggregate(dst, c);
+      for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
+        out(block.indices[edge], c) += edge_weights[edge] * d_aggregate(dst, c);
+      }
+    }
+  }
+  return out;
+}
+
 Matrix gather(const Matrix& rows, std::span<const std::uint32_t> row_ids, std::size_t count) {
   Matrix out(count, rows.columns);
   for (std::size_t r = 0; r < count; ++r) {

@@ -30,6 +30,11 @@ Matrix widen(const TieredRows& rows);
 Matrix aggregate_mean(const Matrix& rows, const BlockView& block);
 // The gradient of the sources from that of the means: by the edges themselves, not the transposed ones.
 Matrix aggregate_mean_gradient(const BlockView& block, const Matrix& d_aggregate);
+// out[d] = sum over edges e of d: edge_weights[e] * rows[source of e]  +  self_weights[d] * row of d.
+Matrix aggregate_weighted(const Matrix& rows, const BlockView& block, std::span<const double> edge_weights,
+                          std::span<const double> self_weights);
+Matrix aggregate_weighted_gradient(const BlockView& block, std::span<const double> edge_weights,
+                                   std::span<const double> self_weights, const Matrix& d_aggregate);
 Matrix gather(const Matrix& rows, std::span<const std::uint32_t> row_ids, std::size_t count);
 
 Matrix linear(const Matrix& x, const Matrix& weight);           // x . weight^T

@@ -13,7 +13,24 @@ std::vector<std::uint64_t> Parameter::shape() const {
   return {rows, columns};
 }
 
-std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> parts) {
+namespace {
+
+double first_bound(FirstValues first, std::size_t inputs, std::size_t outputs) {
+  const auto of = [](std::size_t count) { return static_cast<double>(std::max<std::size_t>(count, 1)); };
+  switch (first) {
+    case FirstValues::linear:
+      return 1.0 / std::sqrt(of(inputs));
+    case FirstValues::glorot:
+      return std::sqrt(6.0 / of(inputs + outputs));
+    case FirstValues::zero:
+      return 0.0;
+  }
+  return 0.0;
+}
+
+}  // namespace
+
+std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> parts, FirstValues first) {
   GNEISS_ASSERT(values_.size() == 0);
   std::size_t stride = 0;
   for (const Part& part : parts) stride += part.columns;
@@ -24,7 +41,7 @@ std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> pa
                            .columns = part.columns,
                            .offset = element_count_ + column,
                            .stride = stride,
-                           .fan_in = part.columns});
+                           .first_bound = first_bound(first, part.columns, rows)});
     column += part.columns;
   }
   groups_.push_back({element_count_, rows, stride});
@@ -32,14 +49,15 @@ std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> pa
   return groups_.size() - 1;
 }
 
-std::size_t ParameterSet::add_vector(std::string name, std::size_t columns, std::size_t fan_in) {
+std::size_t ParameterSet::add_vector(std::string name, std::size_t columns, std::size_t fan_in,
+                                     FirstValues first) {
   GNEISS_ASSERT(values_.size() == 0);
   parameters_.push_back({.name = std::move(name),
                          .rows = 1,
                          .columns = columns,
                          .offset = element_count_,
                          .stride = columns,
-                         .fan_in = fan_in,
+                         .first_bound = first_bound(first, fan_in, columns),
                          .is_vector = true});
   groups_.push_back({element_count_, 1, columns});
   element_count_ += columns;
@@ -57,10 +75,9 @@ void ParameterSet::initialize(std::uint64_t seed) {
   std::vector<float> host;
   for (std::size_t index = 0; index < parameters_.size(); ++index) {
     const Parameter& parameter = parameters_[index];
-    const double bound = 1.0 / std::sqrt(static_cast<double>(std::max<std::size_t>(parameter.fan_in, 1)));
     RandomStream draws(mix_key(seed, index));
     host.resize(parameter.element_count());
-    for (float& value : host) value = static_cast<float>((2 * draws.uniform() - 1) * bound);
+    for (float& value : host) value = static_cast<float>((2 * draws.uniform() - 1) * parameter.first_bound);
     write(parameter, host);
   }
 }

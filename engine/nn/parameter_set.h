@@ -17,13 +17,20 @@
 
 namespace gneiss {
 
+// How far from 0 a parameter starts: uniform within +- a bound.
+enum class FirstValues : std::uint8_t {
+  linear,  // 1 / sqrt(inputs): PyTorch's Linear, PyG's SAGEConv
+  glorot,  // sqrt(6 / (inputs + outputs)): PyG's GCNConv
+  zero,
+};
+
 struct Parameter {
   std::string name;      // PyG's: "convs.0.lin_l.weight"
   std::size_t rows = 0;  // [rows, columns]; a bias is [1, columns] and has one dimension outside
   std::size_t columns = 0;
   std::size_t offset = 0;  // of its first element in values()
   std::size_t stride = 0;
-  std::size_t fan_in = 0;  // inputs of its layer: bounds its first values
+  double first_bound = 0;  // no first value is further from 0
   bool is_vector = false;
 
   std::vector<std::uint64_t> shape() const;  // {rows, columns} or {columns}
@@ -40,12 +47,14 @@ class ParameterSet {
     std::string name;
     std::size_t columns = 0;
   };
-  std::size_t add_stacked(std::size_t rows, std::span<const Part> parts);
-  std::size_t add_vector(std::string name, std::size_t columns, std::size_t fan_in);
+  std::size_t add_stacked(std::size_t rows, std::span<const Part> parts,
+                          FirstValues first = FirstValues::linear);
+  // `fan_in`: the inputs of its layer.
+  std::size_t add_vector(std::string name, std::size_t columns, std::size_t fan_in,
+                         FirstValues first = FirstValues::linear);
   void allocate();
 
-  // Uniform in +-1/sqrt(fan_in): what PyTorch's Linear and PyG's SAGEConv start from. Each value is a
-  // function of (seed, name, element).
+  // Draws the first values: each is a function of (seed, parameter, element).
   void initialize(std::uint64_t seed);
 
   std::span<const Parameter> parameters() const noexcept { return parameters_; }

@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "engine/nn/gcn.h"
+#include "engine/nn/gin.h"
 #include "engine/nn/mlp.h"
 #include "engine/nn/model.h"
 #include "engine/nn/sage.h"
@@ -14,6 +16,8 @@ std::span<const ModelKind> model_kinds() noexcept {
   // A new model: its file, its include, and its line here.
   static const std::array kinds{
       sage_kind,
+      gcn_kind,
+      gin_kind,
       mlp_kind,
   };
   return kinds;

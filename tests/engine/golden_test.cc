@@ -1,5 +1,5 @@
 // The engine against PyTorch: the same batch and first parameters give the same logits, loss, gradients,
-// and the same parameters after five steps. golden/make_sage_golden.py made the numbers.
+// and the same parameters after five steps. golden/make_golden.py made the numbers.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -96,9 +96,10 @@ std::vector<float> dense(MatrixView matrix) {
 
 }  // namespace
 
-TEST_CASE("a sage model computes, learns and steps as PyTorch does") {
-  for (const std::string name : {"sage2", "sage3"}) {
+TEST_CASE("a model computes, learns and steps as PyTorch does") {
+  for (const std::string name : {"sage2", "sage3", "gcn2", "gcn3", "gin2", "gin3"}) {
     CAPTURE(name);
+    const std::string kind_name = name.substr(0, name.size() - 1);
     const auto file = SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/" + name + ".safetensors");
     const GoldenBatch golden(file);
     const auto number = [&](const char* key) {
@@ -108,7 +109,7 @@ TEST_CASE("a sage model computes, learns and steps as PyTorch does") {
     const auto backend = make_cpu_backend(pool);
     for (const OptimizerKind kind : {OptimizerKind::adam, OptimizerKind::adamw}) {
       const std::string prefix(name_of(kind));
-      const auto model = make_model("sage", *backend,
+      const auto model = make_model(kind_name, *backend,
                                     {.feature_columns = number("columns"),
                                      .hidden_columns = number("hidden"),
                                      .class_count = number("classes"),

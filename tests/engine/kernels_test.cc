@@ -71,11 +71,35 @@ struct Machine {
   std::unique_ptr<Backend> backend = make_cpu_backend(pool);
 };
 
+// Factors for a block, some sources unknown, and the weights that follow from them edge by edge.
+struct RandomScales {
+  std::vector<float> destination, source, self;
+  std::vector<double> edge_weights, self_weights;
+
+  RandomScales(std::uint64_t seed, const BlockView& block) {
+    RandomStream draws(mix_key(seed, 4));
+    const auto draw = [&] { return static_cast<float>(draws.uniform() + 0.1); };
+    for (std::uint32_t s = 0; s < block.src_count; ++s) source.push_back(draws.below(3) == 0 ? 0 : draw());
+    for (std::uint32_t d = 0; d < block.dst_count; ++d) {
+      destination.push_back(draw());
+      self.push_back(draw() - 0.6F);
+      const auto scale = static_cast<double>(destination[d]);
+      self_weights.push_back(static_cast<double>(self[d]) * scale);
+      for (std::uint32_t e = block.indptr[d]; e < block.indptr[d + 1]; ++e) {
+        const auto of_source = static_cast<double>(source[block.indices[e]]);
+        edge_weights.push_back(scale * (of_source == 0 ? scale : of_source));
+      }
+    }
+  }
+  EdgeScales view() const { return {.destination = destination, .source = source, .self = self}; }
+};
+
 const std::vector<std::uint32_t> widths{1, 2, 7, 15, 16, 17, 31, 64, 100, 128, 129, 300, 1433, 2048};
 
 }  // namespace
 
-TEST_CASE("means and gathered rows are the reference's, for any width, type and split of tiers") {
+TEST_CASE(
+    "means, weighted sums and gathered rows are the reference's, for any width, type and split of tiers") {
   Machine machine;
   for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
     for (const std::uint32_t columns : widths) {
@@ -89,6 +113,15 @@ TEST_CASE("means and gathered rows are the reference's, for any width, type and 
       Framed out(block.dst_count, columns);
       machine.backend->aggregate_mean(batch.view().input, block, out.view);
       CHECK(distance(reference::widen(out.view), reference::aggregate_mean(rows, block)) < 1e-6);
+      const RandomScales scales(columns, block);
+      machine.backend->aggregate_sum(batch.view().input, block, scales.view(), out.view);
+      CHECK(distance(reference::widen(out.view),
+                     reference::aggregate_weighted(rows, block, scales.edge_weights, scales.self_weights)) <
+            1e-6);
+      machine.backend->aggregate_sum(batch.view().input, block, {}, out.view);
+      const std::vector<double> ones(block.edge_count() + block.dst_count, 1.0);
+      CHECK(distance(reference::widen(out.view), reference::aggregate_weighted(rows, block, ones, ones)) <
+            1e-6);
       machine.backend->gather(batch.view().input, block.dst_in_src, out.view);
       CHECK(reference::widen(out.view).values ==
             reference::gather(rows, block.dst_in_src, block.dst_count).values);
@@ -111,11 +144,17 @@ TEST_CASE("blocks without edges, without destinations, and with a thousand edges
     machine.backend->aggregate_mean(input, block, out.view);
     const Matrix expected = reference::aggregate_mean(reference::widen(rows.view), block);
     CHECK(distance(reference::widen(out.view), expected) < 1e-5);
+    const RandomScales scales(degree, block);
+    machine.backend->aggregate_sum(input, block, scales.view(), out.view);
+    CHECK(distance(reference::widen(out.view),
+                   reference::aggregate_weighted(reference::widen(rows.view), block, scales.edge_weights,
+                                                 scales.self_weights)) < 1e-5);
     CHECK(out.frame_is_untouched());
   }
   const std::vector<std::uint32_t> zero{0};
   const BlockView none{.dst_count = 0, .src_count = 50, .indptr = zero, .indices = {}};
   machine.backend->aggregate_mean(input, none, MatrixView(nullptr, 0, 37));
+  machine.backend->aggregate_sum(input, none, {}, MatrixView(nullptr, 0, 37));
   machine.backend->gather(input, {}, MatrixView(nullptr, 0, 37));
 }
 
@@ -147,10 +186,41 @@ TEST_CASE("the way back of an aggregation is the reference's, through every epil
         Framed dz(block.src_count, columns);
         machine.backend->aggregate_mean_gradient(block, d_mean, d_self, activated.view, epilogue, dz.view);
         CHECK(distance(reference::widen(dz.view), expected) < 1e-6);
+
+        const RandomScales scales(columns, block);
+        expected = reference::aggregate_weighted_gradient(block, scales.edge_weights, scales.self_weights,
+                                                          reference::widen(d_mean));
+        reference::activate_gradient(before, activation, epilogue.dropout, expected);
+        machine.backend->aggregate_sum_gradient(block, scales.view(), d_mean, activated.view, epilogue,
+                                                dz.view);
+        CHECK(distance(reference::widen(dz.view), expected) < 1e-6);
         CHECK(dz.frame_is_untouched());
       }
     }
   }
+}
+
+TEST_CASE("symmetric scales count neighbors, and edges to oneself as one self-loop") {
+  Machine machine;
+  // Destinations stand at rows 4, 1 and 0. The first has two edges to itself and one neighbor, the second
+  // three neighbors, two of them the same, the third none.
+  const std::vector<std::uint32_t> indptr{0, 3, 6, 6};
+  const std::vector<std::uint32_t> indices{4, 2, 4, 0, 3, 0};
+  const std::vector<std::uint32_t> rows{4, 1, 0};
+  const BlockView block{
+      .dst_count = 3, .src_count = 5, .indptr = indptr, .indices = indices, .dst_in_src = rows};
+  std::vector<float> destination(3);
+  std::vector<float> source(5, untouched);
+  std::vector<float> self(3);
+  machine.backend->symmetric_scales(block, destination, source);
+  machine.backend->self_loop_scales(block, source, self);
+  const float half_root = 1 / std::sqrt(2.0F);
+  CHECK(destination == std::vector<float>{half_root, 0.5F, 1.0F});
+  CHECK(source == std::vector<float>{1.0F, 0.5F, 0.0F, 0.0F, half_root});
+  CHECK(self == std::vector<float>{-half_root, 0.5F, 1.0F});
+  std::vector<float> again(3);
+  machine.backend->symmetric_scales(block, again, {});
+  CHECK(again == destination);
 }
 
 TEST_CASE("products with their epilogues, and both of their gradients, are the reference's") {

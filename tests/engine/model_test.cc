@@ -17,6 +17,7 @@
 #include "engine/nn/cross_entropy.h"
 #include "engine/nn/optimizer.h"
 #include "storage/base/parallel.h"
+#include "tests/engine/counting_backend.h"
 #include "tests/engine/random_batch.h"
 #include "tests/engine/reference_model.h"
 #include "tests/support/expect_error.h"
@@ -38,8 +39,13 @@ std::vector<Case> cases() {
   RandomBatchOptions two;
   RandomBatchOptions three{.seed = 2, .fanouts = {2, 3, 4}, .columns = 33, .dtype = Dtype::bf16};
   RandomBatchOptions one{.seed = 3, .seed_count = 300, .fanouts = {5}, .columns = 7, .dtype = Dtype::f16};
-  return {{"sage", two, 16, 0.0F}, {"sage", two, 19, 0.5F}, {"sage", three, 24, 0.3F},
-          {"sage", one, 8, 0.5F},  {"mlp", two, 16, 0.0F},  {"mlp", three, 21, 0.4F}};
+  // Few nodes: edges from a node to itself, sources that are destinations too, and edges that come twice.
+  RandomBatchOptions dense{.seed = 4, .node_count = 40, .fanouts = {6, 9}, .columns = 18};
+  return {{"sage", two, 16, 0.0F},  {"sage", two, 19, 0.5F},  {"sage", three, 24, 0.3F},
+          {"sage", one, 8, 0.5F},   {"gcn", two, 16, 0.0F},   {"gcn", three, 24, 0.3F},
+          {"gcn", one, 8, 0.5F},    {"gcn", dense, 17, 0.5F}, {"gin", two, 16, 0.0F},
+          {"gin", three, 21, 0.3F}, {"gin", one, 8, 0.5F},    {"gin", dense, 17, 0.5F},
+          {"mlp", two, 16, 0.0F},   {"mlp", three, 21, 0.4F}};
 }
 
 ModelOptions options_of(const Case& c) {
@@ -198,77 +204,124 @@ TEST_CASE("where the input rows lie changes no bit of a training run") {
 }
 
 TEST_CASE("evaluation has no dropout, and training at the same step the same dropout again") {
-  const Case c{"sage", {}, 32, 0.5F};
-  const RandomBatch batch(c.batch);
-  ThreadPool pool(1);
-  const auto backend = make_cpu_backend(pool);
-  const auto model = make_model("sage", *backend, options_of(c), batch.maxima());
-  const auto logits = [&](const StepContext& context) {
-    return reference::widen(model->forward(batch.view(), context)).values;
-  };
-  const auto evaluated = logits({});
-  CHECK(evaluated == logits({.is_training = false, .seed = 7, .step = 9}));
-  const auto trained = logits({.is_training = true, .seed = 7, .step = 9});
-  CHECK(trained != evaluated);
-  CHECK(trained == logits({.is_training = true, .seed = 7, .step = 9}));
-  CHECK(trained != logits({.is_training = true, .seed = 7, .step = 10}));
-  CHECK(trained != logits({.is_training = true, .seed = 8, .step = 9}));
-}
-
-TEST_CASE("a few steps of training lower the loss") {
-  const Case c{"sage", {.seed_count = 60}, 32, 0.0F};
-  const RandomBatch batch(c.batch);
-  ThreadPool pool(2);
-  const auto backend = make_cpu_backend(pool);
-  const auto model = make_model("sage", *backend, options_of(c), batch.maxima());
-  CrossEntropy loss(*backend, 60, c.batch.class_count);
-  Optimizer optimizer(model->parameters(), {.learning_rate = 0.02F});
-  double first = 0;
-  double last = 0;
-  for (std::uint64_t step = 0; step < 60; ++step) {
-    const auto logits = model->forward(batch.view(), {.is_training = true, .seed = 1, .step = step});
-    last = loss.evaluate_with_gradient(logits, batch.view()).mean();
-    if (step == 0) first = last;
-    model->backward(batch.view(), loss.gradient());
-    optimizer.step();
-  }
-  CHECK(last < first / 4);
-}
-
-TEST_CASE("parameters have PyG's names and shapes, and start inside PyTorch's bound") {
-  const Case c{"sage", {}, 16, 0.0F};
-  const RandomBatch batch(c.batch);
-  ThreadPool pool(1);
-  const auto backend = make_cpu_backend(pool);
-  const auto model = make_model("sage", *backend, options_of(c), batch.maxima());
-  std::vector<std::string> names;
-  for (const Parameter& parameter : model->parameters().parameters()) {
-    names.push_back(parameter.name);
-    const double bound = 1 / std::sqrt(static_cast<double>(parameter.fan_in));
-    std::vector<float> values(parameter.element_count());
-    model->parameters().read(parameter, values);
-    const auto [least, most] = std::ranges::minmax(values);
-    CHECK(static_cast<double>(least) >= -bound);
-    CHECK(static_cast<double>(most) <= bound);
-    CHECK(std::set<float>(values.begin(), values.end()).size() > values.size() / 2);
-  }
-  CHECK(names == std::vector<std::string>{"convs.0.lin_l.weight", "convs.0.lin_r.weight",
-                                          "convs.0.lin_l.bias", "convs.1.lin_l.weight",
-                                          "convs.1.lin_r.weight", "convs.1.lin_l.bias"});
-  CHECK(model->parameters().find("convs.0.lin_r.weight")->shape() == std::vector<std::uint64_t>{16, 13});
-  CHECK(model->parameters().find("convs.1.lin_l.bias")->shape() == std::vector<std::uint64_t>{5});
-  CHECK(model->parameters().find("convs.2.lin_l.bias") == nullptr);
-}
-
-TEST_CASE("what a model says it will take is what it takes") {
-  for (const Case& c : cases()) {
+  for (const std::string name : {"sage", "gcn", "gin"}) {
+    CAPTURE(name);
+    const Case c{name, {}, 32, 0.5F};
     const RandomBatch batch(c.batch);
     ThreadPool pool(1);
     const auto backend = make_cpu_backend(pool);
-    const auto model = make_model(c.model, *backend, options_of(c), batch.maxima());
+    const auto model = make_model(name, *backend, options_of(c), batch.maxima());
+    const auto logits = [&](const StepContext& context) {
+      return reference::widen(model->forward(batch.view(), context)).values;
+    };
+    const auto evaluated = logits({});
+    CHECK(evaluated == logits({.is_training = false, .seed = 7, .step = 9}));
+    const auto trained = logits({.is_training = true, .seed = 7, .step = 9});
+    CHECK(trained != evaluated);
+    CHECK(trained == logits({.is_training = true, .seed = 7, .step = 9}));
+    CHECK(trained != logits({.is_training = true, .seed = 7, .step = 10}));
+    CHECK(trained != logits({.is_training = true, .seed = 8, .step = 9}));
+  }
+}
+
+TEST_CASE("a few steps of training lower the loss") {
+  for (const std::string name : {"sage", "gcn", "gin"}) {
+    CAPTURE(name);
+    const Case c{name, {.seed_count = 60}, 32, 0.0F};
+    const RandomBatch batch(c.batch);
+    ThreadPool pool(2);
+    const auto backend = make_cpu_backend(pool);
+    const auto model = make_model(name, *backend, options_of(c), batch.maxima());
+    CrossEntropy loss(*backend, 60, c.batch.class_count);
+    Optimizer optimizer(model->parameters(), {.learning_rate = 0.02F});
+    double first = 0;
+    double last = 0;
+    for (std::uint64_t step = 0; step < 60; ++step) {
+      const auto logits = model->forward(batch.view(), {.is_training = true, .seed = 1, .step = step});
+      last = loss.evaluate_with_gradient(logits, batch.view()).mean();
+      if (step == 0) first = last;
+      model->backward(batch.view(), loss.gradient());
+      optimizer.step();
+    }
+    CHECK(last < first / 4);
+  }
+}
+
+TEST_CASE("parameters have PyG's names and shapes, and start inside PyG's bounds") {
+  struct Expected {
+    std::string name;
+    std::vector<std::uint64_t> shape;
+    double bound;
+  };
+  const auto linear = [](double inputs) { return 1 / std::sqrt(inputs); };
+  const auto glorot = [](double inputs, double outputs) { return std::sqrt(6 / (inputs + outputs)); };
+  const std::vector<std::pair<std::string, std::vector<Expected>>> models{
+      {"sage",
+       {{"convs.0.lin_l.weight", {16, 13}, linear(13)},
+        {"convs.0.lin_r.weight", {16, 13}, linear(13)},
+        {"convs.0.lin_l.bias", {16}, linear(13)},
+        {"convs.1.lin_l.weight", {5, 16}, linear(16)},
+        {"convs.1.lin_r.weight", {5, 16}, linear(16)},
+        {"convs.1.lin_l.bias", {5}, linear(16)}}},
+      {"gcn",
+       {{"convs.0.lin.weight", {16, 13}, glorot(13, 16)},
+        {"convs.0.bias", {16}, 0},
+        {"convs.1.lin.weight", {5, 16}, glorot(16, 5)},
+        {"convs.1.bias", {5}, 0}}},
+      {"gin",
+       {{"convs.0.nn.0.weight", {16, 13}, linear(13)},
+        {"convs.0.nn.0.bias", {16}, linear(13)},
+        {"convs.0.nn.2.weight", {16, 16}, linear(16)},
+        {"convs.0.nn.2.bias", {16}, linear(16)},
+        {"convs.1.nn.0.weight", {16, 16}, linear(16)},
+        {"convs.1.nn.0.bias", {16}, linear(16)},
+        {"convs.1.nn.2.weight", {5, 16}, linear(16)},
+        {"convs.1.nn.2.bias", {5}, linear(16)}}}};
+  for (const auto& [kind, expected] : models) {
+    const Case c{kind, {}, 16, 0.0F};
+    const RandomBatch batch(c.batch);
+    ThreadPool pool(1);
+    const auto backend = make_cpu_backend(pool);
+    const auto model = make_model(kind, *backend, options_of(c), batch.maxima());
+    const auto parameters = model->parameters().parameters();
+    REQUIRE(parameters.size() == expected.size());
+    for (std::size_t p = 0; p < expected.size(); ++p) {
+      CAPTURE(expected[p].name);
+      CHECK(parameters[p].name == expected[p].name);
+      CHECK(parameters[p].shape() == expected[p].shape);
+      std::vector<float> values(parameters[p].element_count());
+      model->parameters().read(parameters[p], values);
+      const auto [least, most] = std::ranges::minmax(values);
+      CHECK(static_cast<double>(least) >= -expected[p].bound * (1 + 1e-6));
+      CHECK(static_cast<double>(most) <= expected[p].bound * (1 + 1e-6));
+      if (expected[p].bound == 0) continue;
+      CHECK(static_cast<double>(most - least) > expected[p].bound / 2);  // the bound is used, not just kept
+      CHECK(std::set<float>(values.begin(), values.end()).size() > values.size() / 2);
+    }
+    CHECK(model->parameters().find("convs.2.lin_l.bias") == nullptr);
+    CHECK(model->parameters().find(expected.back().name)->shape() == std::vector<std::uint64_t>{5});
+  }
+}
+
+TEST_CASE("what a model says it will take is what it takes, and a step takes no more") {
+  for (const Case& c : cases()) {
+    CAPTURE(c.model);
+    const RandomBatch batch(c.batch);
+    ThreadPool pool(1);
+    const auto cpu = make_cpu_backend(pool);
+    gneiss::test::CountingBackend backend(*cpu);
+    const auto model = make_model(c.model, backend, options_of(c), batch.maxima());
     CHECK(find_model_kind(c.model).parameter_count(options_of(c)) == model->parameters().element_count());
-    const auto bytes = model_bytes(c.model, *backend, options_of(c), batch.maxima());
-    CHECK(bytes > 16 * model->parameters().element_count());
+    CHECK(backend.allocated_bytes() == model_bytes(c.model, backend, options_of(c), batch.maxima()));
+    CHECK(backend.allocated_bytes() ==
+          find_model_kind(c.model).activation_bytes(backend, options_of(c), batch.maxima()) +
+              16 * model->parameters().element_count());
+    CrossEntropy loss(backend, batch.maxima().back().dst_count, c.batch.class_count);
+    const std::uint64_t before = backend.allocated_bytes();
+    const ConstMatrixView logits = model->forward(batch.view(), {.is_training = true});
+    loss.evaluate_with_gradient(logits, batch.view());
+    model->backward(batch.view(), loss.gradient());
+    CHECK(backend.allocated_bytes() == before);
   }
 }
 
@@ -282,7 +335,7 @@ TEST_CASE("options that cannot be are refused with a sentence") {
     change(options);
     return make_model(name, *backend, options, maxima);
   };
-  EXPECT_ERROR(make("sagee", [](ModelOptions&) {}), Kind::config, "use one of sage, mlp");
+  EXPECT_ERROR(make("sagee", [](ModelOptions&) {}), Kind::config, "use one of sage, gcn, gin, mlp");
   EXPECT_ERROR(make("sage", [](ModelOptions& o) { o.layer_count = 3; }), Kind::config, "2 hops");
   EXPECT_ERROR(make("sage", [](ModelOptions& o) { o.layer_count = 0; }), Kind::config, "0 layers");
   EXPECT_ERROR(make("mlp", [](ModelOptions& o) { o.dropout = 1; }), Kind::config, "--dropout");

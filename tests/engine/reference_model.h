@@ -21,7 +21,7 @@ struct ReferenceResult {
   Parameters gradients;
 };
 
-// `name`: sage or mlp. Gradients come by the chain rule, written apart from the engine's.
+// `name`: sage, gcn, gin or mlp. Gradients come by the chain rule, written apart from the engine's.
 ReferenceResult run_reference(const std::string& name, const ModelOptions& options,
                               const Parameters& parameters, const BatchView& batch,
                               const StepContext& context);

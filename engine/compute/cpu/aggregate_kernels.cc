@@ -99,10 +99,23 @@ class RowWalk {
   std::array<const std::byte*, ring_size> ring_{};
 };
 
+// What each row of a sum is multiplied by.
+struct NoFactors {
+  static HWY_INLINE FloatVector add(FloatVector sum, FloatVector row, std::size_t) {
+    return hn::Add(sum, row);
+  }
+};
+struct RowFactors {
+  const float* factors;  // of the run's rows, the first one's first
+  HWY_INLINE FloatVector add(FloatVector sum, FloatVector row, std::size_t index) const {
+    return hn::MulAdd(row, hn::Set(Floats(), factors[index]), sum);
+  }
+};
+
 // Sums columns [column, column + Vectors * lanes) of rows [first, last) in registers.
-template <class Load, std::size_t Vectors>
-HWY_INLINE void sum_tile(const RowWalk& walk, std::size_t first, std::size_t last, std::size_t column,
-                         bool continues, float scale, float* out) {
+template <class Load, std::size_t Vectors, class Factors>
+HWY_INLINE void sum_tile(const RowWalk& walk, Factors factors, std::size_t first, std::size_t last,
+                         std::size_t column, bool continues, float scale, float* out) {
   const Floats d;
   const std::size_t lanes = lane_count();
   FloatVector sums[Vectors];
@@ -112,7 +125,7 @@ HWY_INLINE void sum_tile(const RowWalk& walk, std::size_t first, std::size_t las
   for (std::size_t i = first; i < last; ++i) {
     const std::byte* row = walk.row(i);
     for (std::size_t v = 0; v < Vectors; ++v) {
-      sums[v] = hn::Add(sums[v], Load::full(row, column + v * lanes));
+      sums[v] = factors.add(sums[v], Load::full(row, column + v * lanes), i - first);
     }
   }
   for (std::size_t v = 0; v < Vectors; ++v) {
@@ -120,25 +133,27 @@ HWY_INLINE void sum_tile(const RowWalk& walk, std::size_t first, std::size_t las
   }
 }
 
-template <class Load>
-void sum_rows(const RowWalk& walk, std::size_t first, std::size_t last, std::size_t columns, bool continues,
-              float scale, float* out) {
+template <class Load, class Factors>
+void sum_rows(const RowWalk& walk, Factors factors, std::size_t first, std::size_t last, std::size_t columns,
+              bool continues, float scale, float* out) {
   const Floats d;
   const std::size_t lanes = lane_count();
   std::size_t column = 0;
   for (; column + 8 * lanes <= columns; column += 8 * lanes) {
-    sum_tile<Load, 8>(walk, first, last, column, continues, scale, out);
+    sum_tile<Load, 8>(walk, factors, first, last, column, continues, scale, out);
   }
   if (column + 4 * lanes <= columns) {
-    sum_tile<Load, 4>(walk, first, last, column, continues, scale, out);
+    sum_tile<Load, 4>(walk, factors, first, last, column, continues, scale, out);
     column += 4 * lanes;
   }
   for (; column + lanes <= columns; column += lanes) {
-    sum_tile<Load, 1>(walk, first, last, column, continues, scale, out);
+    sum_tile<Load, 1>(walk, factors, first, last, column, continues, scale, out);
   }
   if (const std::size_t rest = columns - column; rest != 0) {
     FloatVector sum = continues ? load_tail(out + column, rest) : hn::Zero(d);
-    for (std::size_t i = first; i < last; ++i) sum = hn::Add(sum, Load::tail(walk.row(i), column, rest));
+    for (std::size_t i = first; i < last; ++i) {
+      sum = factors.add(sum, Load::tail(walk.row(i), column, rest), i - first);
+    }
     store_tail(hn::Mul(sum, hn::Set(d, scale)), out + column, rest);
   }
 }
@@ -158,7 +173,52 @@ void aggregate_mean_of(const TieredRows& rows, const BlockView& block, RowRange 
     for (std::size_t run = first; run < last; run += run_edges_max) {
       const std::size_t end = std::min(last, run + run_edges_max);
       walk.advance_to(end);
-      sum_rows<Load>(walk, run, end, out.columns, run != first, end == last ? mean : 1.0F, target);
+      sum_rows<Load>(walk, NoFactors(), run, end, out.columns, run != first, end == last ? mean : 1.0F,
+                     target);
+    }
+  }
+}
+
+// EdgeScales, an element at a time.
+class ScaledWeights {
+ public:
+  explicit ScaledWeights(const EdgeScales& scales) : scales_(scales) {}
+  HWY_INLINE float destination(std::size_t dst) const {
+    return scales_.destination.empty() ? 1.0F : scales_.destination[dst];
+  }
+  HWY_INLINE float source(std::size_t src, float destination_scale) const {
+    if (scales_.source.empty()) return 1.0F;
+    const float scale = scales_.source[src];
+    return scale == 0.0F ? destination_scale : scale;
+  }
+  HWY_INLINE float self(std::size_t dst) const { return scales_.self.empty() ? 1.0F : scales_.self[dst]; }
+
+ private:
+  const EdgeScales& scales_;
+};
+
+template <class Load>
+void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
+                      MatrixView out) {
+  const ScaledWeights weights(scales);
+  RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
+  RowWalk selves(rows, block.dst_in_src.empty() ? nullptr : block.dst_in_src.data(), dst.first, dst.last);
+  std::array<float, run_edges_max> factors;
+  for (std::size_t d = dst.first; d < dst.last; ++d) {
+    const std::size_t first = block.indptr[d];
+    const std::size_t last = block.indptr[d + 1];
+    const float scale = weights.destination(d);
+    float* target = out.row(d);
+    selves.advance_to(d + 1);
+    factors[0] = weights.self(d);
+    sum_rows<Load>(selves, RowFactors{factors.data()}, d, d + 1, out.columns, false,
+                   first == last ? scale : 1.0F, target);
+    for (std::size_t run = first; run < last; run += run_edges_max) {
+      const std::size_t end = std::min(last, run + run_edges_max);
+      walk.advance_to(end);
+      for (std::size_t i = run; i < end; ++i) factors[i - run] = weights.source(block.indices[i], scale);
+      sum_rows<Load>(walk, RowFactors{factors.data()}, run, end, out.columns, true,
+                     end == last ? scale : 1.0F, target);
     }
   }
 }
@@ -169,7 +229,7 @@ void gather_of(const TieredRows& rows, std::span<const std::uint32_t> row_ids, R
   RowWalk walk(rows, row_ids.empty() ? nullptr : row_ids.data(), range.first, range.last);
   for (std::size_t i = range.first; i < range.last; ++i) {
     walk.advance_to(i + 1);
-    sum_rows<Load>(walk, i, i + 1, out.columns, false, 1.0F, out.row(i));
+    sum_rows<Load>(walk, NoFactors(), i, i + 1, out.columns, false, 1.0F, out.row(i));
   }
 }
 
@@ -184,6 +244,18 @@ void aggregate_mean(const TieredRows& rows, const BlockView& block, RowRange dst
   }
 }
 
+void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
+                   MatrixView out) {
+  switch (rows.dtype()) {
+    case Dtype::f16:
+      return aggregate_sum_of<LoadF16>(rows, block, scales, dst, out);
+    case Dtype::bf16:
+      return aggregate_sum_of<LoadBf16>(rows, block, scales, dst, out);
+    default:
+      return aggregate_sum_of<LoadF32>(rows, block, scales, dst, out);
+  }
+}
+
 void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range, MatrixView out) {
   switch (rows.dtype()) {
     case Dtype::f16:
@@ -195,24 +267,58 @@ void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowR
   }
 }
 
+// What the gradients that reach a source are multiplied by, for each kind of aggregation.
+class MeanWayBack {
+ public:
+  explicit MeanWayBack(const BlockView& block) : block_(block) {}
+  HWY_INLINE void set_source(std::size_t) {}
+  HWY_INLINE float edge(std::uint32_t dst) const { return 1.0F / static_cast<float>(block_.degree(dst)); }
+  HWY_INLINE FloatVector self(FloatVector gradient) const { return gradient; }
+
+ private:
+  const BlockView& block_;
+};
+
+class SumWayBack {
+ public:
+  SumWayBack(const BlockView& block, const EdgeScales& scales) : block_(block), weights_(scales) {}
+  HWY_INLINE void set_source(std::size_t src) {
+    src_ = src;
+    self_ = src < block_.dst_count ? weights_.destination(src) * weights_.self(src) : 0.0F;
+  }
+  HWY_INLINE float edge(std::uint32_t dst) const {
+    const float scale = weights_.destination(dst);
+    return scale * weights_.source(src_, scale);
+  }
+  HWY_INLINE FloatVector self(FloatVector gradient) const {
+    return hn::Mul(gradient, hn::Set(Floats(), self_));
+  }
+
+ private:
+  const BlockView& block_;
+  ScaledWeights weights_;
+  std::size_t src_ = 0;
+  float self_ = 0;
+};
+
 // One source row's gradient, columns [column, column + Vectors * lanes).
-template <std::size_t Vectors>
-HWY_INLINE void gradient_tile(const BlockView& block, ConstMatrixView d_aggregate, const float* self,
-                              const float* activated, const EpilogueGradient& through, std::size_t src,
-                              std::size_t column, float* out) {
+template <std::size_t Vectors, class WayBack>
+HWY_INLINE void gradient_tile(const BlockView& block, const WayBack& back, ConstMatrixView d_aggregate,
+                              const float* self, const float* activated, const EpilogueGradient& through,
+                              std::size_t src, std::size_t column, float* out) {
   const Floats d;
   const std::size_t lanes = lane_count();
   FloatVector sums[Vectors];
   for (std::size_t v = 0; v < Vectors; ++v) {
-    sums[v] = self != nullptr ? hn::LoadU(d, self + column + v * lanes) : hn::Zero(d);
+    sums[v] = self != nullptr ? back.self(hn::LoadU(d, self + column + v * lanes)) : hn::Zero(d);
   }
   const std::uint32_t last = block.transposed_indptr[src + 1];
   for (std::uint32_t edge = block.transposed_indptr[src]; edge < last; ++edge) {
     const std::uint32_t dst = block.transposed_indices[edge];
-    const FloatVector mean = hn::Set(d, 1.0F / static_cast<float>(block.degree(dst)));
+    const FloatVector weight = hn::Set(d, back.edge(dst));
     const float* row = d_aggregate.row(dst) + column;
     for (std::size_t v = 0; v < Vectors; ++v) {
-      sums[v] = hn::MulAdd(hn::LoadU(d, row + v * lanes), mean, sums[v]);
+      sums[v] = hn::MulAdd(hn::LoadU(d, row + v * lanes), weight, sums[v]);
     }
   }
   for (std::size_t v = 0; v < Vectors; ++v) {
@@ -221,9 +327,9 @@ HWY_INLINE void gradient_tile(const BlockView& block, ConstMatrixView d_aggregat
   }
 }
 
-void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate, ConstMatrixView d_self,
-                             ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
-                             MatrixView dz) {
+template <class WayBack>
+void gradient_of(const BlockView& block, WayBack back, ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                 ConstMatrixView activated, const Epilogue& epilogue, RowRange src, MatrixView dz) {
   const Floats d;
   const std::size_t lanes = lane_count();
   const std::size_t columns = dz.columns;
@@ -233,23 +339,36 @@ void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate
     const float* act = activated.row(s);
     float* out = dz.row(s);
     through.set_row(s);
+    back.set_source(s);
     std::size_t column = 0;
     for (; column + 8 * lanes <= columns; column += 8 * lanes) {
-      gradient_tile<8>(block, d_aggregate, self, act, through, s, column, out);
+      gradient_tile<8>(block, back, d_aggregate, self, act, through, s, column, out);
     }
     for (; column + lanes <= columns; column += lanes) {
-      gradient_tile<1>(block, d_aggregate, self, act, through, s, column, out);
+      gradient_tile<1>(block, back, d_aggregate, self, act, through, s, column, out);
     }
     if (const std::size_t rest = columns - column; rest != 0) {
-      FloatVector sum = self != nullptr ? load_tail(self + column, rest) : hn::Zero(d);
+      FloatVector sum = self != nullptr ? back.self(load_tail(self + column, rest)) : hn::Zero(d);
       for (std::uint32_t e = block.transposed_indptr[s]; e < block.transposed_indptr[s + 1]; ++e) {
         const std::uint32_t dst = block.transposed_indices[e];
-        const FloatVector mean = hn::Set(d, 1.0F / static_cast<float>(block.degree(dst)));
-        sum = hn::MulAdd(load_tail(d_aggregate.row(dst) + column, rest), mean, sum);
+        const FloatVector weight = hn::Set(d, back.edge(dst));
+        sum = hn::MulAdd(load_tail(d_aggregate.row(dst) + column, rest), weight, sum);
       }
       store_tail(through(sum, load_tail(act + column, rest), column), out + column, rest);
     }
   }
+}
+
+void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                             ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
+                             MatrixView dz) {
+  gradient_of(block, MeanWayBack(block), d_aggregate, d_self, activated, epilogue, src, dz);
+}
+
+void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales, ConstMatrixView d_aggregate,
+                            ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
+                            MatrixView dz) {
+  gradient_of(block, SumWayBack(block, scales), d_aggregate, d_aggregate, activated, epilogue, src, dz);
 }
 
 }  // namespace gneiss::cpu::HWY_NAMESPACE
@@ -258,11 +377,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace gneiss::cpu {
 HWY_EXPORT(aggregate_mean);
+HWY_EXPORT(aggregate_sum);
 HWY_EXPORT(gather);
 HWY_EXPORT(aggregate_mean_gradient);
+HWY_EXPORT(aggregate_sum_gradient);
 
 void aggregate_mean(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out) {
   HWY_DYNAMIC_DISPATCH(aggregate_mean)(rows, block, dst, out);
+}
+void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
+                   MatrixView out) {
+  HWY_DYNAMIC_DISPATCH(aggregate_sum)(rows, block, scales, dst, out);
 }
 void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range, MatrixView out) {
   HWY_DYNAMIC_DISPATCH(gather)(rows, row_ids, range, out);
@@ -272,6 +397,12 @@ void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate
                              MatrixView dz) {
   HWY_DYNAMIC_DISPATCH(aggregate_mean_gradient)
   (block, d_aggregate, d_self, activated, epilogue, src, dz);
+}
+void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales, ConstMatrixView d_aggregate,
+                            ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
+                            MatrixView dz) {
+  HWY_DYNAMIC_DISPATCH(aggregate_sum_gradient)
+  (block, scales, d_aggregate, activated, epilogue, src, dz);
 }
 
 }  // namespace gneiss::cpu

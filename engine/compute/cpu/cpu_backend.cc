@@ -68,6 +68,30 @@ class CpuBackend final : public Backend {
     for_pieces(out.rows, [&](cpu::RowRange range) { cpu::aggregate_mean(rows, block, range, out); });
   }
 
+  void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
+                     MatrixView out) override {
+    check_scales(scales, block);
+    GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
+    GNEISS_ASSERT(rows.row_count() >= block.src_count);
+    for_pieces(out.rows, [&](cpu::RowRange range) { cpu::aggregate_sum(rows, block, scales, range, out); });
+  }
+
+  void symmetric_scales(const BlockView& block, std::span<float> destination,
+                        std::span<float> source) override {
+    GNEISS_ASSERT(destination.size() == block.dst_count);
+    GNEISS_ASSERT(source.empty() || source.size() == block.src_count);
+    std::ranges::fill(source, 0.0F);
+    for_pieces(block.dst_count,
+               [&](cpu::RowRange range) { cpu::symmetric_scales(block, range, destination, source); });
+  }
+
+  void self_loop_scales(const BlockView& block, std::span<const float> source,
+                        std::span<float> self) override {
+    GNEISS_ASSERT(source.size() == block.src_count && self.size() == block.dst_count);
+    for_pieces(block.dst_count,
+               [&](cpu::RowRange range) { cpu::self_loop_scales(block, source, range, self); });
+  }
+
   void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) override {
     GNEISS_ASSERT(out.columns == rows.columns());
     GNEISS_ASSERT(row_ids.empty() ? out.rows <= rows.row_count() : out.rows == row_ids.size());
@@ -146,6 +170,19 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales, ConstMatrixView d_aggregate,
+                              ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) override {
+    check_epilogue(epilogue, dz);
+    check_scales(scales, block);
+    GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
+    GNEISS_ASSERT(d_aggregate.rows == block.dst_count);
+    GNEISS_ASSERT(activated.rows == block.src_count && dz.rows == block.src_count);
+    GNEISS_ASSERT(d_aggregate.columns == dz.columns && activated.columns == dz.columns);
+    for_pieces(dz.rows, [&](cpu::RowRange range) {
+      cpu::aggregate_sum_gradient(block, scales, d_aggregate, activated, epilogue, range, dz);
+    });
+  }
+
   void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, MatrixView gradient) override {
     check_epilogue(epilogue, gradient);
     GNEISS_ASSERT(activated.rows == gradient.rows && activated.columns == gradient.columns);
@@ -195,6 +232,11 @@ class CpuBackend final : public Backend {
   static void check_epilogue(const Epilogue& epilogue, MatrixView out) {
     GNEISS_ASSERT(epilogue.bias.empty() || epilogue.bias.size() == out.columns);
     GNEISS_ASSERT(!epilogue.dropout.is_active() || epilogue.dropout.row_nodes.size() >= out.rows);
+  }
+  static void check_scales(const EdgeScales& scales, const BlockView& block) {
+    GNEISS_ASSERT(scales.destination.empty() || scales.destination.size() == block.dst_count);
+    GNEISS_ASSERT(scales.source.empty() || scales.source.size() == block.src_count);
+    GNEISS_ASSERT(scales.self.empty() || scales.self.size() == block.dst_count);
   }
 
   // A reference to the work fits into a std::function without memory of its own.

@@ -20,10 +20,21 @@ struct RowRange {
 
 // In aggregate_kernels.cc; what they compute stands at the operators of Backend.
 void aggregate_mean(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out);
+void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
+                   MatrixView out);
 void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range, MatrixView out);
 void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate, ConstMatrixView d_self,
                              ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
                              MatrixView dz);
+
+void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales, ConstMatrixView d_aggregate,
+                            ConstMatrixView activated, const Epilogue& epilogue, RowRange src, MatrixView dz);
+
+// In scale_kernels.cc. `source` is zeroed before: only the rows of these destinations are written.
+void symmetric_scales(const BlockView& block, RowRange dst, std::span<float> destination,
+                      std::span<float> source);
+void self_loop_scales(const BlockView& block, std::span<const float> source, RowRange dst,
+                      std::span<float> self);
 
 // In element_kernels.cc.
 void epilogue(const Epilogue& what, RowRange range, MatrixView values);

@@ -1,0 +1,188 @@
+#include "engine/nn/gin.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/nn/layer_columns.h"
+#include "storage/base/random.h"
+
+namespace gneiss {
+namespace {
+
+// Elements of each buffer; the constructor takes what activation_bytes() promises.
+struct GinSizes {
+  std::vector<std::size_t> inputs;   // per layer, [dst, in]
+  std::vector<std::size_t> hiddens;  // per layer, [dst, hidden]
+  std::vector<std::size_t> outputs;  // per layer, [dst, out]
+  std::size_t d_hidden = 0;
+  std::size_t d_input = 0;
+  std::size_t dz = 0;
+  std::size_t scratch = 0;
+
+  GinSizes(const Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
+    const std::size_t hidden = options.hidden_columns;
+    for (std::uint32_t layer = 0; layer < options.layer_count; ++layer) {
+      const std::size_t rows = maxima[layer].dst_count;
+      const std::size_t in = in_columns(options, layer);
+      const std::size_t out = out_columns(options, layer);
+      inputs.push_back(rows * in);
+      hiddens.push_back(rows * hidden);
+      outputs.push_back(rows * out);
+      d_hidden = std::max(d_hidden, hiddens.back());
+      if (layer > 0) d_input = std::max(d_input, inputs.back());
+      if (layer + 1 < options.layer_count) dz = std::max(dz, outputs.back());
+      scratch = std::max({scratch, backend.weight_gradient_scratch(rows, hidden, in),
+                          backend.weight_gradient_scratch(rows, out, hidden)});
+    }
+  }
+  std::size_t total() const {
+    std::size_t sum = d_hidden + d_input + dz + scratch;
+    for (const std::size_t count : inputs) sum += count;
+    for (const std::size_t count : hiddens) sum += count;
+    for (const std::size_t count : outputs) sum += count;
+    return sum;
+  }
+};
+
+class GinModel final : public Model {
+ public:
+  GinModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
+      : Model(backend, options) {
+    const GinSizes sizes(backend, options, maxima);
+    for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+      Layer& layer = layers_.emplace_back();
+      layer.in_columns = in_columns(options, i);
+      layer.out_columns = out_columns(options, i);
+      layer.first = add_linear(fmt::format("convs.{}.nn.0", i), layer.in_columns, options.hidden_columns);
+      layer.second = add_linear(fmt::format("convs.{}.nn.2", i), options.hidden_columns, layer.out_columns);
+      layer.input = backend.allocate(sizes.inputs[i]);
+      layer.hidden = backend.allocate(sizes.hiddens[i]);
+      layer.output = backend.allocate(sizes.outputs[i]);
+    }
+    d_hidden_ = backend.allocate(sizes.d_hidden);
+    d_input_ = backend.allocate(sizes.d_input);
+    dz_ = backend.allocate(sizes.dz);
+    scratch_ = backend.allocate(sizes.scratch);
+    parameters_.allocate();
+    parameters_.initialize(options.seed);
+  }
+
+  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
+    GNEISS_ASSERT(batch.blocks.size() == layers_.size());
+    context_ = context;
+    TieredRows rows = batch.input;
+    ConstMatrixView logits;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      const BlockView& block = batch.blocks[i];
+      GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
+      const MatrixView input = layer.input.matrix(block.dst_count, layer.in_columns);
+      const MatrixView hidden = layer.hidden.matrix(block.dst_count, options_.hidden_columns);
+      const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
+      backend().aggregate_sum(rows, block, {}, input);
+      backend().linear(input, parameters_.stacked_value(layer.first.weight), inner_epilogue(layer), hidden);
+      backend().linear(hidden, parameters_.stacked_value(layer.second.weight), epilogue(batch, i), output);
+      logits = output;
+      rows = TieredRows::of(output);
+    }
+    return logits;
+  }
+
+  void backward(const BatchView& batch, MatrixView logit_gradients) override {
+    GNEISS_ASSERT(context_.is_training);
+    MatrixView dz = logit_gradients;
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      const Layer& layer = layers_[i];
+      const BlockView& block = batch.blocks[i];
+      const std::size_t in = layer.in_columns;
+      GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
+      const MatrixView hidden = layer.hidden.matrix(dz.rows, options_.hidden_columns);
+      const MatrixView d_hidden = d_hidden_.matrix(dz.rows, options_.hidden_columns);
+      weight_gradient(layer.second, hidden, dz);
+      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.second.weight), d_hidden);
+      backend().epilogue_gradient(hidden, inner_epilogue(layer), d_hidden);
+      weight_gradient(layer.first, layer.input.matrix(dz.rows, in), d_hidden);
+      if (i == 0) break;  // the features need no gradient
+      const MatrixView d_input = d_input_.matrix(dz.rows, in);
+      backend().linear_input_gradient(d_hidden, parameters_.stacked_value(layer.first.weight), d_input);
+      dz = dz_.matrix(block.src_count, in);
+      backend().aggregate_sum_gradient(block, {}, d_input, layers_[i - 1].output.matrix(block.src_count, in),
+                                       epilogue(batch, i - 1), dz);
+    }
+  }
+
+ private:
+  struct Linear {
+    std::size_t weight = 0;  // groups of the parameter set
+    std::size_t bias = 0;
+  };
+  struct Layer {
+    Linear first;
+    Linear second;
+    std::size_t in_columns = 0;
+    std::size_t out_columns = 0;
+    Buffer input;   // [dst, in] and
+    Buffer hidden;  // [dst, hidden], kept for the weights' gradients
+    Buffer output;  // [dst, out], kept for the activation's mask
+  };
+
+  Linear add_linear(const std::string& name, std::size_t in, std::size_t out) {
+    const std::array<ParameterSet::Part, 1> part{{{name + ".weight", in}}};
+    const std::size_t weight = parameters_.add_stacked(out, part);
+    return {weight, parameters_.add_vector(name + ".bias", out, in)};
+  }
+  void weight_gradient(const Linear& linear, ConstMatrixView x, ConstMatrixView dz) {
+    const MatrixView bias = parameters_.stacked_gradient(linear.bias);
+    backend().linear_weight_gradient(x, dz, parameters_.stacked_gradient(linear.weight),
+                                     {bias.data, bias.columns}, scratch_.span());
+  }
+
+  std::span<const float> bias(const Linear& linear) const {
+    const MatrixView value = parameters_.stacked_value(linear.bias);
+    return {value.data, value.columns};
+  }
+  Epilogue inner_epilogue(const Layer& layer) const {
+    return {.bias = bias(layer.first), .activation = Activation::relu, .dropout = {}};
+  }
+  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
+    Epilogue epilogue{.bias = bias(layers_[i].second), .activation = Activation::none, .dropout = {}};
+    if (i + 1 == layers_.size()) return epilogue;
+    epilogue.activation = Activation::relu;
+    if (context_.is_training && options_.dropout > 0) {
+      epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i), batch.hidden_nodes};
+    }
+    return epilogue;
+  }
+
+  std::vector<Layer> layers_;
+  Buffer d_hidden_;
+  Buffer d_input_;
+  Buffer dz_;
+  Buffer scratch_;
+  StepContext context_;
+};
+
+}  // namespace
+
+const ModelKind gin_kind{
+    .name = "gin",
+    .summary = "graph isomorphism network: sums through two linear layers",
+    .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
+        -> std::unique_ptr<Model> { return std::make_unique<GinModel>(backend, options, maxima); },
+    .activation_bytes = [](const Backend& backend, const ModelOptions& options,
+                           std::span<const BlockMaxima> maxima) -> std::uint64_t {
+      return GinSizes(backend, options, maxima).total() * sizeof(float);
+    },
+    .parameter_count =
+        [](const ModelOptions& options) {
+          const std::uint64_t hidden = options.hidden_columns;
+          std::uint64_t count = 0;
+          for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+            const std::uint64_t out = out_columns(options, i);
+            count += hidden * (in_columns(options, i) + 1) + out * (hidden + 1);
+          }
+          return count;
+        },
+};
+
+}  // namespace gneiss

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Writes MODEL2.safetensors and MODEL3.safetensors for sage, gcn and gin: small models in plain PyTorch.
+
+Run it with any PyTorch (1.13 made the committed files): python3 make_golden.py
+Everything is computed in f64 from values that f32 holds exactly, so that the files are the truth that
+an f32 engine is held against: inputs, first parameters, logits, loss, gradients, and the parameters
+after five steps of Adam and of AdamW, both with weight decay.
+"""
+
+import json
+import pathlib
+import struct
+
+import numpy as np
+import torch
+
+
+def write_safetensors(path, tensors, metadata):
+    names = {np.dtype("f4"): "F32", np.dtype("f8"): "F64", np.dtype("u4"): "U32", np.dtype("i4"): "I32"}
+    header, data = {"__metadata__": metadata}, b""
+    for name, array in tensors.items():
+        array = np.ascontiguousarray(array)
+        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape),
+                        "data_offsets": [len(data), len(data) + array.nbytes]}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def make_blocks(rng, seed_count, fanouts, node_count):
+    """Blocks from the input to the seeds; sources of block 0 are shuffled, as tiers would."""
+    nodes = list(rng.choice(node_count, seed_count, replace=False))
+    blocks = []
+    for fanout in fanouts:
+        place = {node: i for i, node in enumerate(nodes)}
+        dst_count, indptr, indices = len(nodes), [0], []
+        for _ in range(dst_count):
+            for node in rng.choice(node_count, rng.integers(0, fanout + 1), replace=False):
+                if node not in place:
+                    place[node] = len(nodes)
+                    nodes.append(node)
+                indices.append(place[node])
+            indptr.append(len(indices))
+        blocks.insert(0, [np.array(indptr, "u4"), np.array(indices, "u4"), dst_count, len(nodes)])
+    shuffled = rng.permutation(len(nodes)).astype("u4")
+    blocks[0][1] = shuffled[blocks[0][1]]
+    return blocks, shuffled[: blocks[0][2]]
+
+
+def edges_of(block):
+    """Source and destination of each edge, and the neighbors of each destination."""
+    indptr, indices, dst_count, _ = block
+    degrees = torch.from_numpy(np.diff(indptr.astype("i8")))
+    dst = torch.repeat_interleave(torch.arange(dst_count), degrees)
+    return torch.from_numpy(indices.astype("i8")), dst, degrees
+
+
+def rows_of_destinations(block, layer, dst_in_src):
+    return torch.from_numpy(dst_in_src.astype("i8")) if layer == 0 else torch.arange(block[2])
+
+
+def sum_over(values, dst, dst_count):
+    return torch.zeros(dst_count, values.shape[1], dtype=values.dtype).index_add_(0, dst, values)
+
+
+def linear(parameters, name, x):
+    return torch.nn.functional.linear(x, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
+
+
+def sage_conv(parameters, i, x, blocks, dst_in_src):
+    src, dst, degrees = edges_of(blocks[i])
+    mean = sum_over(x[src], dst, blocks[i][2]) / degrees.clamp(min=1).to(x.dtype)[:, None]
+    self_rows = x[rows_of_destinations(blocks[i], i, dst_in_src)]
+    return linear(parameters, f"convs.{i}.lin_l", mean) + linear(parameters, f"convs.{i}.lin_r", self_rows)
+
+
+def gcn_conv(parameters, i, x, blocks, dst_in_src):
+    def loops_and_degrees(layer):
+        src, dst, _ = edges_of(blocks[layer])
+        rows = rows_of_destinations(blocks[layer], layer, dst_in_src)
+        is_other = src != rows[dst]
+        return src[is_other], dst[is_other], rows, 1 + torch.bincount(dst[is_other], minlength=len(rows))
+
+    src, dst, rows, degrees = loops_and_degrees(i)
+    src, dst = torch.cat([src, rows]), torch.cat([dst, torch.arange(len(rows))])
+    if i > 0:
+        source_degrees = loops_and_degrees(i - 1)[3][src]
+    else:
+        known = torch.zeros(blocks[i][3], dtype=torch.int64)
+        known[rows] = degrees
+        source_degrees = torch.where(known[src] > 0, known[src], degrees[dst])
+    weights = (source_degrees * degrees[dst]).to(x.dtype) ** -0.5
+    return linear(parameters, f"convs.{i}.lin", sum_over(weights[:, None] * x[src], dst, len(rows))) \
+        + parameters[f"convs.{i}.bias"]
+
+
+def gin_conv(parameters, i, x, blocks, dst_in_src):
+    src, dst, _ = edges_of(blocks[i])
+    total = x[rows_of_destinations(blocks[i], i, dst_in_src)] + sum_over(x[src], dst, blocks[i][2])
+    return linear(parameters, f"convs.{i}.nn.2", torch.relu(linear(parameters, f"convs.{i}.nn.0", total)))
+
+
+# Per model: its layer, and the parameters of one as (name, [out, in] or [out], inputs of the layer).
+MODELS = {
+    "sage": (sage_conv, lambda fan_in, hidden, out: [
+        ("lin_l.weight", (out, fan_in), fan_in), ("lin_r.weight", (out, fan_in), fan_in),
+        ("lin_l.bias", (out,), fan_in)]),
+    "gcn": (gcn_conv, lambda fan_in, hidden, out: [
+        ("lin.weight", (out, fan_in), fan_in), ("bias", (out,), fan_in)]),
+    "gin": (gin_conv, lambda fan_in, hidden, out: [
+        ("nn.0.weight", (hidden, fan_in), fan_in), ("nn.0.bias", (hidden,), fan_in),
+        ("nn.2.weight", (out, hidden), hidden), ("nn.2.bias", (out,), hidden)]),
+}
+
+
+def forward(model, parameters, x, blocks, dst_in_src):
+    for i in range(len(blocks)):
+        x = MODELS[model][0](parameters, i, x, blocks, dst_in_src)
+        if i + 1 < len(blocks):
+            x = torch.relu(x)
+    return x
+
+
+def make_case(model, path, seed, seed_count, fanouts, columns, hidden, classes, node_count=400):
+    rng = np.random.default_rng(seed)
+    blocks, dst_in_src = make_blocks(rng, seed_count, fanouts, node_count)
+    features = rng.standard_normal((blocks[0][3], columns)).astype("f4")
+    targets = rng.integers(-1, classes, seed_count).astype("i4")
+    first = {}
+    for i in range(len(blocks)):
+        fan_in = columns if i == 0 else hidden
+        out = classes if i + 1 == len(blocks) else hidden
+        for name, shape, inputs in MODELS[model][1](fan_in, hidden, out):
+            bound = inputs ** -0.5
+            first[f"convs.{i}.{name}"] = rng.uniform(-bound, bound, shape).astype("f4")
+
+    tensors = {"features": features, "targets": targets, "dst_in_src": dst_in_src}
+    for i, (indptr, indices, _, _) in enumerate(blocks):
+        tensors[f"block{i}.indptr"], tensors[f"block{i}.indices"] = indptr, indices
+    x = torch.from_numpy(features).double()
+    labels = torch.from_numpy(targets.astype("i8"))
+    settings = {"lr": 0.01, "weight_decay": 0.05, "betas": (0.9, 0.999), "eps": 1e-8}
+    for kind, optimizer_type in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
+        parameters = {n: torch.from_numpy(v).double().requires_grad_() for n, v in first.items()}
+        optimizer = optimizer_type(parameters.values(), **settings)
+        losses = []
+        for step in range(5):
+            optimizer.zero_grad()
+            logits = forward(model, parameters, x, blocks, dst_in_src)
+            loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-1)
+            loss.backward()
+            losses.append(loss.item())
+            if kind == "adam" and step == 0:
+                tensors["logits"] = logits.detach().numpy()
+                for name, value in parameters.items():
+                    tensors[f"first.{name}"] = first[name]
+                    tensors[f"gradient.{name}"] = value.grad.numpy().copy()
+            optimizer.step()
+        tensors[f"{kind}.losses"] = np.array(losses)
+        for name, value in parameters.items():
+            tensors[f"{kind}.{name}"] = value.detach().numpy()
+    write_safetensors(path, tensors, {"torch": torch.__version__, "columns": str(columns),
+                                      "hidden": str(hidden), "classes": str(classes),
+                                      "layers": str(len(blocks))})
+
+
+if __name__ == "__main__":
+    folder = pathlib.Path(__file__).parent
+    make_case("sage", folder / "sage2.safetensors", 1, 24, [3, 4], 21, 16, 7)
+    make_case("sage", folder / "sage3.safetensors", 2, 10, [3, 3, 3], 12, 17, 5)
+    # Few nodes: edges from a node to itself, and sources of block 0 that are destinations too.
+    make_case("gcn", folder / "gcn2.safetensors", 3, 24, [3, 4], 21, 16, 7)
+    make_case("gcn", folder / "gcn3.safetensors", 4, 10, [3, 5, 4], 12, 17, 5, node_count=60)
+    make_case("gin", folder / "gin2.safetensors", 5, 24, [3, 4], 15, 16, 7)
+    make_case("gin", folder / "gin3.safetensors", 6, 10, [3, 5, 4], 12, 11, 5, node_count=60)
