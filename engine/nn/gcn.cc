@@ -97,10 +97,9 @@ class GcnModel final : public Model {
       const BlockView& block = batch.blocks[i];
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
-      const MatrixView bias = parameters_.stacked_gradient(layer.bias);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, in), dz,
-                                       parameters_.stacked_gradient(layer.weight), {bias.data, bias.columns},
-                                       scratch_.span());
+                                       parameters_.stacked_gradient(layer.weight),
+                                       vector_gradient(layer.bias), scratch_.span());
       if (i == 0) break;  // the features need no gradient
       const MatrixView d_input = d_input_.matrix(dz.rows, in);
       backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), d_input);
@@ -143,14 +142,7 @@ class GcnModel final : public Model {
   }
 
   Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    const MatrixView bias = parameters_.stacked_value(layers_[i].bias);
-    Epilogue epilogue{.bias = {bias.data, bias.columns}, .activation = Activation::none, .dropout = {}};
-    if (i + 1 == layers_.size()) return epilogue;
-    epilogue.activation = Activation::relu;
-    if (context_.is_training && options_.dropout > 0) {
-      epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i), batch.hidden_nodes};
-    }
-    return epilogue;
+    return layer_epilogue(layers_[i].bias, i, batch);
   }
 
   std::vector<Layer> layers_;
@@ -158,28 +150,18 @@ class GcnModel final : public Model {
   Buffer d_input_;
   Buffer dz_;
   Buffer scratch_;
-  StepContext context_;
 };
 
 }  // namespace
 
-const ModelKind gcn_kind{
-    .name = "gcn",
-    .summary = "graph convolution with symmetric normalization and self-loops",
-    .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
-        -> std::unique_ptr<Model> { return std::make_unique<GcnModel>(backend, options, maxima); },
-    .activation_bytes = [](const Backend& backend, const ModelOptions& options,
-                           std::span<const BlockMaxima> maxima) -> std::uint64_t {
-      return GcnSizes(backend, options, maxima).total() * sizeof(float);
-    },
-    .parameter_count =
-        [](const ModelOptions& options) {
-          std::uint64_t count = 0;
-          for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-            count += out_columns(options, i) * (in_columns(options, i) + 1);
-          }
-          return count;
-        },
-};
+const ModelKind gcn_kind =
+    describe_model<GcnModel, GcnSizes>("gcn", "graph convolution with symmetric normalization and self-loops",
+                                       [](const ModelOptions& options) -> std::uint64_t {
+                                         std::uint64_t count = 0;
+                                         for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+                                           count += out_columns(options, i) * (in_columns(options, i) + 1);
+                                         }
+                                         return count;
+                                       });
 
 }  // namespace gneiss

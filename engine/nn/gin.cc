@@ -132,26 +132,15 @@ class GinModel final : public Model {
     return {weight, parameters_.add_vector(name + ".bias", out, in)};
   }
   void weight_gradient(const Linear& linear, ConstMatrixView x, ConstMatrixView dz) {
-    const MatrixView bias = parameters_.stacked_gradient(linear.bias);
     backend().linear_weight_gradient(x, dz, parameters_.stacked_gradient(linear.weight),
-                                     {bias.data, bias.columns}, scratch_.span());
+                                     vector_gradient(linear.bias), scratch_.span());
   }
 
-  std::span<const float> bias(const Linear& linear) const {
-    const MatrixView value = parameters_.stacked_value(linear.bias);
-    return {value.data, value.columns};
-  }
   Epilogue inner_epilogue(const Layer& layer) const {
-    return {.bias = bias(layer.first), .activation = Activation::relu, .dropout = {}};
+    return {.bias = vector_value(layer.first.bias), .activation = Activation::relu, .dropout = {}};
   }
   Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    Epilogue epilogue{.bias = bias(layers_[i].second), .activation = Activation::none, .dropout = {}};
-    if (i + 1 == layers_.size()) return epilogue;
-    epilogue.activation = Activation::relu;
-    if (context_.is_training && options_.dropout > 0) {
-      epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i), batch.hidden_nodes};
-    }
-    return epilogue;
+    return layer_epilogue(layers_[i].second.bias, i, batch);
   }
 
   std::vector<Layer> layers_;
@@ -159,30 +148,20 @@ class GinModel final : public Model {
   Buffer d_input_;
   Buffer dz_;
   Buffer scratch_;
-  StepContext context_;
 };
 
 }  // namespace
 
-const ModelKind gin_kind{
-    .name = "gin",
-    .summary = "graph isomorphism network: sums through two linear layers",
-    .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
-        -> std::unique_ptr<Model> { return std::make_unique<GinModel>(backend, options, maxima); },
-    .activation_bytes = [](const Backend& backend, const ModelOptions& options,
-                           std::span<const BlockMaxima> maxima) -> std::uint64_t {
-      return GinSizes(backend, options, maxima).total() * sizeof(float);
-    },
-    .parameter_count =
-        [](const ModelOptions& options) {
-          const std::uint64_t hidden = options.hidden_columns;
-          std::uint64_t count = 0;
-          for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-            const std::uint64_t out = out_columns(options, i);
-            count += hidden * (in_columns(options, i) + 1) + out * (hidden + 1);
-          }
-          return count;
-        },
-};
+const ModelKind gin_kind = describe_model<GinModel, GinSizes>(
+    "gin", "graph isomorphism network: sums through two linear layers",
+    [](const ModelOptions& options) -> std::uint64_t {
+      const std::uint64_t hidden = options.hidden_columns;
+      std::uint64_t count = 0;
+      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+        const std::uint64_t out = out_columns(options, i);
+        count += hidden * (in_columns(options, i) + 1) + out * (hidden + 1);
+      }
+      return count;
+    });
 
 }  // namespace gneiss

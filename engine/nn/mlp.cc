@@ -76,10 +76,9 @@ class MlpModel final : public Model {
     for (std::size_t i = layers_.size(); i-- > 0;) {
       const Layer& layer = layers_[i];
       const Buffer& x = i == 0 ? input_ : layers_[i - 1].output;
-      const MatrixView bias = parameters_.stacked_gradient(layer.bias);
       backend().linear_weight_gradient(x.matrix(dz.rows, layer.in_columns), dz,
-                                       parameters_.stacked_gradient(layer.weight), {bias.data, bias.columns},
-                                       scratch_.span());
+                                       parameters_.stacked_gradient(layer.weight),
+                                       vector_gradient(layer.bias), scratch_.span());
       if (i == 0) break;
       const MatrixView dx = dz_[i % 2].matrix(dz.rows, layer.in_columns);
       backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), dx);
@@ -98,43 +97,26 @@ class MlpModel final : public Model {
   };
 
   Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    const MatrixView bias = parameters_.stacked_value(layers_[i].bias);
-    Epilogue epilogue{.bias = {bias.data, bias.columns}, .activation = Activation::none, .dropout = {}};
-    if (i + 1 == layers_.size()) return epilogue;
-    epilogue.activation = Activation::relu;
-    if (context_.is_training && options_.dropout > 0) {
-      epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i), batch.hidden_nodes};
-    }
-    return epilogue;
+    return layer_epilogue(layers_[i].bias, i, batch);
   }
 
   std::vector<Layer> layers_;
   Buffer input_;
   std::array<Buffer, 2> dz_;
   Buffer scratch_;
-  StepContext context_;
 };
 
 }  // namespace
 
-const ModelKind mlp_kind{
-    .name = "mlp",
-    .summary = "multilayer perceptron on the seeds' own features, without the graph",
-    .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
-        -> std::unique_ptr<Model> { return std::make_unique<MlpModel>(backend, options, maxima); },
-    .activation_bytes = [](const Backend& backend, const ModelOptions& options,
-                           std::span<const BlockMaxima> maxima) -> std::uint64_t {
-      return MlpSizes(backend, options, maxima).total() * sizeof(float);
+const ModelKind mlp_kind = describe_model<MlpModel, MlpSizes>(
+    "mlp", "multilayer perceptron on the seeds' own features, without the graph",
+    [](const ModelOptions& options) -> std::uint64_t {
+      std::uint64_t count = 0;
+      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+        count += out_columns(options, i) * (in_columns(options, i) + 1);
+      }
+      return count;
     },
-    .parameter_count =
-        [](const ModelOptions& options) {
-          std::uint64_t count = 0;
-          for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-            count += out_columns(options, i) * (in_columns(options, i) + 1);
-          }
-          return count;
-        },
-    .uses_graph = false,
-};
+    false);
 
 }  // namespace gneiss

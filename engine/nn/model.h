@@ -59,8 +59,16 @@ class Model {
  protected:
   Model(Backend& backend, const ModelOptions& options) : options_(options), parameters_(backend) {}
 
+  // What follows layer `layer` of a stack: its bias and, but after the last layer, ReLU and dropout, whose
+  // masks are a function of (seed, step, layer, node).
+  Epilogue layer_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const;
+  // A group that add_vector() declared.
+  std::span<const float> vector_value(std::size_t group) const;
+  std::span<float> vector_gradient(std::size_t group) const;
+
   ModelOptions options_;
   ParameterSet parameters_;
+  StepContext context_;  // of the last forward()
 };
 
 // One line of the registry.
@@ -73,6 +81,22 @@ struct ModelKind {
   std::uint64_t (*parameter_count)(const ModelOptions&);
   bool uses_graph = true;  // false: works on the seeds' own rows, any number of layers
 };
+
+// ModelType(backend, options, maxima); Sizes(backend, options, maxima).total() are the elements it allocates.
+template <class ModelType, class Sizes>
+ModelKind describe_model(std::string_view name, std::string_view summary,
+                         std::uint64_t (*parameter_count)(const ModelOptions&), bool uses_graph = true) {
+  return {.name = name,
+          .summary = summary,
+          .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
+              -> std::unique_ptr<Model> { return std::make_unique<ModelType>(backend, options, maxima); },
+          .activation_bytes = [](const Backend& backend, const ModelOptions& options,
+                                 std::span<const BlockMaxima> maxima) -> std::uint64_t {
+            return Sizes(backend, options, maxima).total() * sizeof(float);
+          },
+          .parameter_count = parameter_count,
+          .uses_graph = uses_graph};
+}
 
 std::span<const ModelKind> model_kinds() noexcept;
 

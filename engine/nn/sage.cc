@@ -92,8 +92,8 @@ class SageModel final : public Model {
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
       const MatrixView weight = parameters_.stacked_value(layer.weight);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, 2 * in), dz,
-                                       parameters_.stacked_gradient(layer.weight), bias_gradient(layer),
-                                       scratch_.span());
+                                       parameters_.stacked_gradient(layer.weight),
+                                       vector_gradient(layer.bias), scratch_.span());
       if (i == 0) break;  // the features need no gradient
       const MatrixView d_input = d_input_.matrix(dz.rows, 2 * in);
       backend().linear_input_gradient(dz, weight, d_input);
@@ -115,46 +115,24 @@ class SageModel final : public Model {
   };
 
   Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    const MatrixView bias = parameters_.stacked_value(layers_[i].bias);
-    Epilogue epilogue{.bias = {bias.data, bias.columns}, .activation = Activation::none, .dropout = {}};
-    if (i + 1 == layers_.size()) return epilogue;
-    epilogue.activation = Activation::relu;
-    if (context_.is_training && options_.dropout > 0) {
-      epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i), batch.hidden_nodes};
-    }
-    return epilogue;
-  }
-  std::span<float> bias_gradient(const Layer& layer) const {
-    const MatrixView gradient = parameters_.stacked_gradient(layer.bias);
-    return {gradient.data, gradient.columns};
+    return layer_epilogue(layers_[i].bias, i, batch);
   }
 
   std::vector<Layer> layers_;
   Buffer d_input_;
   Buffer dz_;
   Buffer scratch_;
-  StepContext context_;
 };
 
 }  // namespace
 
-const ModelKind sage_kind{
-    .name = "sage",
-    .summary = "GraphSAGE with mean aggregation",
-    .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
-        -> std::unique_ptr<Model> { return std::make_unique<SageModel>(backend, options, maxima); },
-    .activation_bytes = [](const Backend& backend, const ModelOptions& options,
-                           std::span<const BlockMaxima> maxima) -> std::uint64_t {
-      return SageSizes(backend, options, maxima).total() * sizeof(float);
-    },
-    .parameter_count =
-        [](const ModelOptions& options) {
-          std::uint64_t count = 0;
-          for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-            count += out_columns(options, i) * (2 * in_columns(options, i) + 1);
-          }
-          return count;
-        },
-};
+const ModelKind sage_kind = describe_model<SageModel, SageSizes>(
+    "sage", "GraphSAGE with mean aggregation", [](const ModelOptions& options) -> std::uint64_t {
+      std::uint64_t count = 0;
+      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+        count += out_columns(options, i) * (2 * in_columns(options, i) + 1);
+      }
+      return count;
+    });
 
 }  // namespace gneiss
