@@ -19,13 +19,13 @@ std::optional<std::string> take_config(std::vector<std::string>& arguments) {
   const auto end = std::ranges::find(arguments, "--");
   for (auto at = arguments.begin(); at != end; ++at) {
     if (at->starts_with("--config=")) {
-      const std::string file = at->substr(std::string("--config=").size());
+      std::string file = at->substr(std::string("--config=").size());
       arguments.erase(at);
       return file;
     }
     if (*at != "--config") continue;
     if (at + 1 == end) fail(Kind::config, "--config needs the name of a YAML file");
-    const std::string file = *(at + 1);
+    std::string file = *(at + 1);
     arguments.erase(at, at + 2);
     return file;
   }

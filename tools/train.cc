@@ -27,6 +27,7 @@ struct TrainCommand {
   std::string preparation = "default";
   TrainOptions train;
   std::string optimizer = "adam";
+  std::string lr_schedule = "constant";
   std::uint64_t read_bytes = 1U << 20;
   std::uint32_t runs = 1;
   std::uint64_t memory_bytes = 0;
@@ -52,6 +53,11 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"dropout", shortest(train.dropout)},
           {"optimizer", command.optimizer},
           {"lr", shortest(train.optimizer.learning_rate)},
+          {"lr_schedule", name_of(train.learning_rate.schedule)},
+          {"warmup_steps", train.learning_rate.warmup_steps},
+          {"lr_step_epochs", train.learning_rate.step_epochs},
+          {"lr_gamma", shortest(train.learning_rate.gamma)},
+          {"early_stopping_patience", train.patience},
           {"weight_decay", shortest(train.optimizer.weight_decay)},
           {"epochs", train.schedule.epochs},
           {"eval_every", train.schedule.eval_every},
@@ -152,6 +158,7 @@ void run(TrainCommand& command) {
   TrainOptions& options = command.train;
   options.memory_bytes = memory_budget(command.memory_bytes);
   options.optimizer.kind = parse_optimizer(command.optimizer);
+  options.learning_rate.schedule = parse_rate_schedule(command.lr_schedule);
   if (command.read_bytes < direct_io_alignment || command.read_bytes % direct_io_alignment != 0 ||
       command.read_bytes > (1U << 30)) {
     fail(Kind::config, "--read-size {} is not possible; use a multiple of 4KiB up to 1GiB",
@@ -240,6 +247,21 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->check(CLI::IsMember({"adam", "adamw"}))
       ->capture_default_str();
   app.add_option("--lr", train.optimizer.learning_rate, "Learning rate")->capture_default_str();
+  app.add_option(
+         "--lr-schedule", command.lr_schedule,
+         "constant, cosine (to zero at the last step) or step (times --lr-gamma every --lr-step-epochs)")
+      ->check(CLI::IsMember({"constant", "cosine", "step"}))
+      ->capture_default_str();
+  app.add_option("--warmup-steps", train.learning_rate.warmup_steps,
+                 "Batches over which the rate grows linearly from nothing")
+      ->capture_default_str();
+  app.add_option("--lr-step-epochs", train.learning_rate.step_epochs, "Epochs between steps of the rate")
+      ->capture_default_str();
+  app.add_option("--lr-gamma", train.learning_rate.gamma, "What a step multiplies the rate by")
+      ->capture_default_str();
+  app.add_option("--early-stopping-patience", train.patience,
+                 "Stop after so many epochs without a better validation accuracy; 0: never")
+      ->capture_default_str();
   app.add_option("--weight-decay", train.optimizer.weight_decay, "Weight decay")->capture_default_str();
   app.add_option("--epochs", train.schedule.epochs, "Epochs to train")
       ->check(CLI::Range(1U, 1000000U))

@@ -52,6 +52,15 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   identity["dropout"] = fmt::format("{}", options.dropout);
   identity["optimizer"] = name_of(options.optimizer.kind);
   identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
+  const LearningRateOptions& rate = options.learning_rate;
+  identity["lr_schedule"] = name_of(rate.schedule);
+  identity["warmup_steps"] = rate.warmup_steps;
+  if (rate.schedule == RateSchedule::step) {
+    identity["lr_step_epochs"] = rate.step_epochs;
+    identity["lr_gamma"] = fmt::format("{}", rate.gamma);
+  }
+  // A cosine reaches zero at the last epoch: with more of them it is another one.
+  if (rate.schedule == RateSchedule::cosine) identity["epochs"] = options.schedule.epochs;
   identity["weight_decay"] = fmt::format("{}", options.optimizer.weight_decay);
   identity["seed"] = options.schedule.seed;
   identity["shuffle"] = options.schedule.shuffle;
@@ -125,6 +134,7 @@ class Run {
       result.io_engine = source.io_engine_name();
       result.direct_reads = source.is_direct();
       for (std::uint32_t epoch = result.resumed_after; epoch < options_.schedule.epochs; ++epoch) {
+        if (has_run_out_of_patience(result, epoch)) break;
         result.epochs.push_back(train_epoch(source, epoch, result.step_losses));
         EpochResult& done = result.epochs.back();
         if (schedule_.validates_after(epoch)) {
@@ -154,6 +164,12 @@ class Run {
     std::uint32_t most = 0;
     for (const BatchEntry& entry : preparation.pool().entries()) most = std::max(most, entry.seed_count);
     return most;
+  }
+
+  // A function of what a state holds: an interrupted run stops where it would have.
+  bool has_run_out_of_patience(const RunResult& result, std::uint32_t epochs_done) const {
+    return options_.patience > 0 && result.valid_accuracy &&
+           epochs_done - result.best_epoch >= options_.patience;
   }
 
   void go_on(RunResult& result) {
@@ -230,6 +246,10 @@ class Run {
       model_->backward(batch, loss_.gradient());
     }
     const TraceSpan optimizer = span("optimizer");
+    const std::uint64_t per_epoch = preparation_.info().train_batches_per_epoch;
+    optimizer_.set_learning_rate(static_cast<float>(
+        options_.optimizer.learning_rate *
+        rate_factor(options_.learning_rate, context.step, per_epoch, per_epoch * options_.schedule.epochs)));
     optimizer_.step();
     return loss;
   }
@@ -282,6 +302,7 @@ class Run {
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          Backend& backend) {
   check_optimizer(options.optimizer);
+  check_learning_rate(options.learning_rate);
   const std::uint64_t bytes = model_bytes(
       options.model, backend, model_options(dataset, preparation, options), block_maxima(preparation));
   return plan_memory(preparation, bytes, options.memory_bytes, options.pipeline.slot_count);

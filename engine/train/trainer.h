@@ -18,6 +18,7 @@
 #include "engine/nn/optimizer.h"
 #include "engine/pipeline/pipelined_source.h"
 #include "engine/train/epoch_schedule.h"
+#include "engine/train/learning_rate.h"
 #include "engine/train/memory_plan.h"
 #include "storage/base/parallel.h"
 
@@ -28,6 +29,8 @@ struct TrainOptions {
   std::uint32_t hidden = 128;
   float dropout = 0.5F;
   OptimizerOptions optimizer;
+  LearningRateOptions learning_rate;
+  std::uint32_t patience = 0;  // stop after so many epochs without a better validation accuracy; 0: never
   ScheduleOptions schedule;
   PipelineOptions pipeline;  // slot_count: the most; the memory plan may take fewer
   std::uint64_t memory_bytes = 0;

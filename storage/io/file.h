@@ -60,7 +60,8 @@ void sync_folder(const std::filesystem::path& folder);
 // Renames a synced `temporary` to `target` and makes the rename durable.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
 std::uint64_t free_bytes(const std::filesystem::path& folder);
-void write_text_file(const std::filesystem::path& path, std::string_view text);  // temporary, sync, rename
+// Temporary, sync, rename; a link stays one, and a device is written to.
+void write_text_file(const std::filesystem::path& given, std::string_view text);
 std::string read_text_file(const std::filesystem::path& path);
 
 }  // namespace gneiss
