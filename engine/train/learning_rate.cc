@@ -43,7 +43,8 @@ double rate_factor(const LearningRateOptions& options, std::uint64_t step, std::
     }
     case RateSchedule::step: {
       const std::uint64_t epoch = steps_per_epoch == 0 ? 0 : step / steps_per_epoch;
-      return warmed * std::pow(options.gamma, static_cast<double>(epoch / options.step_epochs));
+      const std::uint64_t steps_down = epoch / options.step_epochs;
+      return warmed * std::pow(options.gamma, static_cast<double>(steps_down));
     }
   }
   return warmed;
