@@ -18,7 +18,8 @@ void refuse_negative_counts(CLI::App& app);
 // none.
 const CLI::App& named_command(const CLI::App& app, const std::vector<std::string>& arguments);
 
-// Why the option `given` ("--datset") is none of `command`'s: "train has no option --datset; did you mean --dataset?"
+// Why the option `given` ("--datset") is none of `command`'s: "train has no option --datset; did you mean
+// --dataset?"
 std::string unknown_option(const CLI::App& app, const CLI::App& command, const std::string& given);
 
 // For a command line that app.parse() refused with `error`.
