@@ -16,6 +16,6 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second);
 
 nlohmann::json epoch_json(const EpochResult& epoch);
 // `earlier`: the epochs, as epoch_json() gave them, that an interrupted process had done.
-nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>& earlier = {});
+nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>& earlier);
 
 }  // namespace gneiss
