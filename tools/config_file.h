@@ -16,9 +16,8 @@ class App;
 namespace gneiss {
 
 // Takes --config FILE out of `arguments` (names normalised) and appends what the file adds for the subcommand
-// they name. A file without its subcommand's options, such as the config.yaml of a run, is one map of names
-// to values. Throws Error: input (no such file, not YAML), config (a key that is no option of the subcommand;
-// names the nearest).
+// they name. The config.yaml of a run is such a file, for train. Throws Error: input (no such file, not
+// YAML), config (a key that is no option of the subcommand; names the nearest).
 void expand_config(std::vector<std::string>& arguments, const CLI::App& app);
 
 }  // namespace gneiss

@@ -55,8 +55,8 @@ void refuse_other_files(const std::filesystem::path& folder) {
   std::error_code none;
   if (std::filesystem::exists(folder / "config.yaml", none)) return;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
-    // A run that was killed at once has only this.
-    if (entry.path().filename() == "metrics.jsonl") continue;
+    // A run that was killed at once has only these.
+    if (entry.path().filename() == "metrics.jsonl" || entry.path().filename() == "config.yaml.tmp") continue;
     fail(Kind::config, "--run {} holds '{}' and no run; give an empty folder or a new name", folder.string(),
          entry.path().filename().string());
   }

@@ -92,6 +92,14 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
   expect_shape(labels.require(SectionKind::class_labels), Dtype::i32, info.node_count, 1, labels.name());
 }
 
+// Trained models outlive the data they came from. Throws Error(io) rather than let them go with it.
+void bring_runs_home(const std::filesystem::path& old, const std::filesystem::path& target) {
+  if (!std::filesystem::exists(old / "runs") || std::filesystem::exists(target / "runs")) return;
+  std::error_code error;
+  std::filesystem::rename(old / "runs", target / "runs", error);
+  if (error) fail_errno((old / "runs").string(), "move the old dataset's runs to the new one", error.value());
+}
+
 // Folders beside a dataset's name are emptied only if nothing in them can be someone else's.
 void refuse_strange_entries(const std::filesystem::path& folder) {
   constexpr std::array<std::string_view, 6> ours{"catalog",        graph_file_name, features_file_name,
@@ -277,22 +285,24 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   }
   sync_folder(partial_ / "catalog");
   sync_folder(partial_);
+  // Two renames: a kill between them leaves the old one as `old`, with its runs, which the next seal brings
+  // home.
+  const std::filesystem::path old = target_.string() + ".replaced";
+  std::error_code error;
   if (std::filesystem::exists(target_)) {
-    // Two renames: a kill between them leaves the old one under a name that the next --force removes.
-    const std::filesystem::path old = target_.string() + ".replaced";
     const FileLock alone = FileLock::wait_for(target_ / graph_file_name, FileLock::Mode::exclusive,
                                               "those who read the old dataset");
-    std::error_code error;
     if (std::filesystem::exists(old)) refuse_strange_entries(old);
+    bring_runs_home(old, target_);
     std::filesystem::remove_all(old, error);
     if (!error) std::filesystem::rename(target_, old, error);
     if (error) fail_errno(target_.string(), "move the old dataset away", error.value());
     publish(partial_, target_);
-    // Trained models outlive the data they came from.
-    if (std::filesystem::exists(old / "runs")) std::filesystem::rename(old / "runs", target_ / "runs", error);
-    if (!error) std::filesystem::remove_all(old, error);
+    bring_runs_home(old, target_);
+    std::filesystem::remove_all(old, error);
   } else {
     publish(partial_, target_);
+    bring_runs_home(old, target_);
   }
   sealed_ = true;
 }

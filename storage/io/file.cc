@@ -205,6 +205,7 @@ void write_text_file(const std::filesystem::path& given, std::string_view text) 
       !std::filesystem::exists(given, ignored) || std::filesystem::is_regular_file(given, ignored);
   const bool is_of_the_system =
       is_below(std::filesystem::absolute(given, ignored), "/dev/") ||
+      is_below(std::filesystem::absolute(given, ignored), "/proc/") ||
       (is_link && (path.empty() || is_below(path, "/proc/") || is_below(path, "/dev/")));
   if (!is_regular || is_of_the_system) {
     // A device, a pipe, or what /dev/stdout leads to: a rename would put a file in its place.

@@ -62,6 +62,15 @@ TEST_CASE("what is being read is not replaced, readers share, and what is being 
   CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
   CHECK_FALSE(fs::exists(dataset + "/prepared"));
   CHECK_FALSE(fs::exists(dataset + ".replaced"));
+  // As a kill between the two renames leaves it.
+  fs::rename(dataset, dataset + ".replaced");
+  expect_done({"generate", dataset, "--nodes", "100"});
+  CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
+  // And as a kill after them does.
+  fs::rename(dataset + "/runs", dataset + ".replaced/runs");
+  expect_done(generate);
+  CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
+  CHECK_FALSE(fs::exists(dataset + ".replaced"));
 }
 
 TEST_CASE("folders that only look like ours are left alone, and names that cannot be are refused") {
