@@ -17,19 +17,24 @@ class BatchPlanner {
  public:
   BatchPlanner(const TierPlan& plan, std::span<const std::int32_t> labels) : plan_(plan), labels_(labels) {}
 
-  // The frame to store for `batch`; valid until the next call. Changes batch.blocks[0]'s indices.
-  const BatchFrame& plan(SampledBatch& batch);
+  // The frame to store for `batch`, which is number `index` of the pool; valid until the next call. Changes
+  // batch.blocks[0]'s indices.
+  const BatchFrame& plan(std::size_t index, SampledBatch& batch);
   std::span<const NodeId> input_nodes() const noexcept { return input_nodes_; }  // in local order
 
  private:
-  void order_inputs(const SampledBatch& batch);
+  void order_inputs(std::size_t index, const SampledBatch& batch);
 
   const TierPlan& plan_;
   std::span<const std::int32_t> labels_;  // of every node
   std::vector<std::uint64_t> order_;      // node << 32 | sampled local id
   std::vector<std::uint32_t> new_local_;
+  std::vector<NodeId> ascending_;
+  std::vector<Placement> placements_;  // of ascending_
   std::vector<NodeId> input_nodes_;
   std::vector<std::uint32_t> cpu_slots_;
+  std::vector<std::uint32_t> admitted_rows_;
+  std::vector<std::uint32_t> admitted_slots_;
   std::vector<std::uint32_t> dst_in_src_;
   std::vector<std::int32_t> targets_;
   std::vector<PlanRange> ranges_;

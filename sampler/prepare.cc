@@ -12,6 +12,7 @@
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
+#include "storage/pack/belady_planner.h"
 #include "storage/pack/packer.h"
 
 namespace gneiss {
@@ -52,7 +53,7 @@ struct CountedBatch {
 
 // What a batch's two frames take in the pool at most: numbers that do not compress, and padding.
 std::uint64_t pool_bytes_at_most(const SampledBatch& batch) {
-  std::uint64_t numbers = 2 * batch.nodes.size();  // input nodes, and a slot for each
+  std::uint64_t numbers = 3 * batch.nodes.size();  // input nodes; a slot, or admission and slot, for each
   numbers += 2 * std::uint64_t{batch.seed_count} + 2 * std::uint64_t{batch.blocks.front().dst_count};
   for (const SampledBlock& block : batch.blocks) {
     numbers += block.indptr.size() + block.indices.size() + 2 * block.edge_positions.size();
@@ -110,7 +111,36 @@ class Preparer {
 
   void plan() {
     const std::uint64_t row_bytes = dataset_.info().row_bytes();
-    plan_ = plan_static_tiers(counts_.accesses, request_.options.cpu_cache_bytes / row_bytes);
+    const std::uint64_t budget_rows = request_.options.cpu_cache_bytes / row_bytes;
+    residency_ = request_.options.residency;
+    if (residency_ != Residency::belady) {
+      plan_ = plan_static_tiers(counts_.accesses, budget_rows);
+      rows_ = count_rows(lists_, plan_);
+    }
+    // Where every row that is read fits, or none, there is nothing to exchange.
+    const std::uint64_t accessed = accessed_rows();
+    if (residency_ == Residency::automatic && (budget_rows == 0 || budget_rows >= accessed)) {
+      residency_ = Residency::fixed;
+    }
+    if (residency_ == Residency::fixed) return;
+    const double fixed_rows = residency_ == Residency::automatic ? disk_rows_per_epoch() : 0;
+    plan_ = {};  // its memory is the next one's
+    plan_ = plan_belady_tiers({.lists = &lists_,
+                               .node_count = dataset_.info().node_count,
+                               .epochs = request_.options.sample_epochs,
+                               .batches_per_epoch = schedule_.train_batches_per_epoch(),
+                               .slot_count = static_cast<std::uint32_t>(
+                                   std::min<std::uint64_t>({budget_rows, accessed, tier_slots_max})),
+                               .scratch_folder = dataset_.folder()});
+    rows_ = count_rows(lists_, plan_);
+    if (residency_ == Residency::belady) return;
+    // A fixed set of rows lets every epoch have an order of its own: it is given up for a gain, not for a tie.
+    constexpr double least_gain = 0.02;
+    residency_ = Residency::belady;
+    if (disk_rows_per_epoch() <= fixed_rows * (1 - least_gain)) return;
+    residency_ = Residency::fixed;
+    plan_ = {};
+    plan_ = plan_static_tiers(counts_.accesses, budget_rows);
     rows_ = count_rows(lists_, plan_);
   }
 
@@ -129,18 +159,20 @@ class Preparer {
         ++cost.evaluation_batches;
         continue;
       }
+      cost.admitted_rows += rows_[i].admitted_rows;
       cost.cpu_rows += rows_[i].cpu_rows / epochs;
       cost.disk_rows += rows_[i].disk_rows / epochs;
       cost.disk_bytes += static_cast<double>(segment) / epochs;
       cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
     }
     cost.input_rows = cost.cpu_rows + cost.disk_rows;
-    cost.cached_rows = plan_.cpu_nodes.size();
+    cost.residency = residency_;
+    cost.admitted_rows /= epochs;
+    cost.cached_rows = plan_.slot_count;
     cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
     cost.samples_bytes_at_most = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
                                  3 * file_section_alignment;  // header, index, padding
-    cost.accessed_rows = static_cast<std::uint64_t>(
-        std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
+    cost.accessed_rows = accessed_rows();
     cost.free_bytes = free_bytes(dataset_.folder());
     return cost;
   }
@@ -159,7 +191,7 @@ class Preparer {
         [&](std::size_t index, std::size_t worker, CompressedBatch& compressed) {
           SampledBatch& batch = scratch[worker];
           samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
-          const BatchFrame& frame = planners[worker].plan(batch);
+          const BatchFrame& frame = planners[worker].plan(index, batch);
           compressed = compressors[worker].compress(batch.key, frame, planners[worker].input_nodes());
         },
         [&](std::size_t index, CompressedBatch& compressed) {
@@ -175,7 +207,8 @@ class Preparer {
     std::vector<BatchKey> keys;
     keys.reserve(schedule_.size());
     for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
-    const std::uint64_t held = 4 * dataset_.info().node_count;  // slots
+    const std::uint64_t held =
+        4 * dataset_.info().node_count + 8 * std::uint64_t{plan_.slot_count};  // slots, nodes, moves
     return pack_features({.dataset = &dataset_,
                           .lists = &lists_,
                           .plan = &plan_,
@@ -189,12 +222,27 @@ class Preparer {
   PreparationInfo info() const {
     return {.options = request_.options,
             .dataset_fingerprint = dataset_.fingerprint(),
-            .train_batches_per_epoch = schedule_.train_batches_per_epoch()};
+            .train_batches_per_epoch = schedule_.train_batches_per_epoch(),
+            .planned = residency_};
   }
 
   void free_counts() { counts_ = {}; }
 
  private:
+  std::uint64_t accessed_rows() const {
+    return static_cast<std::uint64_t>(
+        std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
+  }
+  // What an epoch reads, its validation included, over the pool's epochs on average.
+  double disk_rows_per_epoch() const {
+    double train = 0;
+    double valid = 0;
+    for (std::size_t i = 0; i < schedule_.size(); ++i) {
+      if (schedule_.key(i).split == Split::train) train += rows_[i].disk_rows;
+      if (schedule_.key(i).split == Split::valid) valid += rows_[i].disk_rows;
+    }
+    return train / request_.options.sample_epochs + valid;
+  }
   std::vector<NeighborSampler> make_samplers() const {
     return std::vector<NeighborSampler>(
         pool_.thread_count(), NeighborSampler(topology_->view(), sampler_options(request_.options)));
@@ -214,6 +262,7 @@ class Preparer {
   InputLists lists_;
   Counts counts_;
   TierPlan plan_;
+  Residency residency_ = Residency::fixed;  // of plan_
   std::vector<BatchRows> rows_;
 };
 
@@ -244,7 +293,7 @@ std::uint64_t least_memory_bytes(const Dataset& dataset, const PreparationOption
       dataset.split(Split::train).size() * options.sample_epochs +
       (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
   constexpr std::uint64_t bytes_per_batch = 256;  // keys, offsets and index entries
-  return LoadedTopology::memory_bytes(dataset.info()) + 12 * dataset.info().node_count + 4 * seeds +
+  return LoadedTopology::memory_bytes(dataset.info()) + 16 * dataset.info().node_count + 4 * seeds +
          bytes_per_batch * divide_up(seeds, options.batch_size) +
          batch_memory_bytes(dataset.info(), options) * pool.thread_count() + program_bytes;
 }

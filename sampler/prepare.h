@@ -2,7 +2,7 @@
 //
 // Why twice: sampling is a pure function of its seed. The first pass counts, so that plan and cost are
 //            known before anything is written; the second writes each batch once, already planned.
-// Memory:    topology, 12 bytes a node, the batches in work, and the packer's pieces; a budget too small is
+// Memory:    topology, 16 bytes a node, the batches in work, and the packer's pieces; a budget too small is
 //            refused with the least that would do.
 // Crash:     everything is written to prepared/NAME.partial, renamed when whole, and sealed in the catalog;
 //            what a killed run left is removed by the next.
@@ -37,6 +37,8 @@ struct PreparationCost {
   double disk_rows = 0;
   double disk_bytes = 0;  // segments with trailers and padding
   double sampled_edges = 0;
+  double admitted_rows = 0;  // of the disk rows, copied into the cpu tier
+  Residency residency = Residency::fixed;
   // On the drive:
   std::uint64_t segment_bytes = 0;
   std::uint64_t cpu_tier_bytes = 0;

@@ -105,13 +105,16 @@ void run(const InspectCommand& command) {
   const std::size_t index = preparation.pool().find(key);
   const BatchEntry& entry = preparation.pool().entries()[index];
   const auto inputs = preparation.pool().read_input_nodes(entry);
-  const CpuTier cpu_tier(preparation);
+  CpuTier cpu_tier(preparation);
+  // Where rows of the cpu tier come and go, a training batch finds those that the batches before it left.
+  const std::size_t first = cpu_tier.is_exchanged() && key.split == Split::train ? 0 : index;
   PipelinedSource source(preparation, dataset.info(), cpu_tier, command.pipeline,
-                         [index](std::uint64_t position) -> std::optional<std::size_t> {
-                           if (position > 0) return std::nullopt;
-                           return index;
+                         [index, first](std::uint64_t position) -> std::optional<std::size_t> {
+                           if (first + position > index) return std::nullopt;
+                           return first + position;
                          });
-  const SourcedBatch* sourced = source.next();
+  const SourcedBatch* sourced = nullptr;
+  for (std::size_t at = first; at <= index; ++at) sourced = source.next();
   GNEISS_ASSERT(sourced != nullptr);
   std::error_code error;
   std::filesystem::create_directories(command.out, error);

@@ -41,9 +41,14 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
              rows_and_bytes(cost.input_rows, cost.input_rows * row_bytes),
              format_count(static_cast<std::uint64_t>(cost.sampled_edges)));
   const double cpu_share = cost.input_rows > 0 ? cost.cpu_rows / cost.input_rows * 100 : 0;
-  fmt::print("    from cpu tier  {}  {:4.1f} %, {} rows cached of {} that training reads\n",
+  const std::string exchanged =
+      cost.residency == Residency::belady
+          ? fmt::format(", {} exchanged an epoch", format_count(static_cast<std::uint64_t>(cost.admitted_rows)))
+          : "";
+  fmt::print("    from cpu tier  {}  {:4.1f} %, {} rows held of {} that training reads ({}{})\n",
              rows_and_bytes(cost.cpu_rows, cost.cpu_rows * row_bytes), cpu_share,
-             format_count(cost.cached_rows), format_count(cost.accessed_rows));
+             format_count(cost.cached_rows), format_count(cost.accessed_rows), name_of(cost.residency),
+             exchanged);
   fmt::print("    from disk tier {}  {:4.1f} %, {} reads of whole segments\n",
              rows_and_bytes(cost.disk_rows, cost.disk_bytes), cost.input_rows > 0 ? 100 - cpu_share : 0,
              cost.train_batches);
@@ -78,6 +83,8 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"disk_bytes_per_epoch", cost.disk_bytes},
           {"sampled_edges", cost.sampled_edges},
           {"cached_rows", cost.cached_rows},
+          {"residency", name_of(cost.residency)},
+          {"admitted_rows", cost.admitted_rows},
           {"segment_bytes", cost.segment_bytes},
           {"packed_bytes", result.packed_bytes},
           {"samples_bytes", result.samples_bytes},
@@ -156,8 +163,13 @@ void register_prepare(CLI::App& app) {
   command->add_flag("--edge-positions", preparation.edge_positions,
                     "Record where each sampled edge stands in the graph");
   command->add_flag("!--no-evaluation", preparation.evaluation, "Prepare no validation and test batches");
-  command->add_option("--residency", "Which rows the cpu tier keeps: static (the most read)")
-      ->check(CLI::IsMember({"static", "auto"}))
+  command
+      ->add_option_function<std::string>(
+          "--residency",
+          [&preparation](const std::string& name) { preparation.residency = parse_residency(name); },
+          "Which rows the cpu tier keeps: static (the most read, for good), belady (at each batch those needed "
+          "soonest; batches then keep one order in every epoch) or auto (what reads less)")
+      ->type_name("NAME")
       ->default_str("static");
   add_bytes_option(*command, "--cpu-cache", preparation.cpu_cache_bytes,
                    "Host memory for the most read rows, such as 10GiB; default 0");

@@ -38,6 +38,7 @@ struct TrainCommand {
   std::string device = "auto";
   std::string summary;
   std::string trace;
+  const CLI::Option* shuffle_flag = nullptr;
 };
 
 // The double that is written as the float is: 0.1, not 0.10000000149011612.
@@ -113,7 +114,7 @@ struct FinishedRun {
   nlohmann::json json;  // with the epochs that an interrupted process had done
 };
 
-FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
                      TrainOptions options, Backend& backend, RunFolder& folder, bool is_one_of_many) {
   const std::uint64_t seed = options.schedule.seed;
   const std::optional<std::uint64_t> file_seed = is_one_of_many ? std::optional(seed) : std::nullopt;
@@ -167,6 +168,10 @@ void run(TrainCommand& command) {
   options.pipeline.read_bytes = static_cast<std::uint32_t>(command.read_bytes);
   const Dataset dataset = Dataset::open(command.dataset);
   const Preparation preparation = Preparation::open(dataset, command.preparation);
+  // Unless a shuffle was asked for, which train() refuses: the plan has an order of its own.
+  if (preparation.info().planned == Residency::belady && command.shuffle_flag->count() == 0) {
+    options.schedule.shuffle = false;
+  }
   ThreadPool pool(command.threads);
   const auto backend = make_cpu_backend(pool);
   std::optional<Trace> trace;
@@ -183,7 +188,7 @@ void run(TrainCommand& command) {
   // A run that goes on keeps its own until it has shown that the options fit.
   const nlohmann::json resolved = resolved_options(command);
   if (!folder.goes_on()) folder.write_config(resolved);
-  const CpuTier cpu_tier(preparation);
+  CpuTier cpu_tier(preparation);
   std::vector<FinishedRun> results;
   const std::uint64_t first_seed = options.schedule.seed;
   for (std::uint32_t i = 0; i < command.runs; ++i) {
@@ -268,7 +273,10 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str();
   app.add_option("--eval-every", train.schedule.eval_every, "Validate after every so many epochs; 0: never")
       ->capture_default_str();
-  app.add_flag("!--no-shuffle", train.schedule.shuffle, "Keep the pool's order of batches in every epoch");
+  command.shuffle_flag =
+      app.add_flag("--shuffle,!--no-shuffle", train.schedule.shuffle,
+                   "Shuffle the batches of every epoch, or keep the pool's order; default: shuffle, unless the "
+                   "preparation's residency is belady");
   app.add_option("--seed", train.schedule.seed, "Seed of weights, dropout and the order of batches")
       ->capture_default_str();
   app.add_option("--runs", command.runs, "Train so often, with seeds SEED, SEED+1, ..., and report the mean")

@@ -21,7 +21,7 @@ std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparatio
 }  // namespace
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
-                                 const CpuTier& cpu_tier, const PipelineOptions& options,
+                                 CpuTier& cpu_tier, const PipelineOptions& options,
                                  BatchSchedulePlan plan)
     : PipelinedSource(
           preparation, dataset, cpu_tier, options, std::move(plan),
@@ -29,9 +29,10 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
 }
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
-                                 const CpuTier& cpu_tier, const PipelineOptions& options,
+                                 CpuTier& cpu_tier, const PipelineOptions& options,
                                  BatchSchedulePlan plan, std::unique_ptr<IoEngine> engine)
-    : slots_(make_slots(preparation, options.slot_count)),
+    : cpu_tier_(cpu_tier),
+      slots_(make_slots(preparation, options.slot_count)),
       engine_(std::move(engine)),
       free_slots_(slots_.size()),
       read_slots_(slots_.size()),
@@ -46,16 +47,28 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
 }
 
 PipelinedSource::~PipelinedSource() {
+  if (!failure_) release_current();
   // Closed queues wake every stage; the members' destructors then stop and join them.
   free_slots_.close();
   read_slots_.close();
   ready_slots_.close();
 }
 
+void PipelinedSource::release_current() {
+  if (current_ == nullptr) return;
+  BatchSlot& slot = *std::exchange(current_, nullptr);
+  const BatchView& view = slot.batch.view;
+  if (view.key.split == Split::train) {
+    const TraceSpan span(trace_, Trace::compute_lane, "admit", view.key);
+    cpu_tier_.release(view.key, view.input, slot.frame.admitted_rows, slot.frame.admitted_slots);
+  }
+  free_slots_.push(&slot, {});
+}
+
 const SourcedBatch* PipelinedSource::next() {
   throw_if_interrupted();
   if (failure_) std::rethrow_exception(failure_);
-  if (current_ != nullptr) free_slots_.push(std::exchange(current_, nullptr), {});
+  release_current();
   consumer_.enter(StageClock::State::starved);
   const auto taken = [&] {
     const TraceSpan span(trace_, Trace::compute_lane, "wait");
@@ -71,6 +84,14 @@ const SourcedBatch* PipelinedSource::next() {
   current_ = *taken;
   failure_ = current_->failure;
   if (failure_) std::rethrow_exception(failure_);
+  if (current_->batch.view.key.split == Split::train) {
+    try {
+      cpu_tier_.expect(current_->batch.view.key);
+    } catch (...) {
+      failure_ = std::current_exception();
+      throw;
+    }
+  }
   return &current_->batch;
 }
 

@@ -36,11 +36,13 @@ struct PipelineTimes {
 
 class PipelinedSource final : public BatchSource {
  public:
-  // Borrows preparation, dataset info and cpu tier. Starts reading at once.
-  PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
+  // Borrows preparation, dataset info and cpu tier, which belongs to one source at a time. Starts reading at
+  // once. A batch handed out counts as computed, and leaves its rows in the cpu tier, at the next call of
+  // next() or in the destructor.
+  PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, CpuTier& cpu_tier,
                   const PipelineOptions& options, BatchSchedulePlan plan);
   // With a reader engine of the caller's, which options.io_engine, queue_depth and direct do not concern.
-  PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
+  PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset, CpuTier& cpu_tier,
                   const PipelineOptions& options, BatchSchedulePlan plan, std::unique_ptr<IoEngine> engine);
   ~PipelinedSource() override;
 
@@ -52,6 +54,9 @@ class PipelinedSource final : public BatchSource {
   bool is_direct() const noexcept { return is_direct_; }
 
  private:
+  void release_current();
+
+  CpuTier& cpu_tier_;
   std::vector<std::unique_ptr<BatchSlot>> slots_;
   std::unique_ptr<IoEngine> engine_;
   BoundedQueue<BatchSlot*> free_slots_;

@@ -18,6 +18,13 @@ TieredRows assemble_rows(const BatchFrame& frame, const CpuTier& cpu_tier, std::
     fail(Kind::corruption, "{}: the plan asks for row {} of the cpu tier, which has {}; prepare it again",
          name, greatest_slot, cpu_tier.row_count());
   }
+  for (const std::uint32_t slot : frame.admitted_slots) {
+    if (slot < cpu_tier.row_count()) continue;
+    fail(Kind::corruption,
+         "{}: the plan puts a row into slot {} of the cpu tier, which has {}; prepare it "
+         "again",
+         name, slot, cpu_tier.row_count());
+  }
   const std::uint32_t* slots = frame.cpu_slots.data();
   std::uint64_t segment_at = 0;
   for (const PlanRange& range : frame.plan) {

@@ -1,30 +1,91 @@
 #include "engine/tiers/cpu_tier.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace gneiss {
 namespace {
 
 // Piece by piece, so that the page cache never holds a second copy.
-AlignedBuffer sweep(const SectionFile& file) {
+void sweep(const SectionFile& file, std::span<std::byte> rows) {
   const SectionEntry& entry = file.require(SectionKind::feature_rows);
   constexpr std::uint64_t piece_blocks = 8;
-  AlignedBuffer rows(entry.bytes);
-  if (entry.bytes == 0) return rows;
+  if (entry.bytes == 0) return;
   const auto checksums = file.block_checksums(entry);
   const std::uint64_t piece = piece_blocks * entry.checksum_block_bytes;
   for (std::uint64_t offset = 0; offset < entry.bytes; offset += piece) {
-    const auto bytes = rows.bytes().subspan(offset, std::min(piece, entry.bytes - offset));
+    const auto bytes = rows.subspan(offset, std::min(piece, entry.bytes - offset));
     file.file().read_at(entry.offset + offset, bytes);
     file.file().drop_cache(entry.offset + offset, bytes.size());
     file.check_blocks(entry, checksums, offset, bytes);
   }
-  return rows;
+}
+
+std::uint64_t tier_row_bytes(const SectionFile& file) {
+  const SectionEntry& rows = file.require(SectionKind::feature_rows);
+  return rows.columns * size_of(rows.dtype);
 }
 
 }  // namespace
 
 CpuTier::CpuTier(const Preparation& preparation)
-    : row_count_(preparation.cpu_row_count()), rows_(sweep(preparation.cpu_tier())) {}
+    : preparation_(preparation),
+      row_count_(preparation.cpu_slot_count()),
+      row_bytes_(tier_row_bytes(preparation.cpu_tier())),
+      rows_(row_count_ * row_bytes_),
+      moves_(preparation.read_tier_moves()),
+      is_moved_(moves_.size()) {
+  sweep(preparation.cpu_tier(), rows_.bytes());
+}
+
+void CpuTier::expect(const BatchKey& key) const {
+  if (!is_exchanged() || (key.epoch == epoch_ && key.batch == batch_)) return;
+  fail(Kind::config,
+       "preparation '{}' has residency belady: its training batches come in the pool's order, and {} is not "
+       "epoch {}, batch {}; train without a shuffle, or prepare with --residency static",
+       preparation_.name(), to_string(key), epoch_, batch_);
+}
+
+void CpuTier::release(const BatchKey& key, const TieredRows& input,
+                      std::span<const std::uint32_t> admitted_rows,
+                      std::span<const std::uint32_t> admitted_slots) {
+  if (!is_exchanged()) return;
+  GNEISS_ASSERT(key.epoch == epoch_ && key.batch == batch_);
+  for (std::size_t i = 0; i < admitted_rows.size(); ++i) {
+    std::memcpy(slot(admitted_slots[i]), input.row(admitted_rows[i]), row_bytes_);
+  }
+  if (++batch_ < preparation_.info().train_batches_per_epoch) return;
+  batch_ = 0;
+  if (++epoch_ < preparation_.info().options.sample_epochs) return;
+  epoch_ = 0;
+  end_cycle();
+}
+
+// Each row to the slot where the first batch of the pool looks for it.
+void CpuTier::end_cycle() {
+  is_moved_.assign(moves_.size(), false);
+  std::vector<std::byte> carried(row_bytes_);
+  std::vector<std::byte> displaced(row_bytes_);
+  for (std::uint32_t start = 0; start < moves_.size(); ++start) {
+    if (is_moved_[start] || moves_[start] == start) continue;
+    std::memcpy(carried.data(), slot(start), row_bytes_);
+    std::uint32_t from = start;
+    do {
+      const std::uint32_t to = moves_[from];
+      std::memcpy(displaced.data(), slot(to), row_bytes_);
+      std::memcpy(slot(to), carried.data(), row_bytes_);
+      carried.swap(displaced);
+      is_moved_[from] = true;
+      from = to;
+    } while (from != start);
+  }
+}
+
+void CpuTier::rewind() {
+  if (!is_exchanged()) return;
+  sweep(preparation_.cpu_tier(), rows_.bytes());
+  epoch_ = 0;
+  batch_ = 0;
+}
 
 }  // namespace gneiss

@@ -106,7 +106,7 @@ class BestModel {
 
 class Run {
  public:
-  Run(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+  Run(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
       const TrainOptions& options, Backend& backend)
       : dataset_(dataset),
         preparation_(preparation),
@@ -123,9 +123,11 @@ class Run {
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
     RunResult result;
     if (options_.resume) go_on(result);
+    cpu_tier_.rewind();
     result.memory = plan_training(dataset_, preparation_, options_, model_->backend());
     pipeline_ = options_.pipeline;
     pipeline_.slot_count = result.memory.slot_count;
+    replay(result.resumed_after);
     {
       // The schedule keeps where the reader is; the trainer's own stays at the beginning.
       PipelinedSource source(preparation_, dataset_.info(), cpu_tier_, pipeline_,
@@ -188,6 +190,25 @@ class Run {
       result.best_epoch = state.epochs_done;
       best_.keep(result.best_epoch, std::nullopt);
     }
+  }
+
+  // Brings the cpu tier to where it stood when `epochs_done` were done: the batches since the pool's beginning
+  // are read once more, and leave their rows there.
+  void replay(std::uint32_t epochs_done) {
+    const std::uint32_t sample_epochs = preparation_.info().options.sample_epochs;
+    if (!cpu_tier_.is_exchanged() || epochs_done % sample_epochs == 0) return;
+    std::vector<std::size_t> batches;
+    for (std::uint32_t epoch = 0; epoch < epochs_done % sample_epochs; ++epoch) {
+      const auto& of_epoch = schedule_.train_batches(epoch);
+      batches.insert(batches.end(), of_epoch.begin(), of_epoch.end());
+    }
+    PipelinedSource source(preparation_, dataset_.info(), cpu_tier_, pipeline_,
+                           [&batches](std::uint64_t position) -> std::optional<std::size_t> {
+                             if (position >= batches.size()) return std::nullopt;
+                             return batches[position];
+                           });
+    Progress progress("restoring the cpu tier", batches.size(), Progress::Unit::items);
+    while (source.next() != nullptr) progress.advance(1);
   }
 
   void save(const RunResult& result) {
@@ -285,7 +306,7 @@ class Run {
 
   const Dataset& dataset_;
   const Preparation& preparation_;
-  const CpuTier& cpu_tier_;
+  CpuTier& cpu_tier_;
   const TrainOptions& options_;
   EpochSchedule schedule_;
   std::unique_ptr<Model> model_;
@@ -315,9 +336,15 @@ std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& op
   return state.epochs_done;
 }
 
-RunResult train(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
                 const TrainOptions& options, Backend& backend,
                 const std::function<void(const EpochResult&)>& on_epoch) {
+  if (preparation.info().planned == Residency::belady && options.schedule.shuffle) {
+    fail(Kind::config,
+         "preparation '{}' has residency belady, whose plan holds for one order of batches; train without a "
+         "shuffle, or prepare with --residency static",
+         preparation.name());
+  }
   return Run(dataset, preparation, cpu_tier, options, backend).run(on_epoch);
 }
 

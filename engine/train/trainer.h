@@ -82,7 +82,7 @@ std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& op
                           const Backend& backend);
 
 // Calls `on_epoch` after each epoch.
-RunResult train(const Dataset& dataset, const Preparation& preparation, const CpuTier& cpu_tier,
+RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
                 const TrainOptions& options, Backend& backend,
                 const std::function<void(const EpochResult&)>& on_epoch);
 

@@ -23,6 +23,8 @@ bool is_frame_section(SectionKind kind) {
     case SectionKind::frame_plan:
     case SectionKind::frame_cpu_slots:
     case SectionKind::frame_block_shapes:
+    case SectionKind::frame_admitted_rows:
+    case SectionKind::frame_admitted_slots:
       return true;
     default:
       break;
@@ -157,6 +159,8 @@ const char* find_flaw(const BatchFrame& frame) {
   }
   if (!frame.plan.empty() && planned != frame.input_count()) return "the plan does not cover the input nodes";
   if (cached != frame.cpu_slots.size()) return "the plan's slots have the wrong length";
+  if (frame.admitted_rows.size() != frame.admitted_slots.size()) return "the admitted rows lack their slots";
+  if (!all_below(frame.admitted_rows, frame.input_count())) return "an admitted row is out of range";
   return nullptr;
 }
 
@@ -182,6 +186,10 @@ void encode_batch_frame(const BatchFrame& frame, std::vector<std::byte>& out) {
   shapes.reserve(frame.blocks.size());
   for (const BlockFrame& block : frame.blocks) shapes.push_back({block.dst_count, block.src_count});
   builder.add(SectionKind::frame_block_shapes, Dtype::u32, std::span<const BlockShape>(shapes));
+  if (!frame.admitted_rows.empty()) {
+    builder.add(SectionKind::frame_admitted_rows, Dtype::u32, frame.admitted_rows);
+    builder.add(SectionKind::frame_admitted_slots, Dtype::u32, frame.admitted_slots);
+  }
   for (std::uint32_t hop = 0; hop < frame.blocks.size(); ++hop) {
     const BlockFrame& block = frame.blocks[hop];
     builder.add(block_section(SectionKind::block_indptr, hop), Dtype::u32, block.indptr);
@@ -204,6 +212,8 @@ void parse_batch_frame(std::span<const std::byte> bytes, std::string_view name, 
   frame.hidden_nodes = reader.view<NodeId>(SectionKind::frame_hidden_nodes, Dtype::u32);
   frame.plan = reader.view<PlanRange>(SectionKind::frame_plan, Dtype::u32);
   frame.cpu_slots = reader.view<std::uint32_t>(SectionKind::frame_cpu_slots, Dtype::u32);
+  frame.admitted_rows = reader.view<std::uint32_t>(SectionKind::frame_admitted_rows, Dtype::u32);
+  frame.admitted_slots = reader.view<std::uint32_t>(SectionKind::frame_admitted_slots, Dtype::u32);
   const auto shapes = reader.view<BlockShape>(SectionKind::frame_block_shapes, Dtype::u32);
   frame.blocks.clear();
   if (shapes.size() > hops_max)

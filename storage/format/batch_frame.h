@@ -48,6 +48,9 @@ struct BatchFrame {
   std::span<const NodeId> hidden_nodes;         // of block 0's destinations; deeper ones are its prefixes
   std::span<const PlanRange> plan;              // covers the input nodes in order; empty before planning
   std::span<const std::uint32_t> cpu_slots;     // one per input of the cpu tier
+  // Rows of the disk tier (local ids) that go into the cpu tier after this batch, and their slots there.
+  std::span<const std::uint32_t> admitted_rows;
+  std::span<const std::uint32_t> admitted_slots;
   std::vector<BlockFrame> blocks;  // 0 is next to the input; the last one's destinations are the seeds
 
   std::uint32_t input_count() const noexcept { return blocks.empty() ? 0 : blocks.front().src_count; }

@@ -9,7 +9,8 @@ namespace gneiss {
 namespace {
 
 bool is_cpu_tier_section(SectionKind kind) {
-  return kind == SectionKind::feature_rows || kind == SectionKind::tier_nodes;
+  return kind == SectionKind::feature_rows || kind == SectionKind::tier_nodes ||
+         kind == SectionKind::tier_moves;
 }
 
 std::string entry_key(std::string_view name) { return fmt::format("preparation/{}", name); }
@@ -36,7 +37,8 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
   }
   const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
   agree = agree && rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim &&
-          rows.rows <= dataset.info().node_count;
+          rows.rows <= dataset.info().node_count && rows.rows <= preparation.cpu_slot_count() &&
+          preparation.cpu_slot_count() <= dataset.info().node_count;
   expect_shape(preparation.cpu_tier().require(SectionKind::tier_nodes), Dtype::u32, rows.rows, 1,
                preparation.cpu_tier().name());
   if (!agree) {
@@ -57,6 +59,25 @@ SamplerKind parse_sampler(std::string_view name) {
   fail(Kind::config, "--sampler '{}' is unknown; use neighbor or labor", name);
 }
 
+std::string_view name_of(Residency residency) noexcept {
+  switch (residency) {
+    case Residency::fixed:
+      return "static";
+    case Residency::belady:
+      return "belady";
+    case Residency::automatic:
+      break;
+  }
+  return "auto";
+}
+
+Residency parse_residency(std::string_view name) {
+  for (const Residency residency : {Residency::fixed, Residency::belady, Residency::automatic}) {
+    if (name_of(residency) == name) return residency;
+  }
+  fail(Kind::config, "--residency '{}' is unknown; use static, belady or auto", name);
+}
+
 nlohmann::json to_json(const PreparationOptions& options) {
   return {{"fanout", options.fanouts},
           {"batch_size", options.batch_size},
@@ -69,7 +90,7 @@ nlohmann::json to_json(const PreparationOptions& options) {
           {"sampler", name_of(options.sampler)},
           {"layer_dependency", options.layer_dependency},
           {"batch_dependency", options.batch_dependency},
-          {"residency", "static"}};
+          {"residency", name_of(options.residency)}};
 }
 
 PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
@@ -86,6 +107,7 @@ PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
   options.layer_dependency = json.value("layer_dependency", options.layer_dependency);
   options.batch_dependency = json.value("batch_dependency", options.batch_dependency);
   json.at("cpu_cache_bytes").get_to(options.cpu_cache_bytes);
+  options.residency = parse_residency(json.at("residency").get<std::string>());
   return options;
 }
 
@@ -134,6 +156,7 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
     info.options = preparation_options_from_json(entry->at("options"));
     info.dataset_fingerprint = entry->at("dataset_fingerprint").get<std::uint64_t>();
     info.train_batches_per_epoch = entry->at("train_batches_per_epoch").get<std::uint32_t>();
+    info.planned = parse_residency(entry->value("planned_residency", "static"));
   } catch (const nlohmann::json::exception& error) {
     fail(Kind::corruption, "preparation '{}': its catalog entry is damaged: {}", name, error.what());
   }
@@ -158,40 +181,108 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   return preparation;
 }
 
+std::uint64_t Preparation::cpu_slot_count() const {
+  const SectionEntry* moves = cpu_tier_.find(SectionKind::tier_moves);
+  return moves != nullptr ? moves->rows : cpu_row_count();
+}
+
+std::vector<std::uint32_t> Preparation::read_tier_moves() const {
+  const SectionEntry* section = cpu_tier_.find(SectionKind::tier_moves);
+  if (section == nullptr) return {};
+  expect_shape(*section, Dtype::u32, section->rows, 1, cpu_tier_.name());
+  const AlignedBuffer bytes = cpu_tier_.read_section(*section);
+  const auto moves = bytes.as<std::uint32_t>();
+  std::vector<bool> is_taken(moves.size());
+  for (const std::uint32_t to : moves) {
+    if (to >= moves.size() || is_taken[to]) {
+      fail(Kind::corruption, "{}: two rows of the cpu tier would move to slot {}; prepare it again",
+           cpu_tier_.name(), to);
+    }
+    is_taken[to] = true;
+  }
+  return {moves.begin(), moves.end()};
+}
+
 std::uint64_t Preparation::bytes() const noexcept {
   return pool_.file().file_bytes() + pack_.file().file_bytes() + cpu_tier_.file_bytes();
 }
 
-// The frame says what its index says, and its slots hold the rows of its input nodes.
-void Preparation::verify_batch(const BatchEntry& entry, std::span<const NodeId> tier_nodes,
-                               BatchFrame& frame) const {
-  const AlignedBuffer raw = pool_.read_frame(entry);
-  parse_batch_frame(raw.bytes(), pool_.file().name(), true, frame);
-  const auto inputs = pool_.read_input_nodes(entry);
-  bool agree = frame.seeds.size() == entry.seed_count && frame.hidden_nodes.size() == entry.hidden_count &&
-               frame.input_count() == entry.input_count && frame.edge_count() == entry.edge_count &&
-               frame.cpu_slots.size() == entry.cpu_rows;
-  std::size_t slot = 0;
-  for (const PlanRange& range : frame.plan) {
-    for (std::uint32_t i = 0; agree && range.tier == Tier::cpu && i < range.count; ++i) {
-      const std::uint32_t row = frame.cpu_slots[slot++];
-      agree = row < tier_nodes.size() && tier_nodes[row] == inputs[range.first + i];
+// Follows what the cpu tier holds, batch by batch, and compares every frame with it.
+class Preparation::TierCheck {
+ public:
+  explicit TierCheck(const Preparation& preparation)
+      : preparation_(preparation), holds_(preparation.cpu_slot_count()), stays_(holds_.size(), true) {
+    const SectionFile& file = preparation.cpu_tier_;
+    const AlignedBuffer nodes = file.read_section(file.require(SectionKind::tier_nodes));
+    first_.assign(nodes.as<NodeId>().begin(), nodes.as<NodeId>().end());
+    std::ranges::copy(first_, holds_.begin());
+    std::fill(stays_.begin() + static_cast<std::ptrdiff_t>(first_.size()), stays_.end(), false);
+    moves_ = preparation.read_tier_moves();
+  }
+
+  void check(const BatchEntry& entry) {
+    const SamplePool& pool = preparation_.pool();
+    const AlignedBuffer raw = pool.read_frame(entry);
+    parse_batch_frame(raw.bytes(), pool.file().name(), true, frame_);
+    const auto inputs = pool.read_input_nodes(entry);
+    const bool is_train = entry.key.split == Split::train;
+    bool agree = frame_.seeds.size() == entry.seed_count && frame_.hidden_nodes.size() == entry.hidden_count &&
+                 frame_.input_count() == entry.input_count && frame_.edge_count() == entry.edge_count &&
+                 frame_.cpu_slots.size() == entry.cpu_rows && (is_train || frame_.admitted_rows.empty());
+    std::size_t at = 0;
+    std::uint32_t first_disk_row = 0;
+    for (const PlanRange& range : frame_.plan) {
+      if (range.tier == Tier::disk) first_disk_row = range.first;
+      for (std::uint32_t i = 0; agree && range.tier == Tier::cpu && i < range.count; ++i) {
+        const std::uint32_t slot = frame_.cpu_slots[at++];
+        agree = slot < holds_.size() && holds_[slot] == inputs[range.first + i] && (is_train || stays_[slot]);
+      }
+    }
+    for (std::size_t i = 0; agree && i < frame_.admitted_rows.size(); ++i) {
+      const std::uint32_t slot = frame_.admitted_slots[i];
+      agree = slot < holds_.size() && frame_.admitted_rows[i] >= first_disk_row;
+      if (agree) holds_[slot] = inputs[frame_.admitted_rows[i]];
+    }
+    if (!agree) {
+      fail(Kind::corruption, "{}: {} is not what the index and {} say; prepare it again", pool.file().name(),
+           to_string(entry.key), cpu_tier_file_name);
+    }
+    if (is_train && entry.key.batch + 1 == preparation_.info().train_batches_per_epoch) end_epoch(entry.key);
+  }
+
+ private:
+  void end_epoch(const BatchKey& key) {
+    if (moves_.empty()) return;
+    if (key.epoch + 1 < preparation_.info().options.sample_epochs) {
+      for (std::size_t slot = 0; slot < first_.size(); ++slot) {
+        if (holds_[slot] != first_[slot]) stays_[slot] = false;
+      }
+      return;
+    }
+    std::vector<NodeId> moved(holds_.size());
+    for (std::size_t slot = 0; slot < holds_.size(); ++slot) moved[moves_[slot]] = holds_[slot];
+    holds_ = std::move(moved);
+    if (!std::ranges::equal(first_, std::span(holds_).first(first_.size()))) {
+      fail(Kind::corruption, "{}: the cpu tier does not end as it begins; prepare it again",
+           preparation_.pool().file().name());
     }
   }
-  if (!agree) {
-    fail(Kind::corruption, "{}: {} is not what the index and {} say; prepare it again", pool_.file().name(),
-         to_string(entry.key), cpu_tier_file_name);
-  }
-}
+
+  const Preparation& preparation_;
+  std::vector<NodeId> holds_;  // of each slot
+  std::vector<bool> stays_;    // at the end of every epoch so far, the slot held what it began with
+  std::vector<NodeId> first_;
+  std::vector<std::uint32_t> moves_;
+  BatchFrame frame_;
+};
 
 void Preparation::verify(Progress* progress) const {
   pool_.file().verify(progress);
   cpu_tier_.verify(progress);
-  const AlignedBuffer tier_nodes = cpu_tier_.read_section(cpu_tier_.require(SectionKind::tier_nodes));
-  BatchFrame frame;
+  TierCheck tier(*this);
   for (const BatchEntry& entry : pool_.entries()) {
     throw_if_interrupted();
-    verify_batch(entry, tier_nodes.as<NodeId>(), frame);
+    tier.check(entry);
   }
   pack_.verify(progress);
 }
@@ -205,6 +296,7 @@ Catalog::Change seal_preparation(const std::filesystem::path& folder, const std:
                              {"options", to_json(info.options)},
                              {"dataset_fingerprint", info.dataset_fingerprint},
                              {"train_batches_per_epoch", info.train_batches_per_epoch},
+                             {"planned_residency", name_of(info.planned)},
                              {"files", describe_files(pool.file(), pack.file(), cpu_tier)}};
   return {entry_key(name), entry.dump()};
 }

@@ -25,6 +25,11 @@ enum class SamplerKind { neighbor, labor };
 std::string_view name_of(SamplerKind kind) noexcept;
 SamplerKind parse_sampler(std::string_view name);  // throws Error(config)
 
+// Which rows the cpu tier holds: the most read for good, or at each batch those whose next use is nearest.
+enum class Residency { fixed, belady, automatic };
+std::string_view name_of(Residency residency) noexcept;  // "static", "belady", "auto"
+Residency parse_residency(std::string_view name);        // throws Error(config)
+
 struct PreparationOptions {
   std::vector<std::int32_t> fanouts{10, 10};
   std::uint32_t batch_size = 1024;
@@ -37,6 +42,7 @@ struct PreparationOptions {
   bool evaluation = true;
   std::uint64_t seed = 0;
   std::uint64_t cpu_cache_bytes = 0;
+  Residency residency = Residency::fixed;
 
   bool operator==(const PreparationOptions&) const = default;
 };
@@ -47,6 +53,7 @@ struct PreparationInfo {
   PreparationOptions options;
   std::uint64_t dataset_fingerprint = 0;
   std::uint32_t train_batches_per_epoch = 0;
+  Residency planned = Residency::fixed;  // what `automatic` became; never automatic
 };
 
 std::filesystem::path preparation_folder(const Dataset& dataset, std::string_view name);
@@ -63,7 +70,12 @@ class Preparation {
   const SamplePool& pool() const noexcept { return pool_; }
   const PackFile& pack() const noexcept { return pack_; }
   const SectionFile& cpu_tier() const noexcept { return cpu_tier_; }
+  // Rows that the cpu tier holds when training begins, and the most that it ever holds.
   std::uint64_t cpu_row_count() const { return cpu_tier_.require(SectionKind::feature_rows).rows; }
+  std::uint64_t cpu_slot_count() const;
+  // Where the row in each slot goes when the pool begins anew: a permutation of the slots, or empty where
+  // rows stay. Throws Error(corruption) when it is not one.
+  std::vector<std::uint32_t> read_tier_moves() const;
   std::uint64_t bytes() const noexcept;  // of all files
 
   // Every checksum, and that each batch's frame, index and slots agree. Throws Error: corruption, cancelled.
@@ -71,7 +83,7 @@ class Preparation {
 
  private:
   Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder, FileLock lock);
-  void verify_batch(const BatchEntry& entry, std::span<const NodeId> tier_nodes, BatchFrame& frame) const;
+  class TierCheck;
 
   std::string name_;
   PreparationInfo info_;

@@ -46,6 +46,7 @@ enum class SectionKind : std::uint32_t {
   // features.bin, cpu.bin
   feature_rows = 10,  // [rows, columns]
   tier_nodes = 11,    // u32 [rows]: the node of each row of a tier image
+  tier_moves = 12,    // u32 [slots]: where each slot's row goes when the pool begins anew
   // labels.bin
   class_labels = 20,  // i32 [N], -1: none
   // samples.zst
@@ -63,6 +64,8 @@ enum class SectionKind : std::uint32_t {
   frame_plan = 60,          // PlanRange [ranges]: which store and tier local ids come from
   frame_cpu_slots = 61,     // u32: row of the cpu tier for each input of that tier
   frame_block_shapes = 62,  // BlockShape [hops]
+  frame_admitted_rows = 63,   // u32 [admitted]: local ids of disk rows that the cpu tier keeps after the batch
+  frame_admitted_slots = 64,  // u32 [admitted]: the slot of each
   // hop l of a batch's frame: kind + 8 * l; l = 0 is next to the input
   block_indptr = 1024,                       // u32 [dst + 1]
   block_indices = 1025,                      // u32 [edges]: local source ids, in the sampler's order

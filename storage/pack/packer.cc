@@ -110,6 +110,7 @@ class CpuTierImage {
  public:
   CpuTierImage(const PackTask& task, std::uint64_t row_bytes)
       : nodes_(task.plan->cpu_nodes),
+        moves_(task.plan->cycle_moves),
         row_bytes_(row_bytes),
         file_(task.folder / cpu_tier_file_name, cpu_tier_magic, task.dataset->fingerprint()) {
     file_.begin({.kind = SectionKind::feature_rows,
@@ -127,11 +128,15 @@ class CpuTierImage {
     GNEISS_ASSERT(next_ == nodes_.size());
     file_.end();
     file_.write<NodeId>({.kind = SectionKind::tier_nodes, .dtype = Dtype::u32}, nodes_);
+    if (!moves_.empty()) {
+      file_.write<std::uint32_t>({.kind = SectionKind::tier_moves, .dtype = Dtype::u32}, moves_);
+    }
     file_.finish();
   }
 
  private:
   std::span<const NodeId> nodes_;
+  std::span<const std::uint32_t> moves_;
   std::uint64_t row_bytes_;
   SectionWriter file_;
   std::size_t next_ = 0;

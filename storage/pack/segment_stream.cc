@@ -18,7 +18,8 @@ SegmentStream::SegmentStream(const InputLists& lists, const TierPlan& plan, std:
       entry_(entry),
       file_(file),
       piece_(std::min<std::uint64_t>(piece_bytes, round_up(entry.bytes, segment_checksum_block_bytes))),
-      window_(std::min<std::uint64_t>(window_nodes, lists.node_count(batch))) {
+      window_(std::min<std::uint64_t>(window_nodes, lists.node_count(batch))),
+      placements_(window_.size()) {
   has_node_ = advance();
 }
 
@@ -26,12 +27,14 @@ bool SegmentStream::advance() {
   for (;;) {
     if (window_at_ == window_count_) {
       window_count_ = lists_.read(batch_, list_at_, window_);
+      plan_.place(batch_, list_at_, std::span(window_).first(window_count_),
+                  std::span(placements_).first(window_count_));
       list_at_ += window_count_;
       window_at_ = 0;
       if (window_count_ == 0) return false;
     }
-    node_ = window_[window_at_++];
-    if (plan_.slot_of[to_index(node_)] == no_slot) return true;
+    node_ = window_[window_at_];
+    if (!placements_[window_at_++].is_cached()) return true;
   }
 }
 

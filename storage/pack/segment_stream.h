@@ -36,6 +36,7 @@ class SegmentStream {
   std::uint64_t written_ = 0;
   std::vector<std::uint64_t> checksums_;
   std::vector<NodeId> window_;  // part of the input list
+  std::vector<Placement> placements_;
   std::size_t window_count_ = 0;
   std::size_t window_at_ = 0;
   std::uint64_t list_at_ = 0;

@@ -6,6 +6,19 @@
 
 namespace gneiss {
 
+void TierPlan::place(std::size_t batch, std::uint64_t first, std::span<const NodeId> nodes,
+                     std::span<Placement> placements_out) const {
+  GNEISS_ASSERT(nodes.size() == placements_out.size());
+  if (placements && batch < placements->batch_count()) {
+    placements->read(batch, first, placements_out);
+    return;
+  }
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const std::uint32_t slot = slot_of[to_index(nodes[i])];
+    placements_out[i] = slot == no_slot ? Placement::on_disk() : Placement::in_slot(slot);
+  }
+}
+
 TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, std::uint64_t cpu_row_count) {
   TierPlan plan;
   plan.cpu_nodes.reserve(static_cast<std::size_t>(
@@ -26,7 +39,8 @@ TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, std::ui
   }
   plan.cpu_nodes.shrink_to_fit();
   plan.slot_of.assign(access_counts.size(), no_slot);
-  for (std::uint32_t slot = 0; slot < plan.cpu_nodes.size(); ++slot) {
+  plan.slot_count = static_cast<std::uint32_t>(plan.cpu_nodes.size());
+  for (std::uint32_t slot = 0; slot < plan.slot_count; ++slot) {
     plan.slot_of[to_index(plan.cpu_nodes[slot])] = slot;
   }
   return plan;
@@ -35,12 +49,15 @@ TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, std::ui
 std::vector<BatchRows> count_rows(const InputLists& lists, const TierPlan& plan) {
   std::vector<BatchRows> rows(lists.batch_count());
   std::vector<NodeId> window(64U << 10);
+  std::vector<Placement> placements(window.size());
   for (std::size_t batch = 0; batch < rows.size(); ++batch) {
     for (std::uint64_t first = 0; first < lists.node_count(batch);) {
       const std::size_t count = lists.read(batch, first, window);
-      for (const NodeId node : std::span(window).first(count)) {
-        const bool cached = plan.slot_of[to_index(node)] != no_slot;
-        ++(cached ? rows[batch].cpu_rows : rows[batch].disk_rows);
+      const auto placed = std::span(placements).first(count);
+      plan.place(batch, first, std::span(window).first(count), placed);
+      for (const Placement placement : placed) {
+        ++(placement.is_cached() ? rows[batch].cpu_rows : rows[batch].disk_rows);
+        if (placement.is_admitted()) ++rows[batch].admitted_rows;
       }
       first += count;
     }

@@ -12,7 +12,7 @@
 
 namespace gneiss::test {
 
-// A graph that can be learned, with preparations "none", "tiny" and "all" that differ in the cpu cache.
+// A graph that can be learned, with preparations "none", "tiny" and "all" that differ in the cpu cache, and "belady".
 class LearnableGraph {
  public:
   explicit LearnableGraph(double valid_share = 0.1, std::uint32_t sample_epochs = 1) {
@@ -35,6 +35,9 @@ class LearnableGraph {
       options.cpu_cache_bytes = bytes;
       prepare_dataset(folder_ / "d.gneiss", name, options);
     }
+    options.cpu_cache_bytes = 20'000;
+    options.residency = Residency::belady;
+    prepare_dataset(folder_ / "d.gneiss", "belady", options);
     dataset_ = std::make_unique<Dataset>(Dataset::open(folder_ / "d.gneiss"));
   }
 
@@ -48,7 +51,8 @@ class LearnableGraph {
     const Preparation preparation = open(name);
     ThreadPool pool(threads);
     const auto backend = make_cpu_backend(pool);
-    return gneiss::train(*dataset_, preparation, CpuTier(preparation), options, *backend, on_epoch);
+    CpuTier cpu_tier(preparation);
+    return gneiss::train(*dataset_, preparation, cpu_tier, options, *backend, on_epoch);
   }
 
  private:

@@ -23,7 +23,7 @@ class PreparedDataset {
   const SmallDataset& source() const noexcept { return source_; }
   const Dataset& dataset() const noexcept { return *dataset_; }
   const Preparation& preparation() const noexcept { return *preparation_; }
-  const CpuTier& cpu_tier() const noexcept { return *cpu_tier_; }
+  CpuTier& cpu_tier() const noexcept { return *cpu_tier_; }
   std::filesystem::path file(const char* name) const;  // of the preparation
 
  private:

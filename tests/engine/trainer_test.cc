@@ -23,7 +23,7 @@ namespace {
 double accuracy_of(const LearnableGraph& graph, const std::filesystem::path& checkpoint,
                    const TrainOptions& options, const std::vector<std::size_t>& batches) {
   const Preparation preparation = graph.open("none");
-  const CpuTier cpu_tier(preparation);
+  CpuTier cpu_tier(preparation);
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool);
   const DatasetInfo& info = graph.dataset().info();

@@ -1,0 +1,64 @@
+// Where one input row of a batch comes from, and whether the batch leaves it in the cpu tier.
+//
+// Why:     with rows that come and go, a node's place is another one in every batch: the plan is one u32 for
+//          each access, streamed from disk, and training does no look-up.
+// Threads: PlacementLists: append() by one; const members by many.
+// Memory:  an anonymous temporary file; 8 bytes a batch.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "storage/base/error.h"
+#include "storage/io/file.h"
+
+namespace gneiss {
+
+inline constexpr std::uint32_t no_slot = 0xFFFFFFFFU;
+inline constexpr std::uint32_t tier_slots_max = 1U << 30;  // of the cpu tier
+
+class Placement {
+ public:
+  Placement() = default;
+  static Placement in_slot(std::uint32_t slot) { return Placement(slot); }
+  static Placement on_disk() { return Placement(no_slot); }
+  // Read from disk, and kept in `slot` from the next batch on.
+  static Placement admitted_to(std::uint32_t slot) { return Placement(slot | disk_bit); }
+
+  bool is_cached() const noexcept { return (code_ & disk_bit) == 0; }
+  bool is_admitted() const noexcept { return !is_cached() && code_ != no_slot; }
+  // Precondition: is_cached() or is_admitted().
+  std::uint32_t slot() const noexcept { return code_ & ~disk_bit; }
+  bool operator==(const Placement&) const = default;
+
+ private:
+  static constexpr std::uint32_t disk_bit = 1U << 31;
+  static_assert(tier_slots_max <= disk_bit);
+  explicit Placement(std::uint32_t code) : code_(code) {}
+  std::uint32_t code_ = no_slot;
+};
+
+// One placement for each input node of each batch, in the order of the batch's ascending input list.
+class PlacementLists {
+ public:
+  explicit PlacementLists(const std::filesystem::path& folder) : file_(File::create_anonymous(folder)) {}
+
+  void append(std::span<const Placement> placements) {  // the next batch's
+    file_.write_at(offsets_.back() * sizeof(Placement), std::as_bytes(placements));
+    offsets_.push_back(offsets_.back() + placements.size());
+  }
+  std::size_t batch_count() const noexcept { return offsets_.size() - 1; }
+  // Those of a batch from position `first` on. Precondition: the batch has that many.
+  void read(std::size_t batch, std::uint64_t first, std::span<Placement> target) const {
+    GNEISS_ASSERT(batch < batch_count() && first + target.size() <= offsets_[batch + 1] - offsets_[batch]);
+    file_.read_at((offsets_[batch] + first) * sizeof(Placement), std::as_writable_bytes(target));
+  }
+
+ private:
+  File file_;
+  std::vector<std::uint64_t> offsets_{0};
+};
+
+}  // namespace gneiss
