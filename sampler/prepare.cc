@@ -134,7 +134,8 @@ class Preparer {
                                .scratch_folder = dataset_.folder()});
     rows_ = count_rows(lists_, plan_);
     if (residency_ == Residency::belady) return;
-    // A fixed set of rows lets every epoch have an order of its own: it is given up for a gain, not for a tie.
+    // A fixed set of rows lets every epoch have an order of its own: it is given up for a gain, not for a
+    // tie.
     constexpr double least_gain = 0.02;
     residency_ = Residency::belady;
     if (disk_rows_per_epoch() <= fixed_rows * (1 - least_gain)) return;

@@ -43,7 +43,8 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
   const double cpu_share = cost.input_rows > 0 ? cost.cpu_rows / cost.input_rows * 100 : 0;
   const std::string exchanged =
       cost.residency == Residency::belady
-          ? fmt::format(", {} exchanged an epoch", format_count(static_cast<std::uint64_t>(cost.admitted_rows)))
+          ? fmt::format(", {} exchanged an epoch",
+                        format_count(static_cast<std::uint64_t>(cost.admitted_rows)))
           : "";
   fmt::print("    from cpu tier  {}  {:4.1f} %, {} rows held of {} that training reads ({}{})\n",
              rows_and_bytes(cost.cpu_rows, cost.cpu_rows * row_bytes), cpu_share,
@@ -167,7 +168,8 @@ void register_prepare(CLI::App& app) {
       ->add_option_function<std::string>(
           "--residency",
           [&preparation](const std::string& name) { preparation.residency = parse_residency(name); },
-          "Which rows the cpu tier keeps: static (the most read, for good), belady (at each batch those needed "
+          "Which rows the cpu tier keeps: static (the most read, for good), belady (at each batch those "
+          "needed "
           "soonest; batches then keep one order in every epoch) or auto (what reads less)")
       ->type_name("NAME")
       ->default_str("static");

@@ -273,10 +273,10 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str();
   app.add_option("--eval-every", train.schedule.eval_every, "Validate after every so many epochs; 0: never")
       ->capture_default_str();
-  command.shuffle_flag =
-      app.add_flag("--shuffle,!--no-shuffle", train.schedule.shuffle,
-                   "Shuffle the batches of every epoch, or keep the pool's order; default: shuffle, unless the "
-                   "preparation's residency is belady");
+  command.shuffle_flag = app.add_flag(
+      "--shuffle,!--no-shuffle", train.schedule.shuffle,
+      "Shuffle the batches of every epoch, or keep the pool's order; default: shuffle, unless the "
+      "preparation's residency is belady");
   app.add_option("--seed", train.schedule.seed, "Seed of weights, dropout and the order of batches")
       ->capture_default_str();
   app.add_option("--runs", command.runs, "Train so often, with seeds SEED, SEED+1, ..., and report the mean")

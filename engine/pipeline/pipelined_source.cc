@@ -21,16 +21,15 @@ std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparatio
 }  // namespace
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
-                                 CpuTier& cpu_tier, const PipelineOptions& options,
-                                 BatchSchedulePlan plan)
+                                 CpuTier& cpu_tier, const PipelineOptions& options, BatchSchedulePlan plan)
     : PipelinedSource(
           preparation, dataset, cpu_tier, options, std::move(plan),
           make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct})) {
 }
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
-                                 CpuTier& cpu_tier, const PipelineOptions& options,
-                                 BatchSchedulePlan plan, std::unique_ptr<IoEngine> engine)
+                                 CpuTier& cpu_tier, const PipelineOptions& options, BatchSchedulePlan plan,
+                                 std::unique_ptr<IoEngine> engine)
     : cpu_tier_(cpu_tier),
       slots_(make_slots(preparation, options.slot_count)),
       engine_(std::move(engine)),

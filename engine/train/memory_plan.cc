@@ -54,8 +54,8 @@ MemoryPlan plan_memory(const Preparation& preparation, std::uint64_t model_bytes
   const SectionEntry& cpu_rows = preparation.cpu_tier().require(SectionKind::feature_rows);
   // With rows exchanged: a slot's move, and a bit.
   const std::uint64_t bytes_per_slot = preparation.info().planned == Residency::belady ? 5 : 0;
-  plan.cpu_tier_bytes = preparation.cpu_slot_count() *
-                        (cpu_rows.columns * size_of(cpu_rows.dtype) + bytes_per_slot);
+  plan.cpu_tier_bytes =
+      preparation.cpu_slot_count() * (cpu_rows.columns * size_of(cpu_rows.dtype) + bytes_per_slot);
   plan.model_bytes = model_bytes;
   plan.slot_bytes = slot_sizes(preparation).bytes();
   plan.index_bytes = preparation.pool().entries().size_bytes() + preparation.pack().entries().size_bytes();

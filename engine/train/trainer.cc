@@ -106,8 +106,8 @@ class BestModel {
 
 class Run {
  public:
-  Run(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
-      const TrainOptions& options, Backend& backend)
+  Run(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier, const TrainOptions& options,
+      Backend& backend)
       : dataset_(dataset),
         preparation_(preparation),
         cpu_tier_(cpu_tier),
@@ -192,8 +192,8 @@ class Run {
     }
   }
 
-  // Brings the cpu tier to where it stood when `epochs_done` were done: the batches since the pool's beginning
-  // are read once more, and leave their rows there.
+  // Brings the cpu tier to where it stood when `epochs_done` were done: the batches since the pool's
+  // beginning are read once more, and leave their rows there.
   void replay(std::uint32_t epochs_done) {
     const std::uint32_t sample_epochs = preparation_.info().options.sample_epochs;
     if (!cpu_tier_.is_exchanged() || epochs_done % sample_epochs == 0) return;

@@ -226,7 +226,8 @@ class Preparation::TierCheck {
     parse_batch_frame(raw.bytes(), pool.file().name(), true, frame_);
     const auto inputs = pool.read_input_nodes(entry);
     const bool is_train = entry.key.split == Split::train;
-    bool agree = frame_.seeds.size() == entry.seed_count && frame_.hidden_nodes.size() == entry.hidden_count &&
+    bool agree = frame_.seeds.size() == entry.seed_count &&
+                 frame_.hidden_nodes.size() == entry.hidden_count &&
                  frame_.input_count() == entry.input_count && frame_.edge_count() == entry.edge_count &&
                  frame_.cpu_slots.size() == entry.cpu_rows && (is_train || frame_.admitted_rows.empty());
     std::size_t at = 0;

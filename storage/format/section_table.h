@@ -56,15 +56,15 @@ enum class SectionKind : std::uint32_t {
   segment_index = 40,  // SegmentEntry [batches]
   segments = 41,       // each at a multiple of 4096, with its own checksums
   // a batch's frame
-  frame_seeds = 50,         // u32 [seeds]: node ids
-  frame_targets = 51,       // i32 [targets]: labels; -1: none
-  frame_target_seeds = 52,  // u32 [targets]: the seed each target belongs to; absent: target i is seed i's
-  frame_hidden_nodes = 53,  // u32: node ids of block 0's destinations
-  frame_input_nodes = 54,   // u32 [inputs]: node ids in local order
-  frame_plan = 60,          // PlanRange [ranges]: which store and tier local ids come from
-  frame_cpu_slots = 61,     // u32: row of the cpu tier for each input of that tier
-  frame_block_shapes = 62,  // BlockShape [hops]
-  frame_admitted_rows = 63,   // u32 [admitted]: local ids of disk rows that the cpu tier keeps after the batch
+  frame_seeds = 50,          // u32 [seeds]: node ids
+  frame_targets = 51,        // i32 [targets]: labels; -1: none
+  frame_target_seeds = 52,   // u32 [targets]: the seed each target belongs to; absent: target i is seed i's
+  frame_hidden_nodes = 53,   // u32: node ids of block 0's destinations
+  frame_input_nodes = 54,    // u32 [inputs]: node ids in local order
+  frame_plan = 60,           // PlanRange [ranges]: which store and tier local ids come from
+  frame_cpu_slots = 61,      // u32: row of the cpu tier for each input of that tier
+  frame_block_shapes = 62,   // BlockShape [hops]
+  frame_admitted_rows = 63,  // u32 [admitted]: local ids of disk rows that the cpu tier keeps after the batch
   frame_admitted_slots = 64,  // u32 [admitted]: the slot of each
   // hop l of a batch's frame: kind + 8 * l; l = 0 is next to the input
   block_indptr = 1024,                       // u32 [dst + 1]

@@ -115,7 +115,8 @@ class MinCache {
     GNEISS_ASSERT(held_to_the_end <= node_in_.size());
     make_room(resident_ + arriving, node_in_.size() - held_to_the_end);
 
-    for (std::size_t i = 0; i < nodes.size(); ++i) {  // hits first: they keep their slots, and give back others
+    for (std::size_t i = 0; i < nodes.size();
+         ++i) {  // hits first: they keep their slots, and give back others
       const std::uint32_t slot = slot_of_[to_index(nodes[i])];
       placements[i] = slot == no_slot ? Placement::on_disk() : Placement::in_slot(slot);
       if (slot == no_slot) continue;

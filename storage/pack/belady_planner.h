@@ -29,7 +29,7 @@ struct BeladyTask {
   std::uint64_t node_count = 0;
   std::uint32_t epochs = 0;  // of the pool
   std::uint32_t batches_per_epoch = 0;
-  std::uint32_t slot_count = 0;         // at most tier_slots_max
+  std::uint32_t slot_count = 0;          // at most tier_slots_max
   std::filesystem::path scratch_folder;  // for anonymous files
 };
 

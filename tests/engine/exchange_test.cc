@@ -62,15 +62,16 @@ bool rows_are_the_sources(const PreparedDataset& data, const SourcedBatch& batch
 TEST_CASE("rows come and go from batch to batch, and each batch sees the source's, evaluation too") {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
     // A handful of rows, some, nearly all, and more than there are.
-    for (const std::uint64_t cache : {std::uint64_t{99}, std::uint64_t{1500}, std::uint64_t{5000}, std::uint64_t{1} << 30}) {
+    for (const std::uint64_t cache :
+         {std::uint64_t{99}, std::uint64_t{1500}, std::uint64_t{5000}, std::uint64_t{1} << 30}) {
       const PreparedDataset data(belady_options(cache), {.dim = 9, .dtype = dtype});
       CAPTURE(cache);
       const auto order = training_order(data.preparation(), 3);
       for (const std::uint32_t slots : {1U, 2U, 5U}) {
         CAPTURE(slots);
         data.cpu_tier().rewind();
-        PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(), {.slot_count = slots},
-                               plan_of(order));
+        PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(),
+                               {.slot_count = slots}, plan_of(order));
         std::uint64_t cached = 0;
         std::uint64_t evaluated_from_cache = 0;
         bool right = true;

@@ -12,7 +12,8 @@
 
 namespace gneiss::test {
 
-// A graph that can be learned, with preparations "none", "tiny" and "all" that differ in the cpu cache, and "belady".
+// A graph that can be learned, with preparations "none", "tiny" and "all" that differ in the cpu cache, and
+// "belady".
 class LearnableGraph {
  public:
   explicit LearnableGraph(double valid_share = 0.1, std::uint32_t sample_epochs = 1) {

@@ -20,6 +20,8 @@ struct Source {
   std::vector<std::uint32_t> target_seeds;
   std::vector<PlanRange> plan{{0, Tier::cpu, 0, 2, 0}, {0, Tier::disk, 2, 2, 0}};
   std::array<std::uint32_t, 2> slots{5, 9};
+  std::array<std::uint32_t, 1> admitted_rows{3};
+  std::array<std::uint32_t, 1> admitted_slots{7};
   std::array<std::uint32_t, 4> indptr0{0, 2, 3, 4};
   std::array<std::uint32_t, 4> indices0{1, 0, 3, 2};
   std::array<std::uint32_t, 3> dst_in_src{3, 0, 2};
@@ -35,6 +37,8 @@ struct Source {
             .hidden_nodes = hidden,
             .plan = plan,
             .cpu_slots = slots,
+            .admitted_rows = admitted_rows,
+            .admitted_slots = admitted_slots,
             .blocks = {{3, 4, indptr0, indices0, dst_in_src, positions0},
                        {2, 3, indptr1, indices1, {}, positions1}}};
   }
@@ -69,6 +73,8 @@ void expect_same(const BatchFrame& a, const BatchFrame& b) {
   CHECK(std::ranges::equal(a.hidden_nodes, b.hidden_nodes));
   CHECK(same_plan(a.plan, b.plan));
   CHECK(std::ranges::equal(a.cpu_slots, b.cpu_slots));
+  CHECK(std::ranges::equal(a.admitted_rows, b.admitted_rows));
+  CHECK(std::ranges::equal(a.admitted_slots, b.admitted_slots));
   REQUIRE(a.blocks.size() == b.blocks.size());
   for (std::size_t i = 0; i < a.blocks.size(); ++i) {
     CHECK(a.blocks[i].dst_count == b.blocks[i].dst_count);
@@ -143,6 +149,8 @@ TEST_CASE("a frame of a batch without edges") {
                    .hidden_nodes = node,
                    .plan = plan,
                    .cpu_slots = {},
+                   .admitted_rows = {},
+                   .admitted_slots = {},
                    .blocks = {{1, 1, indptr, {}, self, {}}}};
   const AlignedBuffer bytes = encode(frame);
   expect_same(parse(bytes), frame);
@@ -158,7 +166,7 @@ TEST_CASE("unknown optional sections of a frame are skipped, required ones refus
   expect_same(parse(skipped), source.frame());
   // Kinds that lie between the known ones too: 55 and 1028 were once taken for known.
   for (const std::uint32_t kind :
-       {1U, 49U, 55U, 59U, 63U, 1023U, 1027U, 1028U, 1031U, 1036U, 1024U + 8 * 64}) {
+       {1U, 49U, 55U, 59U, 70U, 1023U, 1027U, 1028U, 1031U, 1036U, 1024U + 8 * 64}) {
     test::FrameEditor required(bytes.bytes(), frame_magic);
     required.add(static_cast<SectionKind>(kind), std::vector<std::byte>(10));
     const AlignedBuffer refused = required.build();
@@ -229,6 +237,7 @@ TEST_CASE("ids and offsets out of range are refused even with the right checksum
   expect_flaw<std::uint32_t>(frame_plan, 2, 0xFFFFFFFFU, "follow one another");  // the first range's end
   expect_flaw<std::uint16_t>(frame_plan, 1, 4, "follow one another");            // its tier
   expect_flaw<std::uint32_t>(frame_plan, 6, 1, "does not cover");
+  expect_flaw<std::uint32_t>(frame_admitted_rows, 0, 4, "admitted row is out of range");
   expect_flaw<std::uint32_t>(frame_block_shapes, 0, 0xFFFFFFFFU, "wrong length");
   expect_flaw<std::uint32_t>(frame_block_shapes, 1, 3, "out of range");
   expect_flaw<std::uint32_t>(frame_block_shapes, 3, 9, "follow one another");

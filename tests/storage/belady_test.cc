@@ -72,7 +72,8 @@ Workload random_workload(std::uint64_t seed, std::uint32_t nodes, std::uint32_t 
 std::string find_fault(const Workload& work, const TierPlan& plan) {
   constexpr std::uint32_t nothing = 0xFFFFFFFFU;
   std::vector<std::uint32_t> held(plan.slot_count, nothing);
-  for (std::size_t slot = 0; slot < plan.cpu_nodes.size(); ++slot) held[slot] = to_index(plan.cpu_nodes[slot]);
+  for (std::size_t slot = 0; slot < plan.cpu_nodes.size(); ++slot)
+    held[slot] = to_index(plan.cpu_nodes[slot]);
   const auto start = held;
   for (int round = 0; round < 3; ++round) {
     for (std::uint32_t batch = 0; batch < work.count(); ++batch) {
@@ -81,7 +82,8 @@ std::string find_fault(const Workload& work, const TierPlan& plan) {
         const std::uint32_t node = work.batches[batch][i];
         const bool is_held = std::ranges::find(held, node) != held.end();
         if (placed[i].is_cached() != is_held) return "a row in the tier is read from disk, or the reverse";
-        if (is_held && (placed[i].slot() >= held.size() || held[placed[i].slot()] != node)) return "a wrong slot";
+        if (is_held && (placed[i].slot() >= held.size() || held[placed[i].slot()] != node))
+          return "a wrong slot";
       }
       for (std::size_t i = 0; i < placed.size(); ++i) {
         if (!placed[i].is_admitted()) continue;
@@ -128,7 +130,8 @@ std::uint64_t most_hits(const Workload& work, std::uint32_t slots) {
   for (std::uint64_t chosen = 0; chosen < std::uint64_t{1} << spans.size(); ++chosen) {
     std::vector<std::uint32_t> held(work.count());
     for (std::size_t i = 0; i < spans.size(); ++i) {
-      for (std::uint32_t at = 0; at < work.count(); ++at) held[at] += static_cast<std::uint32_t>(chosen >> i & spans[i] >> at & 1);
+      for (std::uint32_t at = 0; at < work.count(); ++at)
+        held[at] += static_cast<std::uint32_t>(chosen >> i & spans[i] >> at & 1);
     }
     if (std::ranges::max(held) <= slots) best = std::max<std::uint64_t>(best, std::popcount(chosen));
   }
@@ -176,9 +179,9 @@ TEST_CASE("a plan that saves nothing would not pass: hits are the placements' ow
   }
   const auto rows = count_rows(work.lists, plan);
   CHECK(work.hits(plan) == cached);
-  CHECK(std::accumulate(rows.begin(), rows.end(), std::uint64_t{0}, [](std::uint64_t sum, const BatchRows& row) {
-          return sum + row.admitted_rows;
-        }) == admitted);
+  CHECK(std::accumulate(rows.begin(), rows.end(), std::uint64_t{0},
+                        [](std::uint64_t sum, const BatchRows& row) { return sum + row.admitted_rows; }) ==
+        admitted);
   CHECK(cached > 100);
   CHECK(admitted > 0);
 }

@@ -32,6 +32,8 @@ struct TinyBatch {
                            .hidden_nodes = node,
                            .plan = plan,
                            .cpu_slots = {},
+                           .admitted_rows = {},
+                           .admitted_slots = {},
                            .blocks = {{1, 1, indptr, {}, self, {}}}};
     return BatchCompressor().compress(key, frame, node);
   }
