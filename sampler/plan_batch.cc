@@ -22,19 +22,44 @@ void BatchPlanner::order_inputs(std::size_t index, const SampledBatch& batch) {
   cpu_slots_.clear();
   admitted_rows_.clear();
   admitted_slots_.clear();
+  page_runs_.clear();
   for (const bool cached : {true, false}) {
+    if (!cached && shared_ != nullptr) {
+      order_shared_inputs(index);
+      break;
+    }
     for (std::size_t i = 0; i < order_.size(); ++i) {
-      const Placement placement = placements_[i];
-      if (placement.is_cached() != cached) continue;
-      const auto local = static_cast<std::uint32_t>(input_nodes_.size());
-      new_local_[static_cast<std::uint32_t>(order_[i])] = local;
-      input_nodes_.push_back(ascending_[i]);
-      if (cached) cpu_slots_.push_back(placement.slot());
-      if (!placement.is_admitted()) continue;
-      admitted_rows_.push_back(local);
-      admitted_slots_.push_back(placement.slot());
+      if (placements_[i].is_cached() == cached) add_input(i);
     }
   }
+}
+
+// The next local id is that of the i-th of the ascending nodes.
+void BatchPlanner::add_input(std::size_t i) {
+  const Placement placement = placements_[i];
+  const auto local = static_cast<std::uint32_t>(input_nodes_.size());
+  new_local_[static_cast<std::uint32_t>(order_[i])] = local;
+  input_nodes_.push_back(ascending_[i]);
+  if (placement.is_cached()) {
+    cpu_slots_.push_back(placement.slot());
+  } else if (placement.is_admitted()) {
+    admitted_rows_.push_back(local);
+    admitted_slots_.push_back(placement.slot());
+  }
+}
+
+// Rows that batches share come in the order in which they are read.
+void BatchPlanner::order_shared_inputs(std::size_t index) {
+  shared_nodes_.resize(shared_->batch_nodes.size(index));
+  shared_->batch_nodes.read(index, 0, shared_nodes_);
+  page_runs_.resize(shared_->batch_runs.size(index));
+  shared_->batch_runs.read(index, 0, page_runs_);
+  for (const NodeId node : shared_nodes_) {
+    const auto found = std::ranges::lower_bound(ascending_, node);
+    GNEISS_ASSERT(found != ascending_.end() && *found == node);
+    add_input(static_cast<std::size_t>(found - ascending_.begin()));
+  }
+  GNEISS_ASSERT(input_nodes_.size() == ascending_.size());
 }
 
 const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
@@ -49,7 +74,11 @@ const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   const auto cached = static_cast<std::uint32_t>(cpu_slots_.size());
   const auto inputs = static_cast<std::uint32_t>(input_nodes_.size());
   ranges_ = {{.store = 0, .tier = Tier::cpu, .first = 0, .count = cached, .reserved = 0},
-             {.store = 0, .tier = Tier::disk, .first = cached, .count = inputs - cached, .reserved = 0}};
+             {.store = 0,
+              .tier = shared_ != nullptr ? Tier::page : Tier::disk,
+              .first = cached,
+              .count = inputs - cached,
+              .reserved = 0}};
   const std::span nodes(batch.nodes);
   frame_.seeds = nodes.first(batch.seed_count);
   frame_.targets = targets_;
@@ -59,6 +88,7 @@ const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   frame_.cpu_slots = cpu_slots_;
   frame_.admitted_rows = admitted_rows_;
   frame_.admitted_slots = admitted_slots_;
+  frame_.page_runs = page_runs_;
   frame_.blocks.clear();
   for (const SampledBlock& block : batch.blocks) {
     frame_.blocks.push_back({.dst_count = block.dst_count,

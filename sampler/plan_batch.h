@@ -8,6 +8,7 @@
 
 #include "sampler/neighbor_sampler.h"
 #include "storage/format/batch_frame.h"
+#include "storage/pack/shared_layout.h"
 #include "storage/pack/tier_planner.h"
 
 namespace gneiss {
@@ -15,7 +16,9 @@ namespace gneiss {
 // Owns what a planned frame borrows; reused from batch to batch.
 class BatchPlanner {
  public:
-  BatchPlanner(const TierPlan& plan, std::span<const std::int32_t> labels) : plan_(plan), labels_(labels) {}
+  //   shared  how batches share the rows that they read from disk; null where each has its own
+  BatchPlanner(const TierPlan& plan, const SharedLayout* shared, std::span<const std::int32_t> labels)
+      : plan_(plan), shared_(shared), labels_(labels) {}
 
   // The frame to store for `batch`, which is number `index` of the pool; valid until the next call. Changes
   // batch.blocks[0]'s indices.
@@ -25,7 +28,11 @@ class BatchPlanner {
  private:
   void order_inputs(std::size_t index, const SampledBatch& batch);
 
+  void order_shared_inputs(std::size_t index);
+  void add_input(std::size_t i);
+
   const TierPlan& plan_;
+  const SharedLayout* shared_;
   std::span<const std::int32_t> labels_;  // of every node
   std::vector<std::uint64_t> order_;      // node << 32 | sampled local id
   std::vector<std::uint32_t> new_local_;
@@ -35,6 +42,8 @@ class BatchPlanner {
   std::vector<std::uint32_t> cpu_slots_;
   std::vector<std::uint32_t> admitted_rows_;
   std::vector<std::uint32_t> admitted_slots_;
+  std::vector<NodeId> shared_nodes_;  // in the order they are read
+  std::vector<PageRun> page_runs_;
   std::vector<std::uint32_t> dst_in_src_;
   std::vector<std::int32_t> targets_;
   std::vector<PlanRange> ranges_;

@@ -14,6 +14,7 @@
 #include "storage/base/units.h"
 #include "storage/pack/belady_planner.h"
 #include "storage/pack/packer.h"
+#include "storage/pack/shared_packer.h"
 
 namespace gneiss {
 namespace {
@@ -145,6 +146,47 @@ class Preparer {
     rows_ = count_rows(lists_, plan_);
   }
 
+  // Lets batches share rows where their own segments would take more than the budget: in groups as small as
+  // it allows, evaluation's in the largest first.
+  void fit_disk_budget() {
+    if (request_.disk_budget_bytes == 0) return;
+    const std::uint64_t row_bytes = dataset_.info().row_bytes();
+    const std::uint64_t cpu_tier = plan_.slot_count * row_bytes;
+    std::uint64_t own = 0;
+    for (const BatchRows& rows : rows_) own += segment_bytes_for(rows.disk_rows, row_bytes);
+    const std::uint64_t others = samples_bytes_at_most() + cpu_tier;
+    if (own + others <= request_.disk_budget_bytes) return;
+    const std::vector<BatchKey> keys = batch_keys();
+    const std::uint64_t nodes = dataset_.info().node_count;
+    const auto bytes_with = [&](std::size_t group_size) {
+      std::uint64_t bytes = 0;
+      for (const std::uint64_t rows :
+           count_group_rows(lists_, plan_, group_batches(keys, group_size, group_batches_max), nodes)) {
+        bytes += round_up(rows * row_bytes, shared_page_bytes);
+      }
+      return bytes;
+    };
+    std::size_t least = 1;  // the smallest that fits lies in [least, most]
+    std::size_t most = std::min<std::size_t>(group_batches_max, std::max<std::size_t>(1, keys.size()));
+    while (least < most) {
+      const std::size_t middle = (least + most) / 2;
+      if (bytes_with(middle) + others <= request_.disk_budget_bytes) {
+        most = middle;
+      } else {
+        least = middle + 1;
+      }
+    }
+    // Trailers and the runs of each frame are known once it is laid out: a group more may be needed.
+    for (std::size_t size = least;; ++size) {
+      shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, size, group_batches_max), row_bytes,
+                                     nodes, dataset_.folder()));
+      if (size == group_batches_max ||
+          shared_->bytes() + samples_bytes_at_most() + cpu_tier <= request_.disk_budget_bytes) {
+        return;
+      }
+    }
+  }
+
   PreparationCost cost() const {
     PreparationCost cost;
     const std::uint64_t row_bytes = dataset_.info().row_bytes();
@@ -152,8 +194,11 @@ class Preparer {
     cost.train_batches = schedule_.train_batches_per_epoch();
     cost.row_bytes = row_bytes;
     for (std::size_t i = 0; i < schedule_.size(); ++i) {
-      const std::uint64_t segment = segment_bytes_for(rows_[i].disk_rows, row_bytes);
+      const std::uint64_t segment =
+          shared_ ? shared_->read_bytes(i) : segment_bytes_for(rows_[i].disk_rows, row_bytes);
       cost.segment_bytes += segment;
+      const std::uint64_t reads =
+          shared_ ? count_reads(shared_->extents_of(i)) : divide_up(segment, 1U << 20);
       cost.largest_segment_bytes = std::max(cost.largest_segment_bytes, segment);
       cost.largest_input_rows = std::max(cost.largest_input_rows, lists_.node_count(i));
       if (schedule_.key(i).split != Split::train) {
@@ -164,15 +209,19 @@ class Preparer {
       cost.cpu_rows += rows_[i].cpu_rows / epochs;
       cost.disk_rows += rows_[i].disk_rows / epochs;
       cost.disk_bytes += static_cast<double>(segment) / epochs;
+      cost.disk_reads += static_cast<double>(reads) / epochs;
       cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
     }
     cost.input_rows = cost.cpu_rows + cost.disk_rows;
+    if (shared_) {
+      cost.segment_bytes = shared_->bytes();
+      cost.group_batches = shared_->groups.front().batch_count;
+    }
     cost.residency = residency_;
     cost.admitted_rows /= epochs;
     cost.cached_rows = plan_.slot_count;
     cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
-    cost.samples_bytes_at_most = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
-                                 3 * file_section_alignment;  // header, index, padding
+    cost.samples_bytes_at_most = samples_bytes_at_most();
     cost.accessed_rows = accessed_rows();
     cost.free_bytes = free_bytes(dataset_.folder());
     return cost;
@@ -184,7 +233,8 @@ class Preparer {
     auto samplers = make_samplers();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     std::vector<BatchCompressor> compressors(pool_.thread_count());
-    std::vector<BatchPlanner> planners(pool_.thread_count(), BatchPlanner(plan_, labels));
+    std::vector<BatchPlanner> planners(pool_.thread_count(),
+                                       BatchPlanner(plan_, shared_ ? &*shared_ : nullptr, labels));
     SamplePoolWriter writer(folder / pool_file_name, dataset_.fingerprint());
     Progress progress("writing samples", schedule_.size(), Progress::Unit::items);
     in_order<CompressedBatch>(
@@ -196,7 +246,7 @@ class Preparer {
           compressed = compressors[worker].compress(batch.key, frame, planners[worker].input_nodes());
         },
         [&](std::size_t index, CompressedBatch& compressed) {
-          GNEISS_ASSERT(compressed.entry.disk_rows == rows_[index].disk_rows);
+          GNEISS_ASSERT(compressed.entry.page_rows + compressed.entry.disk_rows == rows_[index].disk_rows);
           writer.append(compressed);
           progress.advance(1);
         });
@@ -205,19 +255,17 @@ class Preparer {
 
   PackResult pack(const std::filesystem::path& folder) {
     topology_.reset();  // the packer's pieces take its place
-    std::vector<BatchKey> keys;
-    keys.reserve(schedule_.size());
-    for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
+    const std::vector<BatchKey> keys = batch_keys();
     const std::uint64_t held =
         4 * dataset_.info().node_count + 8 * std::uint64_t{plan_.slot_count};  // slots, nodes, moves
-    return pack_features({.dataset = &dataset_,
-                          .lists = &lists_,
-                          .plan = &plan_,
-                          .keys = keys,
-                          .rows = rows_,
-                          .folder = folder,
-                          .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held)},
-                         pool_);
+    const PackTask task{.dataset = &dataset_,
+                        .lists = &lists_,
+                        .plan = &plan_,
+                        .keys = keys,
+                        .rows = rows_,
+                        .folder = folder,
+                        .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held)};
+    return shared_ ? pack_shared_features(task, *shared_, pool_) : pack_features(task, pool_);
   }
 
   PreparationInfo info() const {
@@ -230,6 +278,27 @@ class Preparer {
   void free_counts() { counts_ = {}; }
 
  private:
+  std::vector<BatchKey> batch_keys() const {
+    std::vector<BatchKey> keys;
+    keys.reserve(schedule_.size());
+    for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
+    return keys;
+  }
+  std::uint64_t samples_bytes_at_most() const {
+    std::uint64_t bytes = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
+                          3 * file_section_alignment;  // header, index, padding
+    for (std::size_t i = 0; shared_ && i < schedule_.size(); ++i) {
+      // As pool_bytes_at_most() has it: Zstandard may add 1 in 256, and a section its header.
+      const std::uint64_t runs = shared_->batch_runs.size(i) * sizeof(PageRun);
+      bytes += runs + runs / 256 + 2 * frame_section_alignment;
+    }
+    return bytes;
+  }
+  static std::uint64_t count_reads(std::span<const Extent> extents) {
+    std::uint64_t reads = extents.empty() ? 0 : 1;  // the trailer's
+    for (const Extent& extent : extents) reads += divide_up(extent.bytes, 1U << 20);
+    return reads;
+  }
   std::uint64_t accessed_rows() const {
     return static_cast<std::uint64_t>(
         std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
@@ -264,6 +333,7 @@ class Preparer {
   Counts counts_;
   TierPlan plan_;
   Residency residency_ = Residency::fixed;  // of plan_
+  std::optional<SharedLayout> shared_;      // where the budget does not let each batch have its own rows
   std::vector<BatchRows> rows_;
 };
 
@@ -426,6 +496,7 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
   Preparer preparer(dataset, request, pool);
   preparer.count();
   preparer.plan();
+  preparer.fit_disk_budget();
   result.cost = preparer.cost();
   preparer.free_counts();
   show_plan(result.cost);

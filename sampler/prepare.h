@@ -36,11 +36,13 @@ struct PreparationCost {
   double cpu_rows = 0;
   double disk_rows = 0;
   double disk_bytes = 0;  // segments with trailers and padding
+  double disk_reads = 0;  // of at most 1 MiB each
   double sampled_edges = 0;
   double admitted_rows = 0;  // of the disk rows, copied into the cpu tier
   Residency residency = Residency::fixed;
   // On the drive:
-  std::uint64_t segment_bytes = 0;
+  std::uint64_t segment_bytes = 0;  // of all segments, or of what batches share
+  std::uint64_t group_batches = 1;  // consecutive batches that share their rows
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t samples_bytes_at_most = 0;  // before compression
   std::uint64_t free_bytes = 0;

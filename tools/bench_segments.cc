@@ -27,9 +27,9 @@ AccessPattern epoch_pattern(const Preparation& preparation) {
     if (entries[i].key.split != Split::train || entries[i].key.epoch != 0) continue;
     pattern.reads.push_back(
         {.file = 0, .offset = entries[i].frame_offset, .bytes = round_up(entries[i].frame_bytes, 4096)});
-    const SegmentEntry& segment = preparation.pack().entries()[i];
-    if (segment.bytes > 0)
-      pattern.reads.push_back({.file = 1, .offset = segment.offset, .bytes = segment.bytes});
+    for (const Extent& extent : preparation.pack().extents(i)) {
+      pattern.reads.push_back({.file = 1, .offset = extent.offset, .bytes = extent.bytes});
+    }
     pattern.batch_ends.push_back(pattern.reads.size());
   }
   return pattern;

@@ -50,9 +50,19 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
              rows_and_bytes(cost.cpu_rows, cost.cpu_rows * row_bytes), cpu_share,
              format_count(cost.cached_rows), format_count(cost.accessed_rows), name_of(cost.residency),
              exchanged);
-  fmt::print("    from disk tier {}  {:4.1f} %, {} reads of whole segments\n",
-             rows_and_bytes(cost.disk_rows, cost.disk_bytes), cost.input_rows > 0 ? 100 - cpu_share : 0,
-             cost.train_batches);
+  const double disk_share = cost.input_rows > 0 ? 100 - cpu_share : 0;
+  const std::string reads = format_count(static_cast<std::uint64_t>(cost.disk_reads));
+  if (cost.group_batches == 1) {
+    fmt::print("    from disk tier {}  {:4.1f} %, in {} reads of at most 1 MiB\n",
+               rows_and_bytes(cost.disk_rows, cost.disk_bytes), disk_share, reads);
+  } else {
+    const double needed = cost.disk_rows * row_bytes;
+    fmt::print(
+        "    from page tier {}  {:4.1f} %, in {} reads; rows shared by {} batches each, {:.3f} bytes read "
+        "for one needed\n",
+        rows_and_bytes(cost.disk_rows, cost.disk_bytes), disk_share, reads, cost.group_batches,
+        needed > 0 ? cost.disk_bytes / needed : 0);
+  }
   if (const auto drive = stored_drive_profile(dataset)) {
     const double rate = drive->sequential_bytes_per_second();
     fmt::print("    which takes the drive {} an epoch, at its sequential {}\n",
@@ -82,6 +92,8 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"cpu_rows", cost.cpu_rows},
           {"disk_rows", cost.disk_rows},
           {"disk_bytes_per_epoch", cost.disk_bytes},
+          {"disk_reads_per_epoch", cost.disk_reads},
+          {"group_batches", cost.group_batches},
           {"sampled_edges", cost.sampled_edges},
           {"cached_rows", cost.cached_rows},
           {"residency", name_of(cost.residency)},

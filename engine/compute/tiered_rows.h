@@ -22,7 +22,8 @@ struct TierRange {
   const std::byte* base = nullptr;
   std::uint32_t first_local = 0;         // the local id of its first row; ranges follow one another
   std::uint32_t count = 0;               // may be 0
-  const std::uint32_t* slots = nullptr;  // row i lies at base + slots[i] * row_bytes; nullptr: slot i is i
+  const std::uint32_t* slots = nullptr;  // row i lies at base + slots[i] * slot_bytes; nullptr: slot i is i
+  std::size_t slot_bytes = 0;            // row_bytes, unless rows lie at multiples of something else
 };
 
 class TieredRows {
@@ -44,9 +45,11 @@ class TieredRows {
   }
 
   // The next `count` local ids. Append in tier order; at most tier_range_count_max times.
-  void append(const std::byte* base, std::uint32_t count, const std::uint32_t* slots = nullptr) {
-    GNEISS_ASSERT(range_count_ < tier_range_count_max);
-    ranges_[range_count_++] = {base, row_count_, count, slots};
+  //   slot_bytes  what slots count in; 0: rows
+  void append(const std::byte* base, std::uint32_t count, const std::uint32_t* slots = nullptr,
+              std::size_t slot_bytes = 0) {
+    GNEISS_ASSERT(range_count_ < tier_range_count_max && (slots != nullptr || slot_bytes == 0));
+    ranges_[range_count_++] = {base, row_count_, count, slots, slot_bytes == 0 ? row_bytes_ : slot_bytes};
     row_count_ += count;
   }
 
@@ -63,7 +66,7 @@ class TieredRows {
     while (local < ranges_[r].first_local) --r;
     const TierRange& range = ranges_[r];
     const std::uint32_t index = local - range.first_local;
-    return range.base + std::size_t{range.slots != nullptr ? range.slots[index] : index} * row_bytes_;
+    return range.base + std::size_t{range.slots != nullptr ? range.slots[index] : index} * range.slot_bytes;
   }
 
  private:

@@ -30,7 +30,7 @@ void Assembler::assemble(BatchSlot& slot) {
     fail(Kind::corruption, "{}: its frame and its index disagree; prepare it again", name);
   }
   const auto segment_bytes = slot.segment.bytes().first(segment.bytes);
-  if (options_.verify_segments) check_segment(segment, segment_bytes, preparation_.pack().file().name());
+  if (options_.verify_segments) preparation_.pack().check(slot.index, segment_bytes);
 
   slot.blocks.clear();
   std::span<std::uint32_t> words(slot.transposed);
@@ -52,8 +52,8 @@ void Assembler::assemble(BatchSlot& slot) {
   }
   BatchView& view = slot.batch.view;
   view.key = entry.key;
-  view.input =
-      assemble_rows(slot.frame, cpu_tier_, segment_bytes, dataset_.feature_dtype, dataset_.feature_dim, name);
+  view.input = assemble_rows(slot.frame, cpu_tier_, segment_bytes, slot.page_slots, dataset_.feature_dtype,
+                             dataset_.feature_dim, name);
   view.blocks = slot.blocks;
   view.hidden_nodes = slot.frame.hidden_nodes;
   view.targets = slot.frame.targets;

@@ -14,6 +14,7 @@ SlotSizes slot_sizes(const Preparation& preparation) {
     sizes.compressed_bytes =
         std::max(sizes.compressed_bytes, round_up(entry.frame_bytes, file_section_alignment));
     sizes.raw_bytes = std::max<std::uint64_t>(sizes.raw_bytes, entry.frame_raw_bytes);
+    sizes.page_rows = std::max<std::uint64_t>(sizes.page_rows, entry.page_rows);
     // Inner blocks: their edges, and an offset per source; sources of all are at most the hidden nodes each.
     const std::uint64_t offsets = (std::uint64_t{entry.hidden_count} + 1) * sizes.hop_count;
     sizes.transposed_words = std::max(sizes.transposed_words, entry.inner_edge_count + offsets);
@@ -23,6 +24,7 @@ SlotSizes slot_sizes(const Preparation& preparation) {
 
 BatchSlot::BatchSlot(const SlotSizes& sizes)
     : segment(sizes.segment_bytes), compressed(sizes.compressed_bytes), raw(sizes.raw_bytes) {
+  page_slots.resize(sizes.page_rows);
   transposed.resize(sizes.transposed_words);
   frame.blocks.reserve(sizes.hop_count);
   blocks.reserve(sizes.hop_count);

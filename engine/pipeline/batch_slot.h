@@ -19,11 +19,12 @@ struct SlotSizes {
   std::uint64_t segment_bytes = 0;
   std::uint64_t compressed_bytes = 0;
   std::uint64_t raw_bytes = 0;
+  std::uint64_t page_rows = 0;         // u32 each: where shared rows lie
   std::uint64_t transposed_words = 0;  // u32s for the transposed edges of all blocks but the first
   std::uint32_t hop_count = 0;
 
   std::uint64_t bytes() const noexcept {
-    return segment_bytes + compressed_bytes + raw_bytes + 4 * transposed_words;
+    return segment_bytes + compressed_bytes + raw_bytes + 4 * (page_rows + transposed_words);
   }
 };
 SlotSizes slot_sizes(const Preparation& preparation);
@@ -42,6 +43,7 @@ struct BatchSlot {
   AlignedBuffer segment;
   AlignedBuffer compressed;
   AlignedBuffer raw;  // the decompressed frame
+  std::vector<std::uint32_t> page_slots;
   std::vector<std::uint32_t> transposed;
   BatchFrame frame;
   std::vector<BlockView> blocks;

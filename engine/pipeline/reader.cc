@@ -63,32 +63,36 @@ bool Reader::take_slot(const std::stop_token& stop) {
   if (!taken) return false;
   BatchSlot& slot = **taken;
   const BatchEntry& entry = preparation_.pool().entries()[*index];
-  const SegmentEntry& segment = preparation_.pack().entries()[*index];
   slot.index = *index;
   slot.position = position_++;
   slot.failure = nullptr;
   slot.all_submitted = false;
   slot.reads_in_flight = 0;
   slot.reads_began = Trace::Clock::now();
-  slot.batch.cost = {
-      .input_rows = entry.input_count, .cpu_rows = entry.cpu_rows, .disk_rows = entry.disk_rows};
+  slot.batch.cost = {.input_rows = entry.input_count,
+                     .cpu_rows = entry.cpu_rows,
+                     .disk_rows = entry.page_rows + entry.disk_rows};
   in_order_.push_back(&slot);
   const std::uint64_t frame_bytes = round_up(entry.frame_bytes, file_section_alignment);
   to_submit_.push_back({pool_file_, entry.frame_offset, slot.compressed.bytes().first(frame_bytes)});
-  if (segment.bytes > 0)
-    to_submit_.push_back({pack_file_, segment.offset, slot.segment.bytes().first(segment.bytes)});
+  std::uint64_t at = 0;
+  for (const Extent& extent : preparation_.pack().extents(*index)) {
+    to_submit_.push_back({pack_file_, extent.offset, slot.segment.bytes().subspan(at, extent.bytes)});
+    at += extent.bytes;
+  }
   return true;
 }
 
 void Reader::submit_pieces() {
   BatchSlot& slot = *in_order_.back();
-  while (!to_submit_.empty() && engine_.in_flight() < engine_.queue_depth()) {
+  requests_.clear();  // started together: one call of the system for all
+  while (!to_submit_.empty() && engine_.in_flight() + requests_.size() < engine_.queue_depth()) {
     Range& range = to_submit_.front();
     const std::size_t bytes = std::min<std::size_t>(range.target.size(), read_bytes_);
-    engine_.submit(ReadRequest{.file = range.file,
-                               .offset = range.offset,
-                               .target = range.target.first(bytes),
-                               .tag = make_tag(slot, range.file == pack_file_)});
+    requests_.push_back({.file = range.file,
+                         .offset = range.offset,
+                         .target = range.target.first(bytes),
+                         .tag = make_tag(slot, range.file == pack_file_)});
     ++slot.reads_in_flight;
     ++slot.batch.cost.read_operations;
     slot.batch.cost.bytes_read += bytes;
@@ -96,6 +100,7 @@ void Reader::submit_pieces() {
     range.target = range.target.subspan(bytes);
     if (range.target.empty()) to_submit_.pop_front();
   }
+  engine_.submit(requests_);
   slot.all_submitted = to_submit_.empty();
 }
 

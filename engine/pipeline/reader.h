@@ -64,7 +64,8 @@ class Reader {
   std::exception_ptr failure_;
   std::deque<BatchSlot*> in_order_;  // slots being read, oldest first
   std::deque<Range> to_submit_;      // of the newest slot
-  std::jthread thread_;              // last: joins before what it uses is destroyed
+  std::vector<ReadRequest> requests_;
+  std::jthread thread_;  // last: joins before what it uses is destroyed
 };
 
 }  // namespace gneiss

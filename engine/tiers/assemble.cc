@@ -5,9 +5,31 @@
 #include "storage/base/error.h"
 
 namespace gneiss {
+namespace {
+
+// Writes where each row of the runs lies. Throws Error(corruption) unless all lie in `bytes` bytes.
+void spread_runs(std::span<const PageRun> runs, std::uint64_t row_bytes, std::uint64_t bytes,
+                 std::span<std::uint32_t> slots, std::string_view name) {
+  const std::uint64_t unit = page_row_unit(row_bytes);
+  const std::uint64_t units_per_row = row_bytes / unit;
+  std::size_t filled = 0;
+  for (const PageRun& run : runs) {
+    const std::uint64_t end = run.position + run.count * units_per_row;
+    if (end * unit > bytes || end > 0xFFFFFFFFU || run.count > slots.size() - filled) {
+      fail(Kind::corruption, "{}: a shared row lies beyond what was read; prepare it again", name);
+    }
+    auto at = run.position;
+    for (std::uint32_t i = 0; i < run.count; ++i, at += static_cast<std::uint32_t>(units_per_row)) {
+      slots[filled++] = at;
+    }
+  }
+}
+
+}  // namespace
 
 TieredRows assemble_rows(const BatchFrame& frame, const CpuTier& cpu_tier, std::span<const std::byte> segment,
-                         Dtype dtype, std::uint32_t columns, std::string_view name) {
+                         std::span<std::uint32_t> page_slots, Dtype dtype, std::uint32_t columns,
+                         std::string_view name) {
   TieredRows rows(dtype, columns);
   if (frame.plan.size() > tier_range_count_max || frame.plan.empty()) {
     fail(Kind::corruption, "{}: the plan has {} ranges; prepare it again", name, frame.plan.size());
@@ -28,7 +50,7 @@ TieredRows assemble_rows(const BatchFrame& frame, const CpuTier& cpu_tier, std::
   const std::uint32_t* slots = frame.cpu_slots.data();
   std::uint64_t segment_at = 0;
   for (const PlanRange& range : frame.plan) {
-    if (range.store != 0 || (range.tier != Tier::cpu && range.tier != Tier::disk)) {
+    if (range.store != 0 || range.tier == Tier::gpu) {
       fail(Kind::input,
            "{}: the plan names feature store {}, tier {}, which this program does not know; use a newer "
            "gneiss",
@@ -37,6 +59,14 @@ TieredRows assemble_rows(const BatchFrame& frame, const CpuTier& cpu_tier, std::
     if (range.tier == Tier::cpu) {
       rows.append(cpu_tier.rows(), range.count, slots);
       slots += range.count;
+      continue;
+    }
+    if (range.tier == Tier::page) {
+      if (range.count > page_slots.size()) {
+        fail(Kind::corruption, "{}: it has more shared rows than its index says; prepare it again", name);
+      }
+      spread_runs(frame.page_runs, rows.row_bytes(), segment.size(), page_slots.first(range.count), name);
+      rows.append(segment.data(), range.count, page_slots.data(), page_row_unit(rows.row_bytes()));
       continue;
     }
     if (range.count * rows.row_bytes() > segment.size() - segment_at) {

@@ -25,6 +25,7 @@ bool is_frame_section(SectionKind kind) {
     case SectionKind::frame_block_shapes:
     case SectionKind::frame_admitted_rows:
     case SectionKind::frame_admitted_slots:
+    case SectionKind::frame_page_runs:
       return true;
     default:
       break;
@@ -151,14 +152,21 @@ const char* find_flaw(const BatchFrame& frame) {
   if (!all_below(frame.target_seeds, frame.seeds.size())) return "a target's seed is out of range";
   std::uint64_t planned = 0;
   std::uint64_t cached = 0;
+  std::uint64_t paged = 0;
   for (const PlanRange& range : frame.plan) {
     if (range.first != planned || range.tier > Tier::disk)
       return "the plan's ranges do not follow one another";
     planned += range.count;
     if (range.tier == Tier::cpu) cached += range.count;
+    if (range.tier == Tier::page) paged += range.count;
   }
   if (!frame.plan.empty() && planned != frame.input_count()) return "the plan does not cover the input nodes";
   if (cached != frame.cpu_slots.size()) return "the plan's slots have the wrong length";
+  for (const PageRun& run : frame.page_runs) {
+    if (run.count == 0 || run.count > paged) return "the runs of shared rows are off";
+    paged -= run.count;
+  }
+  if (paged != 0) return "the runs of shared rows are off";
   if (frame.admitted_rows.size() != frame.admitted_slots.size()) return "the admitted rows lack their slots";
   if (!all_below(frame.admitted_rows, frame.input_count())) return "an admitted row is out of range";
   return nullptr;
@@ -190,6 +198,7 @@ void encode_batch_frame(const BatchFrame& frame, std::vector<std::byte>& out) {
     builder.add(SectionKind::frame_admitted_rows, Dtype::u32, frame.admitted_rows);
     builder.add(SectionKind::frame_admitted_slots, Dtype::u32, frame.admitted_slots);
   }
+  if (!frame.page_runs.empty()) builder.add(SectionKind::frame_page_runs, Dtype::u32, frame.page_runs);
   for (std::uint32_t hop = 0; hop < frame.blocks.size(); ++hop) {
     const BlockFrame& block = frame.blocks[hop];
     builder.add(block_section(SectionKind::block_indptr, hop), Dtype::u32, block.indptr);
@@ -214,6 +223,7 @@ void parse_batch_frame(std::span<const std::byte> bytes, std::string_view name, 
   frame.cpu_slots = reader.view<std::uint32_t>(SectionKind::frame_cpu_slots, Dtype::u32);
   frame.admitted_rows = reader.view<std::uint32_t>(SectionKind::frame_admitted_rows, Dtype::u32);
   frame.admitted_slots = reader.view<std::uint32_t>(SectionKind::frame_admitted_slots, Dtype::u32);
+  frame.page_runs = reader.view<PageRun>(SectionKind::frame_page_runs, Dtype::u32);
   const auto shapes = reader.view<BlockShape>(SectionKind::frame_block_shapes, Dtype::u32);
   frame.blocks.clear();
   if (shapes.size() > hops_max)

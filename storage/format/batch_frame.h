@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,18 @@ struct PlanRange {
 };
 static_assert(sizeof(PlanRange) == 16);
 
+// Rows of the page tier that lie one after another in what is read for the batch. Positions count in units of
+// page_row_unit(row bytes) from the beginning of its buffer.
+struct PageRun {
+  std::uint32_t count;
+  std::uint32_t position;
+};
+static_assert(std::has_unique_object_representations_v<PageRun>);
+// The largest unit that rows and pages of 4 KiB are both whole numbers of.
+constexpr std::uint64_t page_row_unit(std::uint64_t row_bytes) noexcept {
+  return std::gcd(row_bytes, std::uint64_t{4096});
+}
+
 // One hop, destination-major: the in-edges of destination d are indices[indptr[d] .. indptr[d + 1]).
 struct BlockFrame {
   std::uint32_t dst_count = 0;
@@ -51,7 +64,8 @@ struct BatchFrame {
   // Rows of the disk tier (local ids) that go into the cpu tier after this batch, and their slots there.
   std::span<const std::uint32_t> admitted_rows;
   std::span<const std::uint32_t> admitted_slots;
-  std::vector<BlockFrame> blocks;  // 0 is next to the input; the last one's destinations are the seeds
+  std::span<const PageRun> page_runs;  // of the page tier's inputs, in order
+  std::vector<BlockFrame> blocks;      // 0 is next to the input; the last one's destinations are the seeds
 
   std::uint32_t input_count() const noexcept { return blocks.empty() ? 0 : blocks.front().src_count; }
   std::uint64_t edge_count() const noexcept;

@@ -11,8 +11,11 @@ namespace gneiss {
 namespace {
 
 bool is_pack_section(SectionKind kind) {
-  return kind == SectionKind::segment_index || kind == SectionKind::segments;
+  return kind == SectionKind::segment_index || kind == SectionKind::segments ||
+         kind == SectionKind::segment_extents || kind == SectionKind::segment_extent_counts;
 }
+
+constexpr std::uint64_t page_bytes = shared_page_bytes;
 
 std::uint64_t block_count(std::uint64_t rows_bytes) {
   return divide_up(rows_bytes, segment_checksum_block_bytes);
@@ -73,12 +76,37 @@ void check_segment(const SegmentEntry& entry, std::span<const std::byte> segment
   }
 }
 
+std::uint64_t shared_trailer_bytes(std::uint64_t extent_bytes) noexcept {
+  if (extent_bytes == 0) return 0;
+  return round_up(sizeof(SegmentTrailer) + extent_bytes / page_bytes * sizeof(std::uint64_t), page_bytes);
+}
+
+std::vector<std::byte> build_shared_trailer(const BatchKey& key, std::span<const std::uint64_t> checksums) {
+  SegmentTrailer trailer{.key = key, .rows_bytes = checksums.size() * page_bytes, .xxh3 = 0};
+  trailer.xxh3 = trailer_checksum(trailer, std::as_bytes(checksums));
+  std::vector<std::byte> bytes(shared_trailer_bytes(trailer.rows_bytes));
+  std::memcpy(bytes.data(), &trailer, sizeof(trailer));
+  std::memcpy(bytes.data() + sizeof(trailer), checksums.data(), checksums.size_bytes());
+  return bytes;
+}
+
 PackFile::PackFile(const std::filesystem::path& path) : file_(path, pack_magic, is_pack_section) {
   const SectionEntry& index = file_.require(SectionKind::segment_index);
   expect_shape(index, Dtype::u32, index.rows, sizeof(SegmentEntry) / 4, file_.name());
   const AlignedBuffer bytes = file_.read_section(index);
   entries_.resize(index.rows);
   if (!entries_.empty()) std::memcpy(entries_.data(), bytes.data(), bytes.size());
+  is_shared_ = file_.find(SectionKind::segment_extents) != nullptr;
+  first_extents_.reserve(entries_.size() + 1);
+  first_extents_.push_back(0);
+  if (is_shared_) {
+    take_shared_extents();
+  } else {
+    take_own_segments();
+  }
+}
+
+void PackFile::take_own_segments() {
   const SectionEntry& segments = file_.require(SectionKind::segments);
   std::uint64_t next = segments.offset;
   for (const SegmentEntry& entry : entries_) {
@@ -89,20 +117,103 @@ PackFile::PackFile(const std::filesystem::path& path) : file_(path, pack_magic, 
         entry.bytes > segments.offset + segments.bytes - next) {
       fail(Kind::corruption, "{}: an entry of the index is damaged; prepare it again", file_.name());
     }
+    if (entry.bytes > 0) extents_.push_back({entry.offset, entry.bytes});
+    first_extents_.push_back(extents_.size());
     next += entry.bytes;
+  }
+}
+
+// Extents of a batch ascend and do not overlap, so that no buffer is larger than the file.
+void PackFile::take_shared_extents() {
+  const SectionEntry& segments = file_.require(SectionKind::segments);
+  const SectionEntry& extent_section = file_.require(SectionKind::segment_extents);
+  const SectionEntry& count_section = file_.require(SectionKind::segment_extent_counts);
+  expect_shape(extent_section, Dtype::u64, extent_section.rows, 2, file_.name());
+  expect_shape(count_section, Dtype::u32, entries_.size(), 1, file_.name());
+  const AlignedBuffer extent_bytes = file_.read_section(extent_section);
+  const AlignedBuffer count_bytes = file_.read_section(count_section);
+  const auto all = extent_bytes.as<Extent>();
+  const auto counts = count_bytes.as<std::uint32_t>();
+  const std::uint64_t end = segments.offset + segments.bytes;
+  std::size_t at = 0;
+  extents_.reserve(all.size() + entries_.size());
+  for (std::size_t batch = 0; batch < entries_.size(); ++batch) {
+    const SegmentEntry& entry = entries_[batch];
+    std::uint64_t read = 0;
+    std::uint64_t next = segments.offset;
+    bool sound = counts[batch] <= all.size() - at && entry.row_bytes > 0 && entry.key.split <= Split::test;
+    for (std::uint32_t i = 0; sound && i < counts[batch]; ++i) {
+      const Extent& extent = all[at++];
+      sound = extent.offset % page_bytes == 0 && extent.bytes % page_bytes == 0 && extent.bytes > 0 &&
+              extent.offset >= next && extent.offset <= end && extent.bytes <= end - extent.offset;
+      if (!sound) break;
+      read += extent.bytes;
+      next = extent.offset + extent.bytes;
+      extents_.push_back(extent);
+    }
+    const std::uint64_t trailer = shared_trailer_bytes(read);
+    sound = sound && entry.bytes == read + trailer && entry.offset % page_bytes == 0 && entry.offset <= end &&
+            entry.offset >= segments.offset && trailer <= end - entry.offset &&
+            entry.row_count <= read / entry.row_bytes;
+    if (!sound)
+      fail(Kind::corruption, "{}: an entry of the index is damaged; prepare it again", file_.name());
+    if (trailer > 0) extents_.push_back({entry.offset, trailer});
+    first_extents_.push_back(extents_.size());
+  }
+  if (at != all.size()) fail(Kind::corruption, "{}: its extents are damaged; prepare it again", file_.name());
+}
+
+void PackFile::check(std::size_t batch, std::span<const std::byte> segment) const {
+  if (is_shared_) {
+    check_shared(batch, segment);
+  } else {
+    check_segment(entries_[batch], segment, file_.name());
+  }
+}
+
+void PackFile::check_shared(std::size_t batch, std::span<const std::byte> segment) const {
+  const SegmentEntry& entry = entries_[batch];
+  const auto parts = extents(batch);
+  if (parts.empty()) return;
+  const auto trailer_bytes = segment.last(parts.back().bytes);
+  const std::uint64_t pages = (segment.size() - trailer_bytes.size()) / page_bytes;
+  SegmentTrailer trailer{};
+  std::memcpy(&trailer, trailer_bytes.data(), sizeof(trailer));
+  const auto checksums = trailer_bytes.subspan(sizeof(trailer), pages * sizeof(std::uint64_t));
+  if (trailer.key != entry.key || trailer.rows_bytes != pages * page_bytes ||
+      trailer.xxh3 != trailer_checksum(trailer, checksums)) {
+    fail(Kind::corruption, "{}: the checksums of {} at byte {} are damaged; prepare it again", file_.name(),
+         to_string(entry.key), entry.offset);
+  }
+  std::uint64_t at = 0;
+  for (const Extent& extent : parts.first(parts.size() - 1)) {
+    for (std::uint64_t page = 0; page < extent.bytes; page += page_bytes, at += page_bytes) {
+      std::uint64_t expected = 0;
+      std::memcpy(&expected, checksums.data() + at / page_bytes * sizeof(expected), sizeof(expected));
+      if (checksum(segment.subspan(at, page_bytes)) != expected) {
+        fail(Kind::corruption,
+             "{}: {} bytes at byte {} (rows of {}) do not match their checksum; prepare it again",
+             file_.name(), page_bytes, extent.offset + page, to_string(entry.key));
+      }
+    }
   }
 }
 
 void PackFile::verify(Progress* progress) const {
   file_.verify(progress);
   AlignedBuffer buffer;
-  for (const SegmentEntry& entry : entries_) {
+  for (std::size_t batch = 0; batch < entries_.size(); ++batch) {
     throw_if_interrupted();
+    const SegmentEntry& entry = entries_[batch];
     if (buffer.size() < entry.bytes) buffer = AlignedBuffer(entry.bytes);
     const auto bytes = buffer.bytes().first(entry.bytes);
-    file_.file().read_at(entry.offset, bytes);
-    check_segment(entry, bytes, file_.name());
-    file_.file().drop_cache(entry.offset, entry.bytes);
+    std::uint64_t at = 0;
+    for (const Extent& extent : extents(batch)) {
+      file_.file().read_at(extent.offset, bytes.subspan(at, extent.bytes));
+      file_.file().drop_cache(extent.offset, extent.bytes);
+      at += extent.bytes;
+    }
+    check(batch, bytes);
     if (progress != nullptr) progress->advance(entry.bytes);
   }
 }

@@ -32,7 +32,9 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
   const std::uint64_t row_bytes = dataset.info().row_bytes();
   bool agree = entries.size() == segments.size();
   for (std::size_t i = 0; agree && i < entries.size(); ++i) {
-    agree = entries[i].key == segments[i].key && entries[i].disk_rows == segments[i].row_count &&
+    agree = entries[i].key == segments[i].key &&
+            entries[i].page_rows + entries[i].disk_rows == segments[i].row_count &&
+            (preparation.pack().is_shared() ? entries[i].disk_rows : entries[i].page_rows) == 0 &&
             segments[i].row_bytes == row_bytes && entries[i].input_count <= dataset.info().node_count;
   }
   const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
@@ -231,9 +233,7 @@ class Preparation::TierCheck {
                  frame_.input_count() == entry.input_count && frame_.edge_count() == entry.edge_count &&
                  frame_.cpu_slots.size() == entry.cpu_rows && (is_train || frame_.admitted_rows.empty());
     std::size_t at = 0;
-    std::uint32_t first_disk_row = 0;
     for (const PlanRange& range : frame_.plan) {
-      if (range.tier == Tier::disk) first_disk_row = range.first;
       for (std::uint32_t i = 0; agree && range.tier == Tier::cpu && i < range.count; ++i) {
         const std::uint32_t slot = frame_.cpu_slots[at++];
         agree = slot < holds_.size() && holds_[slot] == inputs[range.first + i] && (is_train || stays_[slot]);
@@ -241,7 +241,7 @@ class Preparation::TierCheck {
     }
     for (std::size_t i = 0; agree && i < frame_.admitted_rows.size(); ++i) {
       const std::uint32_t slot = frame_.admitted_slots[i];
-      agree = slot < holds_.size() && frame_.admitted_rows[i] >= first_disk_row;
+      agree = slot < holds_.size() && frame_.admitted_rows[i] >= frame_.cpu_slots.size();
       if (agree) holds_[slot] = inputs[frame_.admitted_rows[i]];
     }
     if (!agree) {

@@ -53,8 +53,10 @@ enum class SectionKind : std::uint32_t {
   batch_index = 30,   // BatchEntry [batches]
   batch_frames = 31,  // compressed frames, each at a multiple of 4096
   // pack.bin
-  segment_index = 40,  // SegmentEntry [batches]
-  segments = 41,       // each at a multiple of 4096, with its own checksums
+  segment_index = 40,          // SegmentEntry [batches]
+  segments = 41,               // each at a multiple of 4096, with its own checksums
+  segment_extents = 42,        // Extent [extents]: where batches share rows, what each reads
+  segment_extent_counts = 43,  // u32 [batches]
   // a batch's frame
   frame_seeds = 50,          // u32 [seeds]: node ids
   frame_targets = 51,        // i32 [targets]: labels; -1: none
@@ -66,6 +68,7 @@ enum class SectionKind : std::uint32_t {
   frame_block_shapes = 62,   // BlockShape [hops]
   frame_admitted_rows = 63,  // u32 [admitted]: local ids of disk rows that the cpu tier keeps after the batch
   frame_admitted_slots = 64,  // u32 [admitted]: the slot of each
+  frame_page_runs = 65,       // PageRun [runs]: where the rows of the page tier lie in what is read
   // hop l of a batch's frame: kind + 8 * l; l = 0 is next to the input
   block_indptr = 1024,                       // u32 [dst + 1]
   block_indices = 1025,                      // u32 [edges]: local source ids, in the sampler's order

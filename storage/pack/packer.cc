@@ -2,146 +2,22 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
-#include "storage/base/bounded_queue.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
-#include "storage/format/preparation.h"
+#include "storage/io/write_behind.h"
+#include "storage/pack/feature_scan.h"
 #include "storage/pack/segment_stream.h"
+#include "storage/pack/tier_image.h"
 
 namespace gneiss {
 namespace {
 
 constexpr std::size_t piece_bytes_max = 1U << 20;
 constexpr std::size_t piece_bytes_min = 256U << 10;
-// A chunk of whole checksum blocks: large enough to spread its rows over the batches' threads.
-constexpr std::uint64_t chunk_blocks = 4;
-
-struct Chunk {
-  AlignedBuffer bytes;
-  std::uint64_t offset = 0;  // within the section
-  std::size_t size = 0;
-};
-
-// Reads the feature section in order, one chunk ahead of the packer, and checks it.
-class FeatureScan {
- public:
-  FeatureScan(const SectionFile& file, const SectionEntry& rows)
-      : file_(file), rows_(rows), checksums_(file.block_checksums(rows)), empty_(2), full_(2) {
-    for (int i = 0; i < 2; ++i)
-      empty_.push({AlignedBuffer(chunk_blocks * rows.checksum_block_bytes), 0, 0}, {});
-    reader_ = std::jthread([this](const std::stop_token& stop) { read_all(stop); });
-  }
-  ~FeatureScan() {
-    empty_.close();
-    full_.close();
-  }
-
-  std::optional<Chunk> next() {
-    auto chunk = full_.pop({});
-    if (!chunk && failure_) std::rethrow_exception(failure_);
-    return chunk;
-  }
-  void give_back(Chunk chunk) { empty_.push(std::move(chunk), {}); }
-
- private:
-  void read_all(const std::stop_token& stop) {
-    try {
-      for (std::uint64_t offset = 0; offset < rows_.bytes;) {
-        auto chunk = empty_.pop(stop);
-        if (!chunk) return;
-        chunk->offset = offset;
-        chunk->size = std::min<std::uint64_t>(chunk->bytes.size(), rows_.bytes - offset);
-        const auto bytes = chunk->bytes.bytes().first(chunk->size);
-        file_.file().read_at(rows_.offset + offset, bytes);
-        file_.file().drop_cache(rows_.offset + offset, bytes.size());
-        file_.check_blocks(rows_, checksums_, offset, bytes);
-        offset += chunk->size;
-        if (!full_.push(std::move(*chunk), stop)) return;
-      }
-    } catch (...) {
-      failure_ = std::current_exception();  // read by next() after the queue closed
-    }
-    full_.close();
-  }
-
-  const SectionFile& file_;
-  const SectionEntry& rows_;
-  const std::vector<std::uint64_t> checksums_;
-  BoundedQueue<Chunk> empty_;
-  BoundedQueue<Chunk> full_;
-  std::exception_ptr failure_;
-  std::jthread reader_;
-};
-
-// Hands on whole rows although chunks end anywhere: the bytes of a row cut in two are joined.
-class RowAligner {
- public:
-  explicit RowAligner(std::uint64_t row_bytes) : row_bytes_(row_bytes) {}
-
-  // Calls use(first_node, rows) at most twice: for the joined row, then for the whole rows in `bytes`.
-  template <class Use>
-  void feed(std::span<const std::byte> bytes, const Use& use) {
-    if (!cut_.empty()) {
-      const std::size_t take = std::min<std::size_t>(row_bytes_ - cut_.size(), bytes.size());
-      cut_.insert(cut_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(take));
-      bytes = bytes.subspan(take);
-      if (cut_.size() < row_bytes_) return;
-      use(node_++, std::span<const std::byte>(cut_));
-      cut_.clear();
-    }
-    const std::size_t whole = round_down(bytes.size(), row_bytes_);
-    if (whole > 0) use(node_, bytes.first(whole));
-    node_ += whole / row_bytes_;
-    cut_.assign(bytes.begin() + static_cast<std::ptrdiff_t>(whole), bytes.end());
-  }
-
- private:
-  std::uint64_t row_bytes_;
-  std::uint64_t node_ = 0;
-  std::vector<std::byte> cut_;
-};
-
-// Streams the cpu tier's rows, which a scan meets in slot order.
-class CpuTierImage {
- public:
-  CpuTierImage(const PackTask& task, std::uint64_t row_bytes)
-      : nodes_(task.plan->cpu_nodes),
-        moves_(task.plan->cycle_moves),
-        row_bytes_(row_bytes),
-        file_(task.folder / cpu_tier_file_name, cpu_tier_magic, task.dataset->fingerprint()) {
-    file_.begin({.kind = SectionKind::feature_rows,
-                 .dtype = task.dataset->info().feature_dtype,
-                 .columns = task.dataset->info().feature_dim,
-                 .checksum_block_bytes = feature_checksum_block_bytes});
-  }
-  void take_rows(std::uint64_t first_node, std::span<const std::byte> rows) {
-    const std::uint64_t end = first_node + rows.size() / row_bytes_;
-    for (; next_ < nodes_.size() && to_index(nodes_[next_]) < end; ++next_) {
-      file_.append(rows.subspan((to_index(nodes_[next_]) - first_node) * row_bytes_, row_bytes_));
-    }
-  }
-  void finish() {
-    GNEISS_ASSERT(next_ == nodes_.size());
-    file_.end();
-    file_.write<NodeId>({.kind = SectionKind::tier_nodes, .dtype = Dtype::u32}, nodes_);
-    if (!moves_.empty()) {
-      file_.write<std::uint32_t>({.kind = SectionKind::tier_moves, .dtype = Dtype::u32}, moves_);
-    }
-    file_.finish();
-  }
-
- private:
-  std::span<const NodeId> nodes_;
-  std::span<const std::uint32_t> moves_;
-  std::uint64_t row_bytes_;
-  SectionWriter file_;
-  std::size_t next_ = 0;
-};
-
+constexpr std::size_t writes_in_flight = 8;
 struct ScanShape {
   std::size_t piece_bytes;
   std::size_t batches_per_scan;
@@ -187,17 +63,18 @@ PackResult pack_features(const PackTask& task, ThreadPool& pool) {
   const File& target = direct ? direct : pack.file();
 
   const ScanShape shape = choose_scan_shape(entries.size(), task.memory_bytes);
+  WriteBehind writer(target, shape.piece_bytes, writes_in_flight);
   PackResult result{.segment_bytes = total};
   const std::uint64_t scans = std::max<std::uint64_t>(1, divide_up(entries.size(), shape.batches_per_scan));
   Progress progress("packing", scans * rows.bytes, Progress::Unit::bytes);
-  CpuTierImage cpu_tier(task, row_bytes);
+  TierImage cpu_tier(*task.dataset, *task.plan, task.folder);
   for (std::uint64_t scan = 0; scan < scans; ++scan) {
     const std::size_t begin = scan * shape.batches_per_scan;
     const std::size_t end = std::min(begin + shape.batches_per_scan, entries.size());
     std::vector<std::unique_ptr<SegmentStream>> streams;
     for (std::size_t batch = begin; batch < end; ++batch) {
       streams.push_back(std::make_unique<SegmentStream>(*task.lists, *task.plan, batch, entries[batch],
-                                                        target, shape.piece_bytes));
+                                                        writer, shape.piece_bytes));
     }
     FeatureScan feature_scan(features, rows);
     RowAligner aligner(row_bytes);
@@ -213,6 +90,7 @@ PackResult pack_features(const PackTask& task, ThreadPool& pool) {
       feature_scan.give_back(std::move(*chunk));
     }
     pool.parallel_for(streams.size(), [&](std::size_t i, std::size_t) { streams[i]->finish(); });
+    writer.finish();
     ++result.scans;
     result.bytes_read += rows.bytes;
   }

@@ -2,17 +2,11 @@
 //
 // Why:     with rows that come and go, a node's place is another one in every batch: the plan is one u32 for
 //          each access, streamed from disk, and training does no look-up.
-// Threads: PlacementLists: append() by one; const members by many.
-// Memory:  an anonymous temporary file; 8 bytes a batch.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <span>
-#include <vector>
 
-#include "storage/base/error.h"
-#include "storage/io/file.h"
+#include "storage/pack/scratch_lists.h"
 
 namespace gneiss {
 
@@ -41,24 +35,6 @@ class Placement {
 };
 
 // One placement for each input node of each batch, in the order of the batch's ascending input list.
-class PlacementLists {
- public:
-  explicit PlacementLists(const std::filesystem::path& folder) : file_(File::create_anonymous(folder)) {}
-
-  void append(std::span<const Placement> placements) {  // the next batch's
-    file_.write_at(offsets_.back() * sizeof(Placement), std::as_bytes(placements));
-    offsets_.push_back(offsets_.back() + placements.size());
-  }
-  std::size_t batch_count() const noexcept { return offsets_.size() - 1; }
-  // Those of a batch from position `first` on. Precondition: the batch has that many.
-  void read(std::size_t batch, std::uint64_t first, std::span<Placement> target) const {
-    GNEISS_ASSERT(batch < batch_count() && first + target.size() <= offsets_[batch + 1] - offsets_[batch]);
-    file_.read_at((offsets_[batch] + first) * sizeof(Placement), std::as_writable_bytes(target));
-  }
-
- private:
-  File file_;
-  std::vector<std::uint64_t> offsets_{0};
-};
+using PlacementLists = ScratchLists<Placement>;
 
 }  // namespace gneiss

@@ -9,7 +9,7 @@ namespace gneiss {
 void TierPlan::place(std::size_t batch, std::uint64_t first, std::span<const NodeId> nodes,
                      std::span<Placement> placements_out) const {
   GNEISS_ASSERT(nodes.size() == placements_out.size());
-  if (placements && batch < placements->batch_count()) {
+  if (placements && batch < placements->list_count()) {
     placements->read(batch, first, placements_out);
     return;
   }

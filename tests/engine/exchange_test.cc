@@ -92,6 +92,40 @@ TEST_CASE("rows come and go from batch to batch, and each batch sees the source'
   }
 }
 
+TEST_CASE("batches that share rows on disk see the source's, with rows that come and go or stay") {
+  for (const std::uint32_t dim : {1024U, 333U}) {
+    for (const Residency residency : {Residency::fixed, Residency::belady}) {
+      PreparationOptions options = belady_options(dim * 4 * 30);
+      options.residency = residency;
+      options.batch_size = 20;
+      const std::uint64_t own = PreparedDataset(options, {.nodes = 400, .dim = dim}).preparation().bytes();
+      const PreparedDataset data(options, {.nodes = 400, .dim = dim}, own * 3 / 4);
+      CHECK(data.preparation().bytes() < own * 3 / 4);
+      REQUIRE(data.preparation().pack().is_shared());
+      const auto order = training_order(data.preparation(), 2);
+      for (const std::uint32_t read_bytes : {4096U, 1U << 20}) {
+        for (const std::uint32_t depth : {1U, 3U, 64U}) {
+          data.cpu_tier().rewind();
+          PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(),
+                                 {.slot_count = 3, .queue_depth = depth, .read_bytes = read_bytes},
+                                 plan_of(order));
+          bool right = true;
+          std::uint64_t read = 0;
+          for (const std::size_t index : order) {
+            const SourcedBatch* batch = source.next();
+            REQUIRE(batch != nullptr);
+            right = right && rows_are_the_sources(data, *batch, index);
+            read += batch->cost.disk_rows;
+          }
+          CHECK(right);
+          CHECK(read > 0);
+        }
+      }
+      data.preparation().verify(nullptr);
+    }
+  }
+}
+
 TEST_CASE("a batch out of the plan's order is refused, for its rows would be others") {
   const PreparedDataset data(belady_options(1500));
   const auto in_order = training_order(data.preparation(), 1);

@@ -5,16 +5,22 @@
 namespace gneiss::test {
 
 void prepare_dataset(const std::filesystem::path& folder, const std::string& name,
-                     const PreparationOptions& options) {
+                     const PreparationOptions& options, std::uint64_t disk_budget_bytes) {
   Dataset dataset = Dataset::open(folder, Catalog::Access::write);
   ThreadPool pool(2);
-  prepare(dataset, {.name = name, .options = options, .memory_bytes = 1ULL << 30, .force = true}, pool,
-          [](const PreparationCost&) {});
+  prepare(dataset,
+          {.name = name,
+           .options = options,
+           .memory_bytes = 1ULL << 30,
+           .disk_budget_bytes = disk_budget_bytes,
+           .force = true},
+          pool, [](const PreparationCost&) {});
 }
 
-PreparedDataset::PreparedDataset(const PreparationOptions& options, const SmallDatasetOptions& graph)
+PreparedDataset::PreparedDataset(const PreparationOptions& options, const SmallDatasetOptions& graph,
+                                 std::uint64_t disk_budget_bytes)
     : source_(write_small_dataset(folder_ / "d.gneiss", graph)) {
-  prepare_dataset(source_.folder, "p", options);
+  prepare_dataset(source_.folder, "p", options, disk_budget_bytes);
   dataset_ = std::make_unique<Dataset>(Dataset::open(source_.folder));
   preparation_ = std::make_unique<Preparation>(Preparation::open(*dataset_, "p"));
   cpu_tier_ = std::make_unique<CpuTier>(*preparation_);

@@ -13,12 +13,13 @@ namespace gneiss::test {
 
 // Prepares `folder` under `name`, as `gneiss prepare --force` would.
 void prepare_dataset(const std::filesystem::path& folder, const std::string& name,
-                     const PreparationOptions& options);
+                     const PreparationOptions& options, std::uint64_t disk_budget_bytes = 0);
 
 // Features of any bit pattern: for tests of what is read, not of what is computed.
 class PreparedDataset {
  public:
-  explicit PreparedDataset(const PreparationOptions& options = {}, const SmallDatasetOptions& graph = {});
+  explicit PreparedDataset(const PreparationOptions& options = {}, const SmallDatasetOptions& graph = {},
+                           std::uint64_t disk_budget_bytes = 0);
 
   const SmallDataset& source() const noexcept { return source_; }
   const Dataset& dataset() const noexcept { return *dataset_; }

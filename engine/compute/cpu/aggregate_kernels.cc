@@ -29,7 +29,7 @@ constexpr std::size_t prefetch_rows_max = ring_size - run_edges_max;
 // every other time. A tier without slots reads a slot that is then masked away.
 class RowFinder {
  public:
-  explicit RowFinder(const TieredRows& rows) : row_bytes_(rows.row_bytes()) {
+  explicit RowFinder(const TieredRows& rows) {
     first_.fill(std::numeric_limits<std::uint32_t>::max());
     std::size_t used = 0;
     for (std::size_t r = 0; r < rows.range_count(); ++r) {
@@ -37,7 +37,8 @@ class RowFinder {
       if (range.count == 0) continue;
       const bool has_slots = range.slots != nullptr;
       first_[used] = range.first_local;
-      ranges_[used++] = {range.base, has_slots ? range.slots : &no_slot, has_slots ? ~0U : 0U};
+      ranges_[used++] = {range.base, has_slots ? range.slots : &no_slot, range.slot_bytes,
+                         has_slots ? ~0U : 0U};
     }
   }
   HWY_INLINE const std::byte* operator()(std::uint32_t local) const {
@@ -47,18 +48,18 @@ class RowFinder {
     const Range& range = ranges_[r];
     const std::uint32_t index = local - first_[r];
     const std::uint32_t slot = (range.slots[index & range.mask] & range.mask) | (index & ~range.mask);
-    return range.base + std::size_t{slot} * row_bytes_;
+    return range.base + std::size_t{slot} * range.slot_bytes;
   }
 
  private:
   struct Range {
     const std::byte* base = nullptr;
     const std::uint32_t* slots = nullptr;
+    std::size_t slot_bytes = 0;
     std::uint32_t mask = 0;  // all ones where rows have slots
   };
   static constexpr std::uint32_t no_slot = 0;
   static_assert(tier_range_count_max == 4);
-  std::size_t row_bytes_;
   std::array<std::uint32_t, tier_range_count_max> first_{};
   std::array<Range, tier_range_count_max> ranges_{};
 };

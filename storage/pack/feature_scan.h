@@ -1,0 +1,73 @@
+// Reads the feature section once, in order, one chunk ahead of who uses it, and checks it.
+//
+// Memory:  two chunks of 4 MiB.
+// Threads: a reader of its own; next() belongs to one thread.
+// Errors:  io, corruption (a block does not match its checksum), thrown by next().
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "storage/base/aligned_buffer.h"
+#include "storage/base/bounded_queue.h"
+#include "storage/format/section_file.h"
+
+namespace gneiss {
+
+class FeatureScan {
+ public:
+  struct Chunk {
+    AlignedBuffer bytes;
+    std::uint64_t offset = 0;  // within the section
+    std::size_t size = 0;
+  };
+
+  FeatureScan(const SectionFile& file, const SectionEntry& rows);
+  ~FeatureScan();
+
+  std::optional<Chunk> next();  // nothing at the end
+  void give_back(Chunk chunk) { empty_.push(std::move(chunk), {}); }
+
+ private:
+  void read_all(const std::stop_token& stop);
+
+  const SectionFile& file_;
+  const SectionEntry& rows_;
+  const std::vector<std::uint64_t> checksums_;
+  BoundedQueue<Chunk> empty_;
+  BoundedQueue<Chunk> full_;
+  std::exception_ptr failure_;
+  std::jthread reader_;
+};
+
+// Hands on whole rows although chunks end anywhere: the bytes of a row cut in two are joined.
+class RowAligner {
+ public:
+  explicit RowAligner(std::uint64_t row_bytes) : row_bytes_(row_bytes) {}
+
+  // Calls use(first_node, rows) at most twice: for the joined row, then for the whole rows in `bytes`.
+  template <class Use>
+  void feed(std::span<const std::byte> bytes, const Use& use) {
+    if (!cut_.empty()) {
+      const std::size_t take = std::min<std::size_t>(row_bytes_ - cut_.size(), bytes.size());
+      cut_.insert(cut_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(take));
+      bytes = bytes.subspan(take);
+      if (cut_.size() < row_bytes_) return;
+      use(node_++, std::span<const std::byte>(cut_));
+      cut_.clear();
+    }
+    const std::size_t whole = round_down(bytes.size(), row_bytes_);
+    if (whole > 0) use(node_, bytes.first(whole));
+    node_ += whole / row_bytes_;
+    cut_.assign(bytes.begin() + static_cast<std::ptrdiff_t>(whole), bytes.end());
+  }
+
+ private:
+  std::uint64_t row_bytes_;
+  std::uint64_t node_ = 0;
+  std::vector<std::byte> cut_;
+};
+
+}  // namespace gneiss

@@ -1,0 +1,246 @@
+// Rows that batches share stand once a group, and every batch finds all of its own in what it reads.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "storage/base/random.h"
+#include "storage/pack/shared_packer.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/small_dataset.h"
+#include "tests/support/temporary_folder.h"
+
+namespace gneiss {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Batches of training and validation over a dataset, a fixed set of rows cached.
+struct Workload {
+  const Dataset& dataset;
+  const test::SmallDataset& source;
+  InputLists lists;
+  std::vector<BatchKey> keys;
+  TierPlan plan;
+  std::vector<BatchRows> rows;
+  std::vector<std::vector<NodeId>> disk_nodes;  // of each batch, ascending
+
+  Workload(const Dataset& of, const test::SmallDataset& from, const fs::path& scratch, std::uint64_t cached)
+      : dataset(of), source(from), lists(scratch) {
+    std::vector<std::uint32_t> accesses(of.info().node_count);
+    RandomStream random(5);
+    const std::vector<std::uint64_t> shares{2, 3, 3, 1, 40, 3, 1'000'000, 2, 5, 5};
+    for (std::uint32_t batch = 0; batch < shares.size(); ++batch) {
+      std::vector<NodeId> list;
+      for (std::uint64_t node = 0; node < of.info().node_count; ++node) {
+        if (random.below(shares[batch]) != 0) continue;
+        list.push_back(static_cast<NodeId>(node));
+        ++accesses[node];
+      }
+      lists.append(list);
+      keys.push_back(batch < 7 ? BatchKey{Split::train, 0, 0, batch}
+                               : BatchKey{Split::valid, 0, 0, batch - 7});
+      disk_nodes.push_back(std::move(list));
+    }
+    plan = plan_static_tiers(accesses, cached);
+    rows = count_rows(lists, plan);
+    for (auto& nodes : disk_nodes) {
+      std::erase_if(nodes, [&](NodeId node) { return plan.slot_of[to_index(node)] != no_slot; });
+    }
+  }
+
+  SharedLayout lay_out(std::size_t group_size, const fs::path& scratch) const {
+    return lay_out_shared(lists, plan, group_batches(keys, group_size, group_batches_max),
+                          dataset.info().row_bytes(), dataset.info().node_count, scratch);
+  }
+  PackResult pack(const SharedLayout& layout, const fs::path& folder, std::uint64_t memory_bytes,
+                  std::size_t threads) const {
+    fs::create_directories(folder);
+    ThreadPool pool(threads);
+    return pack_shared_features({.dataset = &dataset,
+                                 .lists = &lists,
+                                 .plan = &plan,
+                                 .keys = keys,
+                                 .rows = rows,
+                                 .folder = folder,
+                                 .memory_bytes = memory_bytes},
+                                layout, pool);
+  }
+  // What the packed file gives each batch, by its extents and runs, against the source's rows.
+  void check(const SharedLayout& layout, const fs::path& folder) const {
+    const PackFile pack(folder / pack_file_name);
+    CHECK(pack.is_shared());
+    pack.verify(nullptr);
+    REQUIRE(pack.entries().size() == keys.size());
+    const std::uint64_t row_bytes = dataset.info().row_bytes();
+    for (std::size_t batch = 0; batch < keys.size(); ++batch) {
+      CAPTURE(batch);
+      const SegmentEntry& entry = pack.entries()[batch];
+      CHECK(entry.key == keys[batch]);
+      CHECK(entry.bytes == layout.read_bytes(batch));
+      CHECK(entry.row_count == disk_nodes[batch].size());
+      std::vector<std::byte> buffer;
+      for (const Extent& extent : pack.extents(batch)) {
+        buffer.resize(buffer.size() + extent.bytes);
+        pack.file().file().read_at(extent.offset, std::span(buffer).last(extent.bytes));
+      }
+      REQUIRE(buffer.size() == entry.bytes);
+      pack.check(batch, buffer);
+      std::vector<NodeId> nodes(layout.batch_nodes.size(batch));
+      layout.batch_nodes.read(batch, 0, nodes);
+      std::vector<PageRun> runs(layout.batch_runs.size(batch));
+      layout.batch_runs.read(batch, 0, runs);
+      std::size_t at = 0;
+      bool same = true;
+      for (const PageRun& run : runs) {
+        const std::uint64_t begin = run.position * page_row_unit(row_bytes);
+        for (std::uint32_t i = 0; i < run.count; ++i, ++at) {
+          same = same && at < nodes.size() &&
+                 std::ranges::equal(std::span(buffer).subspan(begin + i * row_bytes, row_bytes),
+                                    source.row(nodes[at]));
+        }
+      }
+      CHECK(same);
+      CHECK(at == nodes.size());
+      std::ranges::sort(nodes);
+      CHECK(nodes == disk_nodes[batch]);
+    }
+  }
+};
+
+std::string bytes_of(const fs::path& folder) { return read_text_file(folder / pack_file_name); }
+
+}  // namespace
+
+TEST_CASE("each batch finds its rows in what it reads, whatever the rows' size and the groups'") {
+  for (const auto& [dim, dtype] :
+       {std::pair{8U, Dtype::f32}, std::pair{1433U, Dtype::f16}, std::pair{1U, Dtype::bf16},
+        std::pair{1200U, Dtype::f32}, std::pair{100U, Dtype::f32}}) {
+    const test::TemporaryFolder folder;
+    const test::SmallDataset source =
+        test::write_small_dataset(folder / "d", {.nodes = 1500, .dim = dim, .dtype = dtype});
+    const Dataset dataset = Dataset::open(source.folder);
+    const Workload work(dataset, source, folder.path(), 40);
+    CAPTURE(dim);
+    for (const std::size_t size : {1U, 2U, 3U, 7U}) {
+      CAPTURE(size);
+      const SharedLayout layout = work.lay_out(size, folder.path());
+      work.pack(layout, folder / "p", 64U << 20, 2);
+      work.check(layout, folder / "p");
+      fs::remove_all(folder / "p");
+    }
+  }
+}
+
+TEST_CASE("a group's rows stand once, and more batches a group take less space") {
+  const test::TemporaryFolder folder;
+  const test::SmallDataset source = test::write_small_dataset(folder / "d", {.nodes = 3000, .dim = 64});
+  const Dataset dataset = Dataset::open(source.folder);
+  const Workload work(dataset, source, folder.path(), 0);
+  std::uint64_t last_bytes = ~std::uint64_t{0};
+  for (const std::size_t size : {1U, 3U, 7U}) {
+    const SharedLayout layout = work.lay_out(size, folder.path());
+    const auto counts = count_group_rows(work.lists, work.plan, layout.groups, 3000);
+    for (std::size_t group = 0; group < layout.groups.size(); ++group) {
+      std::map<NodeId, int> expected;
+      for (std::size_t i = 0; i < layout.groups[group].batch_count; ++i) {
+        for (const NodeId node : work.disk_nodes[layout.groups[group].first_batch + i]) expected[node] = 1;
+      }
+      std::vector<NodeId> nodes(layout.region_nodes.size(group));
+      layout.region_nodes.read(group, 0, nodes);
+      std::map<NodeId, int> found;
+      for (const NodeId node : nodes) ++found[node];
+      CHECK(found == expected);
+      CHECK(counts[group] == expected.size());
+    }
+    CHECK(layout.bytes() < last_bytes);
+    last_bytes = layout.bytes();
+  }
+}
+
+TEST_CASE("groups hold batches of one split, of nearly one size") {
+  std::vector<BatchKey> keys;
+  for (std::uint32_t i = 0; i < 10; ++i) keys.push_back({Split::train, 0, 0, i});
+  for (std::uint32_t i = 0; i < 3; ++i) keys.push_back({Split::test, 0, 0, i});
+  std::vector<std::pair<std::size_t, std::size_t>> found;
+  for (const BatchGroup& group : group_batches(keys, 4, 64))
+    found.emplace_back(group.first_batch, group.batch_count);
+  CHECK(found == std::vector<std::pair<std::size_t, std::size_t>>{{0, 3}, {3, 3}, {6, 4}, {10, 3}});
+  CHECK(group_batches({}, 4, 64).empty());
+}
+
+TEST_CASE("what is read is little more than what is needed, and in few pieces") {
+  // 4 batches, each with half of all rows: 15 sets, some 200 rows of 512 bytes each.
+  const test::TemporaryFolder folder;
+  const test::SmallDataset source = test::write_small_dataset(folder / "d", {.nodes = 3000, .dim = 128});
+  const Dataset dataset = Dataset::open(source.folder);
+  InputLists lists(folder.path());
+  RandomStream random(9);
+  std::vector<BatchKey> keys;
+  for (std::uint32_t batch = 0; batch < 4; ++batch) {
+    std::vector<NodeId> list;
+    for (std::uint32_t node = 0; node < 3000; ++node) {
+      if (random.below(2) == 0) list.push_back(static_cast<NodeId>(node));
+    }
+    lists.append(list);
+    keys.push_back({Split::train, 0, 0, batch});
+  }
+  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(3000), 0);
+  const SharedLayout layout =
+      lay_out_shared(lists, plan, group_batches(keys, 4, 64), 512, 3000, folder.path());
+  std::uint64_t extents = 0;
+  for (std::size_t batch = 0; batch < 4; ++batch) {
+    const std::uint64_t needed = lists.node_count(batch) * 512;
+    CHECK(layout.extent_bytes(batch) < needed * 21 / 20);
+    extents += layout.extents_of(batch).size();
+  }
+  // Along a Gray code of 4 bits the first batch has one run, and the others 1, 2 and 4.
+  CHECK(extents <= 8);
+}
+
+TEST_CASE("memory and threads change neither a byte of the file nor the number of rows") {
+  const test::TemporaryFolder folder;
+  const test::SmallDataset source =
+      test::write_small_dataset(folder / "d", {.nodes = 9000, .dim = 99, .dtype = Dtype::f32});
+  const Dataset dataset = Dataset::open(source.folder);
+  const Workload work(dataset, source, folder.path(), 100);
+  const SharedLayout layout = work.lay_out(3, folder.path());
+  const PackResult whole = work.pack(layout, folder / "a", 256U << 20, 1);
+  const PackResult parts = work.pack(layout, folder / "b", 1U << 20, 3);
+  CHECK(whole.scans == 1);
+  CHECK(parts.scans > 3);
+  CHECK(bytes_of(folder / "a") == bytes_of(folder / "b"));
+  CHECK(read_text_file(folder / "a" / "cpu.bin") == read_text_file(folder / "b" / "cpu.bin"));
+  work.check(layout, folder / "b");
+}
+
+TEST_CASE("damage is found where it is: in a page, in the checksums, in the extents") {
+  const test::TemporaryFolder folder;
+  const test::SmallDataset source = test::write_small_dataset(folder / "d", {.nodes = 1500, .dim = 64});
+  const Dataset dataset = Dataset::open(source.folder);
+  const Workload work(dataset, source, folder.path(), 10);
+  const SharedLayout layout = work.lay_out(4, folder.path());
+  work.pack(layout, folder / "p", 64U << 20, 2);
+  const fs::path path = folder / "p" / pack_file_name;
+  const std::string sound = read_text_file(path);
+  const PackFile pack(path);
+  const auto first = pack.extents(0);
+  REQUIRE(first.size() >= 2);
+  const auto flip = [&](std::uint64_t offset) {
+    std::string bytes = sound;
+    bytes[offset] = static_cast<char>(bytes[offset] ^ 4);
+    write_text_file(path, bytes);
+  };
+  flip(first.front().offset + 5000);
+  EXPECT_ERROR(PackFile(path).verify(nullptr), Kind::corruption,
+               fmt::format("at byte {}", first.front().offset + 4096));
+  flip(first.back().offset + 70);  // a checksum in the trailer
+  EXPECT_ERROR(PackFile(path).verify(nullptr), Kind::corruption, "checksums of");
+  flip(pack.file().require(SectionKind::segment_extents).offset + 3);
+  EXPECT_ERROR(PackFile{path}, Kind::corruption, "checksum");
+  write_text_file(path, sound.substr(0, sound.size() - 1));
+  EXPECT_ERROR(PackFile{path}, Kind::corruption, "cut short");
+}
+
+}  // namespace gneiss
