@@ -1,4 +1,5 @@
-// Neighbor sampling over a graph in memory: seeds → blocks, hop by hop. Who is drawn: sampler/neighbor_draw.h.
+// Neighbor sampling over a graph in memory: seeds → blocks, hop by hop. Who is drawn:
+// sampler/neighbor_draw.h.
 //
 // Threads: a sampler belongs to one thread; make one per thread over the same topology.
 // Memory:  a hash table of the batch's nodes, kept from batch to batch.

@@ -7,6 +7,7 @@
 
 #include "sampler/batches.h"
 #include "sampler/plan_batch.h"
+#include "sampler/sweep_sampler.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
@@ -28,6 +29,20 @@ SamplerOptions sampler_options(const PreparationOptions& options) {
       .seed = options.seed,
       .kind = options.sampler,
       .labor = {.layer_dependency = options.layer_dependency, .batch_dependency = options.batch_dependency}};
+}
+
+// How the topology is gone through: held in memory, or swept on disk.
+struct SamplingMemory {
+  bool in_memory = true;
+  std::uint64_t sweep_bytes = 0;  // for sampling ahead, before anything else is held
+};
+
+// Buffers are a small part of a small graph, so that a sweep always needs less than the graph itself.
+GraphSweepOptions sweep_options(const DatasetInfo& info) {
+  const GraphSweepOptions most;
+  return {.piece_bytes = std::clamp<std::uint64_t>(
+              round_down(LoadedTopology::memory_bytes(info) / 64, graph_checksum_block_bytes),
+              graph_checksum_block_bytes, most.piece_bytes)};
 }
 
 // Produces pieces in parallel and consumes them in order: the files do not depend on the threads.
@@ -72,7 +87,7 @@ struct Counts {
 
 class Preparer {
  public:
-  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool)
+  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool, const SamplingMemory& memory)
       : dataset_(dataset),
         request_(request),
         pool_(pool),
@@ -80,19 +95,34 @@ class Preparer {
                             .sample_epochs = request.options.sample_epochs,
                             .seed = request.options.seed,
                             .evaluation = request.options.evaluation}),
-        topology_(std::make_unique<LoadedTopology>(dataset)),
-        lists_(dataset.folder()) {}
+        lists_(dataset.folder()) {
+    const SamplerOptions options = sampler_options(request.options);
+    if (memory.in_memory) {
+      sampler_ = std::make_unique<MemorySampler>(dataset, schedule_, options, pool.thread_count());
+      return;
+    }
+    auto sweep = std::make_unique<SweepSampler>(
+        dataset, schedule_,
+        SweepOptions{
+            .sampler = options, .memory_bytes = memory.sweep_bytes, .graph = sweep_options(dataset.info())},
+        pool);
+    sweep_waves_ = sweep->wave_count();
+    graph_bytes_read_ = sweep->bytes_read();
+    sampler_ = std::move(sweep);
+  }
+
+  std::uint32_t sweep_waves() const noexcept { return sweep_waves_; }
+  std::uint64_t graph_bytes_read() const noexcept { return graph_bytes_read_; }
 
   void count() {
     counts_.accesses.assign(dataset_.info().node_count, 0);
-    auto samplers = make_samplers();
     std::vector<SampledBatch> scratch(pool_.thread_count());
-    Progress progress("sampling", schedule_.size(), Progress::Unit::items);
+    Progress progress(sampler_->label(), schedule_.size(), Progress::Unit::items);
     in_order<CountedBatch>(
         schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CountedBatch& counted) {
           SampledBatch& batch = scratch[worker];
-          samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
+          sampler_->sample(index, worker, batch);
           counted.inputs.assign(batch.nodes.begin(), batch.nodes.end());
           std::ranges::sort(counted.inputs);
           counted.edges = 0;
@@ -148,7 +178,6 @@ class Preparer {
   // The second pass: samples again, planned this time.
   void write_samples(const std::filesystem::path& folder) {
     const auto labels = dataset_.read_labels();
-    auto samplers = make_samplers();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     std::vector<BatchCompressor> compressors(pool_.thread_count());
     std::vector<BatchPlanner> planners(pool_.thread_count(), BatchPlanner(plan_, labels));
@@ -158,7 +187,7 @@ class Preparer {
         schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CompressedBatch& compressed) {
           SampledBatch& batch = scratch[worker];
-          samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
+          sampler_->sample(index, worker, batch);
           const BatchFrame& frame = planners[worker].plan(batch);
           compressed = compressors[worker].compress(batch.key, frame, planners[worker].input_nodes());
         },
@@ -171,7 +200,7 @@ class Preparer {
   }
 
   PackResult pack(const std::filesystem::path& folder) {
-    topology_.reset();  // the packer's pieces take its place
+    sampler_.reset();  // the packer's pieces take the topology's place
     std::vector<BatchKey> keys;
     keys.reserve(schedule_.size());
     for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
@@ -195,11 +224,6 @@ class Preparer {
   void free_counts() { counts_ = {}; }
 
  private:
-  std::vector<NeighborSampler> make_samplers() const {
-    return std::vector<NeighborSampler>(
-        pool_.thread_count(), NeighborSampler(topology_->view(), sampler_options(request_.options)));
-  }
-
   void count_accesses(std::span<const NodeId> nodes) {
     for (const NodeId node : nodes) {
       std::atomic_ref(counts_.accesses[to_index(node)]).fetch_add(1, std::memory_order_relaxed);
@@ -210,7 +234,9 @@ class Preparer {
   const PrepareRequest& request_;
   ThreadPool& pool_;
   BatchSchedule schedule_;
-  std::unique_ptr<LoadedTopology> topology_;  // given back before packing
+  std::unique_ptr<BatchSampler> sampler_;  // given back before packing
+  std::uint32_t sweep_waves_ = 0;
+  std::uint64_t graph_bytes_read_ = 0;
   InputLists lists_;
   Counts counts_;
   TierPlan plan_;
@@ -236,21 +262,23 @@ std::uint64_t batch_memory_bytes(const DatasetInfo& info, const PreparationOptio
   return std::max(least, std::min(nodes, count_max) * 140 + std::min(edges, count_max) * bytes_per_edge);
 }
 
-// The least memory a preparation runs in: topology, counts, slots and labels, seeds, and the work in flight.
-std::uint64_t least_memory_bytes(const Dataset& dataset, const PreparationOptions& options,
-                                 const ThreadPool& pool) {
+// Chooses how the topology is gone through. Throws Error(config) with the least that would do.
+SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
   constexpr std::uint64_t program_bytes = 32ULL << 20;
+  constexpr std::uint64_t bytes_per_batch = 512;  // keys, offsets and index entries
+  const DatasetInfo& info = dataset.info();
+  const PreparationOptions& options = request.options;
   const std::uint64_t seeds =
       dataset.split(Split::train).size() * options.sample_epochs +
       (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
-  constexpr std::uint64_t bytes_per_batch = 256;  // keys, offsets and index entries
-  return LoadedTopology::memory_bytes(dataset.info()) + 12 * dataset.info().node_count + 4 * seeds +
-         bytes_per_batch * divide_up(seeds, options.batch_size) +
-         batch_memory_bytes(dataset.info(), options) * pool.thread_count() + program_bytes;
-}
-
-void check_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
-  const std::uint64_t least = least_memory_bytes(dataset, request.options, pool);
+  const std::uint64_t always =
+      program_bytes + 4 * seeds + bytes_per_batch * divide_up(seeds, options.batch_size);
+  // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken.
+  const std::uint64_t passes = 12 * info.node_count + batch_memory_bytes(info, options) * pool.thread_count();
+  const std::uint64_t sweep = GraphSweep::memory_bytes(info, sweep_options(info));
+  if (request.memory_bytes >= always + passes + LoadedTopology::memory_bytes(info)) return {};
+  const std::uint64_t least =
+      always + passes + std::min<std::uint64_t>(sweep, LoadedTopology::memory_bytes(info));
   if (request.memory_bytes < least) {
     // In whole MiB, rounded up: what is printed must do.
     constexpr std::uint64_t mib = 1ULL << 20;
@@ -259,6 +287,7 @@ void check_memory(const Dataset& dataset, const PrepareRequest& request, const T
         "--memory {} is too little to prepare this graph with {} threads; {}MiB would do, or fewer --threads",
         format_bytes(static_cast<double>(request.memory_bytes)), pool.thread_count(), divide_up(least, mib));
   }
+  return {.in_memory = false, .sweep_bytes = request.memory_bytes - always};
 }
 
 void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
@@ -370,10 +399,12 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
     result.already_done = true;
     return result;
   }
-  check_memory(dataset, request, pool);
+  const SamplingMemory memory = plan_memory(dataset, request, pool);
   if (!request.dry_run) check_unused(dataset, request);
   const Stopwatch clock;
-  Preparer preparer(dataset, request, pool);
+  Preparer preparer(dataset, request, pool, memory);
+  result.sweep_waves = preparer.sweep_waves();
+  result.graph_bytes_read = preparer.graph_bytes_read();
   preparer.count();
   preparer.plan();
   result.cost = preparer.cost();

@@ -2,8 +2,9 @@
 //
 // Why twice: sampling is a pure function of its seed. The first pass counts, so that plan and cost are
 //            known before anything is written; the second writes each batch once, already planned.
-// Memory:    topology, 12 bytes a node, the batches in work, and the packer's pieces; a budget too small is
-//            refused with the least that would do.
+// Memory:    topology, 12 bytes a node, the batches in work, and the packer's pieces. Where the topology does
+//            not fit, it is swept on disk, once for both passes; a budget too small for that is refused with
+//            the least that would do.
 // Crash:     everything is written to prepared/NAME.partial, renamed when whole, and sealed in the catalog;
 //            what a killed run left is removed by the next.
 // Errors:    config (options, budget), input (stale), io (no space), corruption, cancelled.
@@ -59,6 +60,8 @@ struct PrepareResult {
   std::uint64_t samples_bytes = 0;
   std::uint64_t bytes_read = 0;
   std::uint32_t scans = 0;
+  std::uint32_t sweep_waves = 0;       // 0: the topology was held in memory
+  std::uint64_t graph_bytes_read = 0;  // by the waves' sweeps
 };
 
 // Calls `show_plan` once the cost is known and before anything is written.
