@@ -7,12 +7,6 @@
 #include "storage/base/random.h"
 
 namespace gneiss {
-namespace {
-
-// Up to here the quadratic search for repeats in Floyd's algorithm beats one pass over the neighbors.
-constexpr std::int32_t floyd_fanout_max = 48;
-
-}  // namespace
 
 void LocalIdTable::clear(std::size_t expected) {
   const std::size_t capacity = std::bit_ceil(std::max<std::size_t>(64, expected * 2));
@@ -47,41 +41,6 @@ std::uint32_t LocalIdTable::find_or_insert(NodeId node, std::uint32_t next) {
   return next;
 }
 
-NeighborSampler::NeighborSampler(Topology topology, SamplerOptions options)
-    : topology_(topology), options_(std::move(options)) {
-  for (const std::int32_t fanout : options_.fanouts) GNEISS_ASSERT(fanout >= -1 && fanout != 0);
-}
-
-// Fills positions_ with the neighbors drawn among `degree`.
-void NeighborSampler::draw_positions(std::uint64_t degree, std::int32_t fanout, std::uint64_t key) {
-  positions_.clear();
-  if (degree == 0) return;
-  RandomStream random(key);
-  const auto wanted = static_cast<std::uint64_t>(fanout);
-  if (fanout != -1 && options_.replace) {
-    for (std::uint64_t i = 0; i < wanted; ++i) positions_.push_back(random.below(degree));
-    return;
-  }
-  if (fanout == -1 || degree <= wanted) {
-    for (std::uint64_t i = 0; i < degree; ++i) positions_.push_back(i);
-    return;
-  }
-  if (fanout <= floyd_fanout_max) {
-    for (std::uint64_t last = degree - wanted; last < degree; ++last) {
-      const std::uint64_t drawn = random.below(last + 1);
-      positions_.push_back(std::ranges::find(positions_, drawn) == positions_.end() ? drawn : last);
-    }
-    return;
-  }
-  std::uint64_t missing = wanted;
-  for (std::uint64_t i = 0; missing > 0; ++i) {
-    if (random.below(degree - i) < missing) {
-      positions_.push_back(i);
-      --missing;
-    }
-  }
-}
-
 // Offsets and neighbors of one destination are two dependent misses of the cache, each about 100 ns: they are
 // asked for so far ahead that the work in between, some 20 ns a destination, covers them.
 void NeighborSampler::prefetch_ahead(const SampledBatch& batch, std::uint32_t dst,
@@ -97,40 +56,36 @@ void NeighborSampler::prefetch_ahead(const SampledBatch& batch, std::uint32_t ds
   }
 }
 
+void check_counts(const BatchKey& key, std::uint32_t hop, std::uint64_t edges, std::uint64_t nodes) {
+  if (edges <= 0xFFFFFFFFU && nodes < 0xFFFFFFFFU) return;
+  fail(Kind::config, "{} has more than 2^32 edges in hop {}; use a smaller batch size or fanout",
+       to_string(key), hop + 1);
+}
+
 void NeighborSampler::sample_hop(const BatchKey& key, std::uint32_t hop, SampledBatch& batch,
                                  SampledBlock& block) {
   block.dst_count = static_cast<std::uint32_t>(batch.nodes.size());
   block.indptr.assign(1, 0);
   block.indices.clear();
   block.edge_positions.clear();
-  const std::uint64_t hop_key =
-      mix_key(options_.seed, static_cast<std::uint32_t>(key.split), key.epoch, key.worker, key.batch, hop);
-  const LaborVariates variates(options_.seed, key, hop, options_.labor);
+  draw_.begin_hop(key, hop);
   for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
     prefetch_ahead(batch, dst, block.dst_count);
     const NodeId node = batch.nodes[dst];
     const auto neighbors = topology_.neighbors(node);
-    if (options_.kind == SamplerKind::labor && options_.fanouts[hop] != -1) {
-      draw_labor(neighbors, static_cast<std::uint64_t>(options_.fanouts[hop]), variates, labor_scratch_,
-                 positions_);
-    } else {
-      draw_positions(neighbors.size(), options_.fanouts[hop], mix_key(hop_key, to_index(node)));
-    }
-    for (const std::uint64_t position : positions_) table_.prefetch(neighbors[position]);
-    for (const std::uint64_t position : positions_) {
+    const auto positions = draw_.draw(node, neighbors);
+    for (const std::uint64_t position : positions) table_.prefetch(neighbors[position]);
+    for (const std::uint64_t position : positions) {
       const NodeId source = neighbors[position];
       const auto next = static_cast<std::uint32_t>(batch.nodes.size());
       const std::uint32_t local = table_.find_or_insert(source, next);
       if (local == next) batch.nodes.push_back(source);
       block.indices.push_back(local);
-      if (options_.edge_positions) {
+      if (draw_.options().edge_positions) {
         block.edge_positions.push_back(topology_.indptr[to_index(node)] + position);
       }
     }
-    if (block.indices.size() > 0xFFFFFFFFU || batch.nodes.size() >= 0xFFFFFFFFU) {
-      fail(Kind::config, "{} has more than 2^32 edges in hop {}; use a smaller batch size or fanout",
-           to_string(key), hop + 1);
-    }
+    check_counts(key, hop, block.indices.size(), batch.nodes.size());
     block.indptr.push_back(static_cast<std::uint32_t>(block.indices.size()));
   }
   block.src_count = static_cast<std::uint32_t>(batch.nodes.size());
@@ -140,13 +95,14 @@ void NeighborSampler::sample(const BatchKey& key, std::span<const NodeId> seeds,
   batch.key = key;
   batch.nodes.assign(seeds.begin(), seeds.end());
   batch.seed_count = static_cast<std::uint32_t>(seeds.size());
-  batch.blocks.resize(options_.fanouts.size());
+  const std::size_t hops = draw_.options().fanouts.size();
+  batch.blocks.resize(hops);
   table_.clear(seeds.size());
   for (std::uint32_t i = 0; i < seeds.size(); ++i) {
     GNEISS_ASSERT(table_.find_or_insert(seeds[i], i) == i);
   }
-  for (std::uint32_t hop = 0; hop < options_.fanouts.size(); ++hop) {
-    sample_hop(key, hop, batch, batch.blocks[options_.fanouts.size() - 1 - hop]);
+  for (std::uint32_t hop = 0; hop < hops; ++hop) {
+    sample_hop(key, hop, batch, batch.blocks[hops - 1 - hop]);
   }
 }
 

@@ -1,32 +1,21 @@
-// Neighbor sampling: seeds → blocks, hop by hop; uniform, or by LABOR (sampler/labor.h).
+// Neighbor sampling over a graph in memory: seeds → blocks, hop by hop. Who is drawn:
+// sampler/neighbor_draw.h.
 //
-// Random:  each draw is a function of (seed, split, epoch, batch, hop, node): threads change nothing.
 // Threads: a sampler belongs to one thread; make one per thread over the same topology.
 // Memory:  a hash table of the batch's nodes, kept from batch to batch.
-// Source:  GraphSAGE (Hamilton et al., NeurIPS 2017); a uniform subset without replacement by Floyd's
-//          algorithm (Bentley and Floyd, CACM 1987) for small fanouts, by selection sampling (Knuth,
-//          TAOCP 2, algorithm S) for large ones.
+// Source:  GraphSAGE (Hamilton et al., NeurIPS 2017).
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "sampler/labor.h"
+#include "sampler/neighbor_draw.h"
 #include "sampler/topology.h"
 #include "storage/base/random.h"
-#include "storage/format/preparation.h"
+#include "storage/format/batch_key.h"
 
 namespace gneiss {
-
-struct SamplerOptions {
-  std::vector<std::int32_t> fanouts;  // fanouts[0] is drawn for the seeds, as PyG's num_neighbors; -1: all
-  bool replace = false;         // draw with replacement: exactly `fanout` draws where there is a neighbor
-  bool edge_positions = false;  // record where in csc_indices each sampled edge stands
-  std::uint64_t seed = 0;
-  SamplerKind kind = SamplerKind::neighbor;
-  LaborOptions labor{};
-};
 
 // One hop. Source local ids number the nodes in order of first appearance, destinations first.
 struct SampledBlock {
@@ -62,9 +51,13 @@ class LocalIdTable {
   std::size_t count_ = 0;
 };
 
+// Throws Error(config) when a batch outgrows 32-bit counts.
+void check_counts(const BatchKey& key, std::uint32_t hop, std::uint64_t edges, std::uint64_t nodes);
+
 class NeighborSampler {
  public:
-  NeighborSampler(Topology topology, SamplerOptions options);
+  NeighborSampler(Topology topology, SamplerOptions options)
+      : topology_(topology), draw_(std::move(options)) {}
 
   // Samples all hops for `seeds` (distinct) into `batch`, whose memory is reused.
   void sample(const BatchKey& key, std::span<const NodeId> seeds, SampledBatch& batch);
@@ -72,13 +65,10 @@ class NeighborSampler {
  private:
   void sample_hop(const BatchKey& key, std::uint32_t hop, SampledBatch& batch, SampledBlock& block);
   void prefetch_ahead(const SampledBatch& batch, std::uint32_t dst, std::uint32_t dst_count) const;
-  void draw_positions(std::uint64_t degree, std::int32_t fanout, std::uint64_t key);
 
   Topology topology_;
-  SamplerOptions options_;
+  NeighborDraw draw_;
   LocalIdTable table_;
-  std::vector<std::pair<double, std::uint64_t>> labor_scratch_;
-  std::vector<std::uint64_t> positions_;  // of one destination's drawn neighbors, relative to its first
 };
 
 }  // namespace gneiss

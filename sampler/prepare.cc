@@ -7,12 +7,12 @@
 
 #include "sampler/batches.h"
 #include "sampler/plan_batch.h"
+#include "sampler/sweep_sampler.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
-#include "storage/pack/belady_planner.h"
 #include "storage/pack/packer.h"
 #include "storage/pack/shared_packer.h"
 
@@ -30,6 +30,20 @@ SamplerOptions sampler_options(const PreparationOptions& options) {
       .seed = options.seed,
       .kind = options.sampler,
       .labor = {.layer_dependency = options.layer_dependency, .batch_dependency = options.batch_dependency}};
+}
+
+// How the topology is gone through: held in memory, or swept on disk.
+struct SamplingMemory {
+  bool in_memory = true;
+  std::uint64_t sweep_bytes = 0;  // for sampling ahead, before anything else is held
+};
+
+// Buffers are a small part of a small graph, so that a sweep always needs less than the graph itself.
+GraphSweepOptions sweep_options(const DatasetInfo& info) {
+  const GraphSweepOptions most;
+  return {.piece_bytes = std::clamp<std::uint64_t>(
+              round_down(LoadedTopology::memory_bytes(info) / 64, graph_checksum_block_bytes),
+              graph_checksum_block_bytes, most.piece_bytes)};
 }
 
 // Produces pieces in parallel and consumes them in order: the files do not depend on the threads.
@@ -65,16 +79,9 @@ std::uint64_t pool_bytes_at_most(const SampledBatch& batch) {
   return raw_bytes + raw_bytes / 256 + 2 * file_section_alignment + 1024;
 }
 
-// What the first pass learns.
-struct Counts {
-  std::vector<std::uint32_t> accesses;  // per node, over the pool's training batches
-  std::vector<std::uint64_t> edges;     // per batch
-  std::uint64_t pool_bytes = 0;         // at most, of all frames
-};
-
 class Preparer {
  public:
-  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool)
+  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool, const SamplingMemory& memory)
       : dataset_(dataset),
         request_(request),
         pool_(pool),
@@ -82,19 +89,35 @@ class Preparer {
                             .sample_epochs = request.options.sample_epochs,
                             .seed = request.options.seed,
                             .evaluation = request.options.evaluation}),
-        topology_(std::make_unique<LoadedTopology>(dataset)),
-        lists_(dataset.folder()) {}
+        lists_(dataset.folder()),
+        planner_(dataset, request.options, request.disk_budget_bytes, schedule_, lists_, counts_) {
+    const SamplerOptions options = sampler_options(request.options);
+    if (memory.in_memory) {
+      sampler_ = std::make_unique<MemorySampler>(dataset, schedule_, options, pool.thread_count());
+      return;
+    }
+    auto sweep = std::make_unique<SweepSampler>(
+        dataset, schedule_,
+        SweepOptions{
+            .sampler = options, .memory_bytes = memory.sweep_bytes, .graph = sweep_options(dataset.info())},
+        pool);
+    sweep_waves_ = sweep->wave_count();
+    graph_bytes_read_ = sweep->bytes_read();
+    sampler_ = std::move(sweep);
+  }
+
+  std::uint32_t sweep_waves() const noexcept { return sweep_waves_; }
+  std::uint64_t graph_bytes_read() const noexcept { return graph_bytes_read_; }
 
   void count() {
     counts_.accesses.assign(dataset_.info().node_count, 0);
-    auto samplers = make_samplers();
     std::vector<SampledBatch> scratch(pool_.thread_count());
-    Progress progress("sampling", schedule_.size(), Progress::Unit::items);
+    Progress progress(sampler_->label(), schedule_.size(), Progress::Unit::items);
     in_order<CountedBatch>(
         schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CountedBatch& counted) {
           SampledBatch& batch = scratch[worker];
-          samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
+          sampler_->sample(index, worker, batch);
           counted.inputs.assign(batch.nodes.begin(), batch.nodes.end());
           std::ranges::sort(counted.inputs);
           counted.edges = 0;
@@ -110,143 +133,32 @@ class Preparer {
         });
   }
 
-  void plan() {
-    const std::uint64_t row_bytes = dataset_.info().row_bytes();
-    const std::uint64_t budget_rows = request_.options.cpu_cache_bytes / row_bytes;
-    residency_ = request_.options.residency;
-    if (residency_ != Residency::belady) {
-      plan_ = plan_static_tiers(counts_.accesses, budget_rows);
-      rows_ = count_rows(lists_, plan_);
-    }
-    // Where every row that is read fits, or none, there is nothing to exchange.
-    const std::uint64_t accessed = accessed_rows();
-    if (residency_ == Residency::automatic && (budget_rows == 0 || budget_rows >= accessed)) {
-      residency_ = Residency::fixed;
-    }
-    if (residency_ == Residency::fixed) return;
-    const double fixed_rows = residency_ == Residency::automatic ? disk_rows_per_epoch() : 0;
-    plan_ = {};  // its memory is the next one's
-    plan_ = plan_belady_tiers({.lists = &lists_,
-                               .node_count = dataset_.info().node_count,
-                               .epochs = request_.options.sample_epochs,
-                               .batches_per_epoch = schedule_.train_batches_per_epoch(),
-                               .slot_count = static_cast<std::uint32_t>(
-                                   std::min<std::uint64_t>({budget_rows, accessed, tier_slots_max})),
-                               .scratch_folder = dataset_.folder()});
-    rows_ = count_rows(lists_, plan_);
-    if (residency_ == Residency::belady) return;
-    // A fixed set of rows lets every epoch have an order of its own: it is given up for a gain, not for a
-    // tie.
-    constexpr double least_gain = 0.02;
-    residency_ = Residency::belady;
-    if (disk_rows_per_epoch() <= fixed_rows * (1 - least_gain)) return;
-    residency_ = Residency::fixed;
-    plan_ = {};
-    plan_ = plan_static_tiers(counts_.accesses, budget_rows);
-    rows_ = count_rows(lists_, plan_);
-  }
-
-  // Lets batches share rows where their own segments would take more than the budget: in groups as small as
-  // it allows, evaluation's in the largest first.
-  void fit_disk_budget() {
-    if (request_.disk_budget_bytes == 0) return;
-    const std::uint64_t row_bytes = dataset_.info().row_bytes();
-    const std::uint64_t cpu_tier = plan_.slot_count * row_bytes;
-    std::uint64_t own = 0;
-    for (const BatchRows& rows : rows_) own += segment_bytes_for(rows.disk_rows, row_bytes);
-    const std::uint64_t others = samples_bytes_at_most() + cpu_tier;
-    if (own + others <= request_.disk_budget_bytes) return;
-    const std::vector<BatchKey> keys = batch_keys();
-    const std::uint64_t nodes = dataset_.info().node_count;
-    const auto bytes_with = [&](std::size_t group_size) {
-      std::uint64_t bytes = 0;
-      for (const std::uint64_t rows :
-           count_group_rows(lists_, plan_, group_batches(keys, group_size, group_batches_max), nodes)) {
-        bytes += round_up(rows * row_bytes, shared_page_bytes);
-      }
-      return bytes;
-    };
-    std::size_t least = 1;  // the smallest that fits lies in [least, most]
-    std::size_t most = std::min<std::size_t>(group_batches_max, std::max<std::size_t>(1, keys.size()));
-    while (least < most) {
-      const std::size_t middle = (least + most) / 2;
-      if (bytes_with(middle) + others <= request_.disk_budget_bytes) {
-        most = middle;
-      } else {
-        least = middle + 1;
-      }
-    }
-    // Trailers and the runs of each frame are known once it is laid out: a group more may be needed.
-    for (std::size_t size = least;; ++size) {
-      shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, size, group_batches_max), row_bytes,
-                                     nodes, dataset_.folder()));
-      if (size == group_batches_max ||
-          shared_->bytes() + samples_bytes_at_most() + cpu_tier <= request_.disk_budget_bytes) {
-        return;
-      }
-    }
-  }
-
-  PreparationCost cost() const {
-    PreparationCost cost;
-    const std::uint64_t row_bytes = dataset_.info().row_bytes();
-    const double epochs = request_.options.sample_epochs;
-    cost.train_batches = schedule_.train_batches_per_epoch();
-    cost.row_bytes = row_bytes;
-    for (std::size_t i = 0; i < schedule_.size(); ++i) {
-      const std::uint64_t segment =
-          shared_ ? shared_->read_bytes(i) : segment_bytes_for(rows_[i].disk_rows, row_bytes);
-      cost.segment_bytes += segment;
-      const std::uint64_t reads =
-          shared_ ? count_reads(shared_->extents_of(i)) : divide_up(segment, 1U << 20);
-      cost.largest_segment_bytes = std::max(cost.largest_segment_bytes, segment);
-      cost.largest_input_rows = std::max(cost.largest_input_rows, lists_.node_count(i));
-      if (schedule_.key(i).split != Split::train) {
-        ++cost.evaluation_batches;
-        continue;
-      }
-      cost.admitted_rows += rows_[i].admitted_rows;
-      cost.cpu_rows += rows_[i].cpu_rows / epochs;
-      cost.disk_rows += rows_[i].disk_rows / epochs;
-      cost.disk_bytes += static_cast<double>(segment) / epochs;
-      cost.disk_reads += static_cast<double>(reads) / epochs;
-      cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
-    }
-    cost.input_rows = cost.cpu_rows + cost.disk_rows;
-    if (shared_) {
-      cost.segment_bytes = shared_->bytes();
-      cost.group_batches = shared_->groups.front().batch_count;
-    }
-    cost.residency = residency_;
-    cost.admitted_rows /= epochs;
-    cost.cached_rows = plan_.slot_count;
-    cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
-    cost.samples_bytes_at_most = samples_bytes_at_most();
-    cost.accessed_rows = accessed_rows();
-    cost.free_bytes = free_bytes(dataset_.folder());
-    return cost;
+  PreparationCost plan() {
+    planner_.choose_residency();
+    planner_.fit_disk_budget();
+    return planner_.cost();
   }
 
   // The second pass: samples again, planned this time.
   void write_samples(const std::filesystem::path& folder) {
     const auto labels = dataset_.read_labels();
-    auto samplers = make_samplers();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     std::vector<BatchCompressor> compressors(pool_.thread_count());
     std::vector<BatchPlanner> planners(pool_.thread_count(),
-                                       BatchPlanner(plan_, shared_ ? &*shared_ : nullptr, labels));
+                                       BatchPlanner(planner_.tiers(), planner_.shared(), labels));
     SamplePoolWriter writer(folder / pool_file_name, dataset_.fingerprint());
     Progress progress("writing samples", schedule_.size(), Progress::Unit::items);
     in_order<CompressedBatch>(
         schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CompressedBatch& compressed) {
           SampledBatch& batch = scratch[worker];
-          samplers[worker].sample(schedule_.key(index), schedule_.seeds(index), batch);
+          sampler_->sample(index, worker, batch);
           const BatchFrame& frame = planners[worker].plan(index, batch);
           compressed = compressors[worker].compress(batch.key, frame, planners[worker].input_nodes());
         },
         [&](std::size_t index, CompressedBatch& compressed) {
-          GNEISS_ASSERT(compressed.entry.page_rows + compressed.entry.disk_rows == rows_[index].disk_rows);
+          GNEISS_ASSERT(compressed.entry.page_rows + compressed.entry.disk_rows ==
+                        planner_.rows()[index].disk_rows);
           writer.append(compressed);
           progress.advance(1);
         });
@@ -254,70 +166,31 @@ class Preparer {
   }
 
   PackResult pack(const std::filesystem::path& folder) {
-    topology_.reset();  // the packer's pieces take its place
-    const std::vector<BatchKey> keys = batch_keys();
-    const std::uint64_t held =
-        4 * dataset_.info().node_count + 8 * std::uint64_t{plan_.slot_count};  // slots, nodes, moves
+    sampler_.reset();  // the packer's pieces take the topology's place
+    const std::vector<BatchKey> keys = planner_.batch_keys();
+    const std::uint64_t held = 4 * dataset_.info().node_count +
+                               8 * std::uint64_t{planner_.tiers().slot_count};  // slots, nodes, moves
     const PackTask task{.dataset = &dataset_,
                         .lists = &lists_,
-                        .plan = &plan_,
+                        .plan = &planner_.tiers(),
                         .keys = keys,
-                        .rows = rows_,
+                        .rows = planner_.rows(),
                         .folder = folder,
                         .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held)};
-    return shared_ ? pack_shared_features(task, *shared_, pool_) : pack_features(task, pool_);
+    return planner_.shared() != nullptr ? pack_shared_features(task, *planner_.shared(), pool_)
+                                        : pack_features(task, pool_);
   }
 
   PreparationInfo info() const {
     return {.options = request_.options,
             .dataset_fingerprint = dataset_.fingerprint(),
             .train_batches_per_epoch = schedule_.train_batches_per_epoch(),
-            .planned = residency_};
+            .planned = planner_.residency()};
   }
 
   void free_counts() { counts_ = {}; }
 
  private:
-  std::vector<BatchKey> batch_keys() const {
-    std::vector<BatchKey> keys;
-    keys.reserve(schedule_.size());
-    for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
-    return keys;
-  }
-  std::uint64_t samples_bytes_at_most() const {
-    std::uint64_t bytes = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
-                          3 * file_section_alignment;  // header, index, padding
-    for (std::size_t i = 0; shared_ && i < schedule_.size(); ++i) {
-      // As pool_bytes_at_most() has it: Zstandard may add 1 in 256, and a section its header.
-      const std::uint64_t runs = shared_->batch_runs.size(i) * sizeof(PageRun);
-      bytes += runs + runs / 256 + 2 * frame_section_alignment;
-    }
-    return bytes;
-  }
-  static std::uint64_t count_reads(std::span<const Extent> extents) {
-    std::uint64_t reads = extents.empty() ? 0 : 1;  // the trailer's
-    for (const Extent& extent : extents) reads += divide_up(extent.bytes, 1U << 20);
-    return reads;
-  }
-  std::uint64_t accessed_rows() const {
-    return static_cast<std::uint64_t>(
-        std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
-  }
-  // What an epoch reads, its validation included, over the pool's epochs on average.
-  double disk_rows_per_epoch() const {
-    double train = 0;
-    double valid = 0;
-    for (std::size_t i = 0; i < schedule_.size(); ++i) {
-      if (schedule_.key(i).split == Split::train) train += rows_[i].disk_rows;
-      if (schedule_.key(i).split == Split::valid) valid += rows_[i].disk_rows;
-    }
-    return train / request_.options.sample_epochs + valid;
-  }
-  std::vector<NeighborSampler> make_samplers() const {
-    return std::vector<NeighborSampler>(
-        pool_.thread_count(), NeighborSampler(topology_->view(), sampler_options(request_.options)));
-  }
-
   void count_accesses(std::span<const NodeId> nodes) {
     for (const NodeId node : nodes) {
       std::atomic_ref(counts_.accesses[to_index(node)]).fetch_add(1, std::memory_order_relaxed);
@@ -328,13 +201,12 @@ class Preparer {
   const PrepareRequest& request_;
   ThreadPool& pool_;
   BatchSchedule schedule_;
-  std::unique_ptr<LoadedTopology> topology_;  // given back before packing
+  std::unique_ptr<BatchSampler> sampler_;  // given back before packing
+  std::uint32_t sweep_waves_ = 0;
+  std::uint64_t graph_bytes_read_ = 0;
   InputLists lists_;
-  Counts counts_;
-  TierPlan plan_;
-  Residency residency_ = Residency::fixed;  // of plan_
-  std::optional<SharedLayout> shared_;      // where the budget does not let each batch have its own rows
-  std::vector<BatchRows> rows_;
+  BatchCounts counts_;
+  PreparationPlanner planner_;
 };
 
 // What one thread holds of a largest batch: hash table, nodes, blocks, planned and compressed, four of these
@@ -356,21 +228,23 @@ std::uint64_t batch_memory_bytes(const DatasetInfo& info, const PreparationOptio
   return std::max(least, std::min(nodes, count_max) * 140 + std::min(edges, count_max) * bytes_per_edge);
 }
 
-// The least memory a preparation runs in: topology, counts, slots and labels, seeds, and the work in flight.
-std::uint64_t least_memory_bytes(const Dataset& dataset, const PreparationOptions& options,
-                                 const ThreadPool& pool) {
+// Chooses how the topology is gone through. Throws Error(config) with the least that would do.
+SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
   constexpr std::uint64_t program_bytes = 32ULL << 20;
+  constexpr std::uint64_t bytes_per_batch = 512;  // keys, offsets and index entries
+  const DatasetInfo& info = dataset.info();
+  const PreparationOptions& options = request.options;
   const std::uint64_t seeds =
       dataset.split(Split::train).size() * options.sample_epochs +
       (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
-  constexpr std::uint64_t bytes_per_batch = 256;  // keys, offsets and index entries
-  return LoadedTopology::memory_bytes(dataset.info()) + 16 * dataset.info().node_count + 4 * seeds +
-         bytes_per_batch * divide_up(seeds, options.batch_size) +
-         batch_memory_bytes(dataset.info(), options) * pool.thread_count() + program_bytes;
-}
-
-void check_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
-  const std::uint64_t least = least_memory_bytes(dataset, request.options, pool);
+  const std::uint64_t always =
+      program_bytes + 4 * seeds + bytes_per_batch * divide_up(seeds, options.batch_size);
+  // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken.
+  const std::uint64_t passes = 16 * info.node_count + batch_memory_bytes(info, options) * pool.thread_count();
+  const std::uint64_t sweep = GraphSweep::memory_bytes(info, sweep_options(info));
+  if (request.memory_bytes >= always + passes + LoadedTopology::memory_bytes(info)) return {};
+  const std::uint64_t least =
+      always + passes + std::min<std::uint64_t>(sweep, LoadedTopology::memory_bytes(info));
   if (request.memory_bytes < least) {
     // In whole MiB, rounded up: what is printed must do.
     constexpr std::uint64_t mib = 1ULL << 20;
@@ -379,6 +253,7 @@ void check_memory(const Dataset& dataset, const PrepareRequest& request, const T
         "--memory {} is too little to prepare this graph with {} threads; {}MiB would do, or fewer --threads",
         format_bytes(static_cast<double>(request.memory_bytes)), pool.thread_count(), divide_up(least, mib));
   }
+  return {.in_memory = false, .sweep_bytes = request.memory_bytes - always};
 }
 
 void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
@@ -490,14 +365,14 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
     result.already_done = true;
     return result;
   }
-  check_memory(dataset, request, pool);
+  const SamplingMemory memory = plan_memory(dataset, request, pool);
   if (!request.dry_run) check_unused(dataset, request);
   const Stopwatch clock;
-  Preparer preparer(dataset, request, pool);
+  Preparer preparer(dataset, request, pool, memory);
+  result.sweep_waves = preparer.sweep_waves();
+  result.graph_bytes_read = preparer.graph_bytes_read();
   preparer.count();
-  preparer.plan();
-  preparer.fit_disk_budget();
-  result.cost = preparer.cost();
+  result.cost = preparer.plan();
   preparer.free_counts();
   show_plan(result.cost);
   result.sampling_seconds = clock.seconds();

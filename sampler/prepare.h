@@ -2,8 +2,9 @@
 //
 // Why twice: sampling is a pure function of its seed. The first pass counts, so that plan and cost are
 //            known before anything is written; the second writes each batch once, already planned.
-// Memory:    topology, 16 bytes a node, the batches in work, and the packer's pieces; a budget too small is
-//            refused with the least that would do.
+// Memory:    topology, 16 bytes a node, the batches in work, and the packer's pieces. Where the topology does
+//            not fit, it is swept on disk, once for both passes; a budget too small for that is refused with
+//            the least that would do.
 // Crash:     everything is written to prepared/NAME.partial, renamed when whole, and sealed in the catalog;
 //            what a killed run left is removed by the next.
 // Errors:    config (options, budget), input (stale), io (no space), corruption, cancelled.
@@ -13,6 +14,7 @@
 #include <functional>
 #include <string>
 
+#include "sampler/plan_preparation.h"
 #include "storage/base/parallel.h"
 #include "storage/format/preparation.h"
 
@@ -27,33 +29,6 @@ struct PrepareRequest {
   bool dry_run = false;                 // stop after the plan
 };
 
-// What a preparation will read and cost, exact, from counts alone.
-struct PreparationCost {
-  std::uint64_t train_batches = 0;  // per epoch
-  std::uint64_t evaluation_batches = 0;
-  // Per epoch of training, averaged over the pool's epochs:
-  double input_rows = 0;
-  double cpu_rows = 0;
-  double disk_rows = 0;
-  double disk_bytes = 0;  // segments with trailers and padding
-  double disk_reads = 0;  // of at most 1 MiB each
-  double sampled_edges = 0;
-  double admitted_rows = 0;  // of the disk rows, copied into the cpu tier
-  Residency residency = Residency::fixed;
-  // On the drive:
-  std::uint64_t segment_bytes = 0;  // of all segments, or of what batches share
-  std::uint64_t group_batches = 1;  // consecutive batches that share their rows
-  std::uint64_t cpu_tier_bytes = 0;
-  std::uint64_t samples_bytes_at_most = 0;  // before compression
-  std::uint64_t free_bytes = 0;
-  // In memory at training, per slot in flight and for good:
-  std::uint64_t largest_segment_bytes = 0;
-  std::uint64_t largest_input_rows = 0;
-  std::uint64_t row_bytes = 0;
-  std::uint64_t cached_rows = 0;
-  std::uint64_t accessed_rows = 0;  // distinct nodes that training reads
-};
-
 struct PrepareResult {
   PreparationCost cost;
   bool already_done = false;  // a sealed preparation with these options exists
@@ -63,6 +38,8 @@ struct PrepareResult {
   std::uint64_t samples_bytes = 0;
   std::uint64_t bytes_read = 0;
   std::uint32_t scans = 0;
+  std::uint32_t sweep_waves = 0;       // 0: the topology was held in memory
+  std::uint64_t graph_bytes_read = 0;  // by the waves' sweeps
 };
 
 // Calls `show_plan` once the cost is known and before anything is written.

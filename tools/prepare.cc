@@ -103,6 +103,8 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"samples_bytes", result.samples_bytes},
           {"bytes_read", result.bytes_read},
           {"scans", result.scans},
+          {"sweep_waves", result.sweep_waves},
+          {"graph_bytes_read", result.graph_bytes_read},
           {"sampling_seconds", result.sampling_seconds},
           {"packing_seconds", result.packing_seconds},
           {"peak_memory_bytes", peak_resident_bytes()},

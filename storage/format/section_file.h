@@ -22,6 +22,8 @@ namespace gneiss {
 class Progress;
 
 inline constexpr std::uint32_t feature_checksum_block_bytes = 1U << 20;
+// Finer: a sweep of the graph reads only the blocks that hold neighbors of its few nodes.
+inline constexpr std::uint32_t graph_checksum_block_bytes = 64U << 10;
 
 struct SectionShape {
   SectionKind kind{};

@@ -10,7 +10,9 @@ std::uint64_t write_graph(CscBuilder& builder, const std::filesystem::path& path
   SectionWriter writer(path, graph_magic);
   // Offsets and sources come together but are sections of their own: the smaller one waits in a scratch file.
   ScratchFile offsets(path.parent_path(), memory_bytes / 8);
-  writer.begin({.kind = SectionKind::csc_indices, .dtype = Dtype::u32});
+  writer.begin({.kind = SectionKind::csc_indices,
+                .dtype = Dtype::u32,
+                .checksum_block_bytes = graph_checksum_block_bytes});
   const std::uint64_t edge_count = builder.finish({
       .indptr =
           [&](std::span<const std::uint64_t> values) {
@@ -24,7 +26,9 @@ std::uint64_t write_graph(CscBuilder& builder, const std::filesystem::path& path
           },
   });
   writer.end();
-  writer.begin({.kind = SectionKind::csc_indptr, .dtype = Dtype::u64});
+  writer.begin({.kind = SectionKind::csc_indptr,
+                .dtype = Dtype::u64,
+                .checksum_block_bytes = graph_checksum_block_bytes});
   AlignedBuffer piece(1U << 20);
   for (std::uint64_t at = 0; at < offsets.bytes_written(); at += piece.size()) {
     const auto part =

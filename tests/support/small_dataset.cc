@@ -58,8 +58,14 @@ void fill_splits(SmallDataset& data, const SmallDatasetOptions& options) {
 void write_files(const SmallDataset& data, bool force) {
   DatasetWriter writer(data.folder, force);
   SectionWriter graph(writer.folder() / graph_file_name, graph_magic);
-  graph.write<NodeId>({.kind = SectionKind::csc_indices, .dtype = Dtype::u32}, data.indices);
-  graph.write<std::uint64_t>({.kind = SectionKind::csc_indptr, .dtype = Dtype::u64}, data.indptr);
+  graph.write<NodeId>({.kind = SectionKind::csc_indices,
+                       .dtype = Dtype::u32,
+                       .checksum_block_bytes = graph_checksum_block_bytes},
+                      data.indices);
+  graph.write<std::uint64_t>({.kind = SectionKind::csc_indptr,
+                              .dtype = Dtype::u64,
+                              .checksum_block_bytes = graph_checksum_block_bytes},
+                             data.indptr);
   graph.finish();
   SectionWriter features(writer.folder() / features_file_name, features_magic);
   features.write<std::byte>({.kind = SectionKind::feature_rows,

@@ -1,0 +1,100 @@
+#include "sampler/batch_scratch.h"
+
+#include <span>
+
+#include "storage/base/checksum.h"
+#include "storage/base/error.h"
+
+namespace gneiss {
+namespace {
+
+// Enough that no thread waits while the drive keeps up, little beside a budget.
+constexpr std::uint64_t unwritten_bytes_max = 16U << 20;
+
+// Calls use(array) for every array of a batch, in the order of the file.
+template <class Batch, class Use>
+void for_each_array(Batch& batch, const Use& use) {
+  use(batch.nodes);
+  for (auto& block : batch.blocks) {
+    use(block.indptr);
+    use(block.indices);
+    use(block.edge_positions);
+  }
+}
+
+}  // namespace
+
+BatchScratch::BatchScratch(const std::filesystem::path& folder, std::size_t batch_count)
+    : file_(File::create_anonymous(folder)), entries_(batch_count) {}
+
+void BatchScratch::store(std::size_t index, const SampledBatch& batch) {
+  Entry& entry = entries_[index];
+  entry.key = batch.key;
+  entry.seed_count = batch.seed_count;
+  entry.node_count = batch.nodes.size();
+  entry.blocks.clear();
+  for (const SampledBlock& block : batch.blocks) {
+    GNEISS_ASSERT(block.indptr.size() == std::size_t{block.dst_count} + 1);
+    entry.blocks.push_back(
+        {block.dst_count, block.src_count, block.indices.size(), block.edge_positions.size()});
+  }
+  entry.bytes = 0;
+  for_each_array(batch, [&](const auto& array) { entry.bytes += std::as_bytes(std::span(array)).size(); });
+  entry.offset = end_.fetch_add(round_up(entry.bytes, direct_io_alignment), std::memory_order_relaxed);
+  StreamChecksum sum;
+  std::uint64_t at = entry.offset;
+  for_each_array(batch, [&](const auto& array) {
+    const auto bytes = std::as_bytes(std::span(array));
+    sum.update(bytes);
+    file_.write_at(at, bytes);
+    at += bytes.size();
+  });
+  entry.xxh3 = sum.value();
+  send_to_drive({entry.offset, entry.bytes});
+}
+
+void BatchScratch::send_to_drive(Range range) {
+  file_.start_write_back(range.offset, range.bytes);
+  std::unique_lock lock(mutex_);
+  on_their_way_.push_back(range);
+  bytes_on_their_way_ += range.bytes;
+  while (bytes_on_their_way_ > unwritten_bytes_max) {
+    const Range oldest = on_their_way_.front();
+    on_their_way_.pop_front();
+    bytes_on_their_way_ -= oldest.bytes;
+    lock.unlock();
+    file_.write_back(oldest.offset, oldest.bytes);
+    lock.lock();
+  }
+}
+
+void BatchScratch::load(std::size_t index, SampledBatch& batch) const {
+  const Entry& entry = entries_[index];
+  batch.key = entry.key;
+  batch.seed_count = entry.seed_count;
+  batch.nodes.resize(entry.node_count);
+  batch.blocks.resize(entry.blocks.size());
+  for (std::size_t i = 0; i < entry.blocks.size(); ++i) {
+    SampledBlock& block = batch.blocks[i];
+    block.dst_count = entry.blocks[i].dst_count;
+    block.src_count = entry.blocks[i].src_count;
+    block.indptr.resize(std::size_t{block.dst_count} + 1);
+    block.indices.resize(entry.blocks[i].edges);
+    block.edge_positions.resize(entry.blocks[i].edge_positions);
+  }
+  StreamChecksum sum;
+  std::uint64_t at = entry.offset;
+  for_each_array(batch, [&](auto& array) {
+    const auto bytes = std::as_writable_bytes(std::span(array));
+    file_.read_at(at, bytes);
+    sum.update(bytes);
+    at += bytes.size();
+  });
+  file_.drop_cache(entry.offset, entry.bytes);
+  if (sum.value() != entry.xxh3) {
+    fail(Kind::corruption, "{}: {} is not what was written; the drive is damaged, or its space is shared",
+         file_.path(), to_string(entry.key));
+  }
+}
+
+}  // namespace gneiss

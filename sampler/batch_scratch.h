@@ -1,0 +1,62 @@
+// Sampled batches on disk, in a file without a name, until both passes of prepare have read them.
+//
+// Why raw: node ids hardly compress (about 1 in 4 at level 1), and compressing takes longer than a drive
+//          takes to write what it would save.
+// Threads: store() and load() may run concurrently, each batch stored before it is loaded.
+// Memory:  nothing of a batch; of what is written and read little stays in the page cache.
+// Errors:  io (a full disk), corruption (the drive gives back other bytes).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <mutex>
+#include <vector>
+
+#include "sampler/neighbor_sampler.h"
+#include "storage/io/file.h"
+
+namespace gneiss {
+
+class BatchScratch {
+ public:
+  // Lies in `folder`, or in the system's temporary folder where that cannot be written.
+  BatchScratch(const std::filesystem::path& folder, std::size_t batch_count);
+
+  void store(std::size_t index, const SampledBatch& batch);
+  void load(std::size_t index, SampledBatch& batch) const;
+  std::uint64_t bytes() const noexcept { return end_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Entry {
+    BatchKey key;
+    std::uint32_t seed_count = 0;
+    std::uint64_t node_count = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t xxh3 = 0;  // of all arrays, one after the other
+    struct Block {
+      std::uint32_t dst_count = 0;
+      std::uint32_t src_count = 0;
+      std::uint64_t edges = 0;
+      std::uint64_t edge_positions = 0;
+    };
+    std::vector<Block> blocks;
+  };
+
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+  };
+  void send_to_drive(Range range);
+
+  File file_;
+  std::atomic<std::uint64_t> end_{0};
+  std::vector<Entry> entries_;
+  std::mutex mutex_;  // guards the next two
+  std::deque<Range> on_their_way_;
+  std::uint64_t bytes_on_their_way_ = 0;
+};
+
+}  // namespace gneiss

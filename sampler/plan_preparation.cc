@@ -1,0 +1,169 @@
+#include "sampler/plan_preparation.h"
+
+#include <algorithm>
+
+#include "storage/base/error.h"
+#include "storage/pack/belady_planner.h"
+
+namespace gneiss {
+namespace {
+
+std::uint64_t count_reads(std::span<const Extent> extents) {
+  std::uint64_t reads = extents.empty() ? 0 : 1;  // the trailer's
+  for (const Extent& extent : extents) reads += divide_up(extent.bytes, 1U << 20);
+  return reads;
+}
+
+}  // namespace
+
+void PreparationPlanner::choose_residency() {
+  const std::uint64_t row_bytes = dataset_.info().row_bytes();
+  const std::uint64_t budget_rows = options_.cpu_cache_bytes / row_bytes;
+  residency_ = options_.residency;
+  if (residency_ != Residency::belady) {
+    plan_ = plan_static_tiers(counts_.accesses, budget_rows);
+    rows_ = count_rows(lists_, plan_);
+  }
+  // Where every row that is read fits, or none, there is nothing to exchange.
+  const std::uint64_t accessed = accessed_rows();
+  if (residency_ == Residency::automatic && (budget_rows == 0 || budget_rows >= accessed)) {
+    residency_ = Residency::fixed;
+  }
+  if (residency_ == Residency::fixed) return;
+  const double fixed_rows = residency_ == Residency::automatic ? disk_rows_per_epoch() : 0;
+  plan_ = {};  // its memory is the next one's
+  plan_ = plan_belady_tiers({.lists = &lists_,
+                             .node_count = dataset_.info().node_count,
+                             .epochs = options_.sample_epochs,
+                             .batches_per_epoch = schedule_.train_batches_per_epoch(),
+                             .slot_count = static_cast<std::uint32_t>(
+                                 std::min<std::uint64_t>({budget_rows, accessed, tier_slots_max})),
+                             .scratch_folder = dataset_.folder()});
+  rows_ = count_rows(lists_, plan_);
+  if (residency_ == Residency::belady) return;
+  // A fixed set of rows lets every epoch have an order of its own: it is given up for a gain, not for a
+  // tie.
+  constexpr double least_gain = 0.02;
+  residency_ = Residency::belady;
+  if (disk_rows_per_epoch() <= fixed_rows * (1 - least_gain)) return;
+  residency_ = Residency::fixed;
+  plan_ = {};
+  plan_ = plan_static_tiers(counts_.accesses, budget_rows);
+  rows_ = count_rows(lists_, plan_);
+}
+
+// Lets batches share rows where their own segments would take more than the budget: in groups as small as
+// it allows, evaluation's in the largest first.
+void PreparationPlanner::fit_disk_budget() {
+  if (disk_budget_bytes_ == 0) return;
+  const std::uint64_t row_bytes = dataset_.info().row_bytes();
+  const std::uint64_t cpu_tier = plan_.slot_count * row_bytes;
+  std::uint64_t own = 0;
+  for (const BatchRows& rows : rows_) own += segment_bytes_for(rows.disk_rows, row_bytes);
+  const std::uint64_t others = samples_bytes_at_most() + cpu_tier;
+  if (own + others <= disk_budget_bytes_) return;
+  const std::vector<BatchKey> keys = batch_keys();
+  const std::uint64_t nodes = dataset_.info().node_count;
+  const auto bytes_with = [&](std::size_t group_size) {
+    std::uint64_t bytes = 0;
+    for (const std::uint64_t rows :
+         count_group_rows(lists_, plan_, group_batches(keys, group_size, group_batches_max), nodes)) {
+      bytes += round_up(rows * row_bytes, shared_page_bytes);
+    }
+    return bytes;
+  };
+  std::size_t least = 1;  // the smallest that fits lies in [least, most]
+  std::size_t most = std::min<std::size_t>(group_batches_max, std::max<std::size_t>(1, keys.size()));
+  while (least < most) {
+    const std::size_t middle = (least + most) / 2;
+    if (bytes_with(middle) + others <= disk_budget_bytes_) {
+      most = middle;
+    } else {
+      least = middle + 1;
+    }
+  }
+  // Trailers and the runs of each frame are known once it is laid out: a group more may be needed.
+  for (std::size_t size = least;; ++size) {
+    shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, size, group_batches_max), row_bytes,
+                                   nodes, dataset_.folder()));
+    if (size == group_batches_max ||
+        shared_->bytes() + samples_bytes_at_most() + cpu_tier <= disk_budget_bytes_) {
+      return;
+    }
+  }
+}
+
+PreparationCost PreparationPlanner::cost() const {
+  PreparationCost cost;
+  const std::uint64_t row_bytes = dataset_.info().row_bytes();
+  const double epochs = options_.sample_epochs;
+  cost.train_batches = schedule_.train_batches_per_epoch();
+  cost.row_bytes = row_bytes;
+  for (std::size_t i = 0; i < schedule_.size(); ++i) {
+    const std::uint64_t segment =
+        shared_ ? shared_->read_bytes(i) : segment_bytes_for(rows_[i].disk_rows, row_bytes);
+    cost.segment_bytes += segment;
+    const std::uint64_t reads = shared_ ? count_reads(shared_->extents_of(i)) : divide_up(segment, 1U << 20);
+    cost.largest_segment_bytes = std::max(cost.largest_segment_bytes, segment);
+    cost.largest_input_rows = std::max(cost.largest_input_rows, lists_.node_count(i));
+    if (schedule_.key(i).split != Split::train) {
+      ++cost.evaluation_batches;
+      continue;
+    }
+    cost.admitted_rows += rows_[i].admitted_rows;
+    cost.cpu_rows += rows_[i].cpu_rows / epochs;
+    cost.disk_rows += rows_[i].disk_rows / epochs;
+    cost.disk_bytes += static_cast<double>(segment) / epochs;
+    cost.disk_reads += static_cast<double>(reads) / epochs;
+    cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
+  }
+  cost.input_rows = cost.cpu_rows + cost.disk_rows;
+  if (shared_) {
+    cost.segment_bytes = shared_->bytes();
+    cost.group_batches = shared_->groups.front().batch_count;
+  }
+  cost.residency = residency_;
+  cost.admitted_rows /= epochs;
+  cost.cached_rows = plan_.slot_count;
+  cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
+  cost.samples_bytes_at_most = samples_bytes_at_most();
+  cost.accessed_rows = accessed_rows();
+  cost.free_bytes = free_bytes(dataset_.folder());
+  return cost;
+}
+
+std::vector<BatchKey> PreparationPlanner::batch_keys() const {
+  std::vector<BatchKey> keys;
+  keys.reserve(schedule_.size());
+  for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
+  return keys;
+}
+
+std::uint64_t PreparationPlanner::samples_bytes_at_most() const {
+  std::uint64_t bytes = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
+                        3 * file_section_alignment;  // header, index, padding
+  for (std::size_t i = 0; shared_ && i < schedule_.size(); ++i) {
+    // As pool_bytes_at_most() has it: Zstandard may add 1 in 256, and a section its header.
+    const std::uint64_t runs = shared_->batch_runs.size(i) * sizeof(PageRun);
+    bytes += runs + runs / 256 + 2 * frame_section_alignment;
+  }
+  return bytes;
+}
+
+std::uint64_t PreparationPlanner::accessed_rows() const {
+  return static_cast<std::uint64_t>(
+      std::ranges::count_if(counts_.accesses, [](std::uint32_t count) { return count > 0; }));
+}
+
+// What an epoch reads, its validation included, over the pool's epochs on average.
+double PreparationPlanner::disk_rows_per_epoch() const {
+  double train = 0;
+  double valid = 0;
+  for (std::size_t i = 0; i < schedule_.size(); ++i) {
+    if (schedule_.key(i).split == Split::train) train += rows_[i].disk_rows;
+    if (schedule_.key(i).split == Split::valid) valid += rows_[i].disk_rows;
+  }
+  return train / options_.sample_epochs + valid;
+}
+
+}  // namespace gneiss

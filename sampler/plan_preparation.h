@@ -1,0 +1,92 @@
+// What is known of all batches, and the budgets → which rows come from where, and what that costs.
+//
+// Why:     everything is decided, and can be told, before anything is written.
+// Memory:  8 bytes a node; with `belady` residency 8 more while it plans, with a disk budget 16 for each row
+// of
+//          the largest group of batches.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "sampler/batches.h"
+#include "storage/format/preparation.h"
+#include "storage/pack/shared_layout.h"
+
+namespace gneiss {
+
+// What the first pass learns.
+struct BatchCounts {
+  std::vector<std::uint32_t> accesses;  // per node, over the pool's training batches
+  std::vector<std::uint64_t> edges;     // per batch
+  std::uint64_t pool_bytes = 0;         // at most, of all frames
+};
+
+// What a preparation will read and cost, exact, from counts alone.
+struct PreparationCost {
+  std::uint64_t train_batches = 0;  // per epoch
+  std::uint64_t evaluation_batches = 0;
+  // Per epoch of training, averaged over the pool's epochs:
+  double input_rows = 0;
+  double cpu_rows = 0;
+  double disk_rows = 0;
+  double disk_bytes = 0;  // segments with trailers and padding
+  double disk_reads = 0;  // of at most 1 MiB each
+  double sampled_edges = 0;
+  double admitted_rows = 0;  // of the disk rows, copied into the cpu tier
+  Residency residency = Residency::fixed;
+  // On the drive:
+  std::uint64_t segment_bytes = 0;  // of all segments, or of what batches share
+  std::uint64_t group_batches = 1;  // consecutive batches that share their rows
+  std::uint64_t cpu_tier_bytes = 0;
+  std::uint64_t samples_bytes_at_most = 0;  // before compression
+  std::uint64_t free_bytes = 0;
+  // In memory at training, per slot in flight and for good:
+  std::uint64_t largest_segment_bytes = 0;
+  std::uint64_t largest_input_rows = 0;
+  std::uint64_t row_bytes = 0;
+  std::uint64_t cached_rows = 0;
+  std::uint64_t accessed_rows = 0;  // distinct nodes that training reads
+};
+
+class PreparationPlanner {
+ public:
+  // Borrows all of them. `lists` are the input nodes of the schedule's batches.
+  PreparationPlanner(const Dataset& dataset, const PreparationOptions& options,
+                     std::uint64_t disk_budget_bytes, const BatchSchedule& schedule, const InputLists& lists,
+                     const BatchCounts& counts)
+      : dataset_(dataset),
+        options_(options),
+        disk_budget_bytes_(disk_budget_bytes),
+        schedule_(schedule),
+        lists_(lists),
+        counts_(counts) {}
+
+  void choose_residency();  // which rows the cpu tier holds, and when
+  void fit_disk_budget();   // whether batches share rows on disk; after choose_residency()
+  PreparationCost cost() const;
+
+  const TierPlan& tiers() const noexcept { return plan_; }
+  Residency residency() const noexcept { return residency_; }  // never automatic
+  std::span<const BatchRows> rows() const noexcept { return rows_; }
+  const SharedLayout* shared() const noexcept { return shared_ ? &*shared_ : nullptr; }  // null: own segments
+  std::vector<BatchKey> batch_keys() const;
+
+ private:
+  std::uint64_t samples_bytes_at_most() const;
+  std::uint64_t accessed_rows() const;
+  double disk_rows_per_epoch() const;
+
+  const Dataset& dataset_;
+  const PreparationOptions& options_;
+  const std::uint64_t disk_budget_bytes_;
+  const BatchSchedule& schedule_;
+  const InputLists& lists_;
+  const BatchCounts& counts_;
+  TierPlan plan_;
+  Residency residency_ = Residency::fixed;  // of plan_
+  std::vector<BatchRows> rows_;
+  std::optional<SharedLayout> shared_;
+};
+
+}  // namespace gneiss

@@ -1,0 +1,70 @@
+#include "sampler/sweep_sampler.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "storage/base/error.h"
+#include "storage/base/stopwatch.h"
+#include "storage/base/units.h"
+
+namespace gneiss {
+namespace {
+
+// A guess before the first wave has told: half of what batches without a node in common would take. Too many
+// leave again before the costly part.
+SweepWave::Needs guess_needs(const DatasetInfo& info, const SamplerOptions& options, std::uint64_t seeds) {
+  std::uint64_t nodes = seeds;
+  std::uint64_t edges = 0;
+  for (const std::int32_t fanout : options.fanouts) {
+    const std::uint64_t draws =
+        fanout == -1 ? divide_up(info.edge_count, info.node_count) : static_cast<std::uint64_t>(fanout);
+    edges = std::min(nodes * draws, info.edge_count);
+    nodes = std::min(nodes + edges, info.node_count);
+  }
+  constexpr std::uint64_t bytes_per_destination = 32;
+  const std::uint64_t destinations = nodes - std::min(nodes, edges);
+  return {.batch_bytes =
+              (bytes_per_destination * destinations + (options.edge_positions ? 12 : 4) * edges) / 2 + 1024,
+          .worker_bytes = 30 * nodes};
+}
+
+// How many batches a wave may begin with.
+std::size_t count_within(std::uint64_t memory_bytes, const SweepWave::Needs& needs, std::size_t threads) {
+  const std::uint64_t workers = needs.worker_bytes * threads;
+  return std::max<std::uint64_t>(1, (memory_bytes - std::min(memory_bytes, workers)) / needs.batch_bytes);
+}
+
+}  // namespace
+
+SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule, const SweepOptions& options,
+                           ThreadPool& pool)
+    : scratch_(dataset.folder(), schedule.size()) {
+  const Stopwatch clock;
+  const std::uint64_t fixed = GraphSweep::memory_bytes(dataset.info(), options.graph);
+  const std::uint64_t memory_bytes = options.memory_bytes - std::min(options.memory_bytes, fixed);
+  GraphSweep sweep(dataset, options.graph);
+  std::vector<SweepWorker> workers(
+      pool.thread_count(),
+      {NeighborDraw(options.sampler), std::vector<LocalIdTable>(options.sampler.fanouts.size())});
+  SweepWave::Needs needs = guess_needs(dataset.info(), options.sampler, schedule.seeds(0).size());
+  spdlog::info(
+      "the topology ({}) does not fit --memory: graph.csc is swept, {} for each wave of batches",
+      format_bytes(static_cast<double>(sweep.section_bytes())),
+      options.sampler.fanouts.size() == 1 ? "once" : fmt::format("{} times", options.sampler.fanouts.size()));
+  for (std::size_t first = 0; first < schedule.size(); ++waves_) {
+    const std::size_t left = schedule.size() - first;
+    const std::size_t fitting = count_within(memory_bytes, needs, pool.thread_count());
+    SweepWave wave(sweep, schedule, workers, pool, memory_bytes, first, std::min(left, fitting));
+    const std::string name = fmt::format("wave {} of {}", waves_ + 1, waves_ + divide_up(left, fitting));
+    first +=
+        wave.run(name, [&](std::size_t index, const SampledBatch& batch) { scratch_.store(index, batch); });
+    needs = wave.needs();
+  }
+  bytes_read_ = sweep.bytes_read();
+  spdlog::info("sampled {} batches in {} wave{} and {}: {} of graph.csc were read", schedule.size(), waves_,
+               waves_ == 1 ? "" : "s", format_seconds(clock.seconds()),
+               format_bytes(static_cast<double>(bytes_read_)));
+}
+
+}  // namespace gneiss
