@@ -20,6 +20,7 @@
 #include "bench/ladder/measure.h"
 #include "bench/ladder/memory_rows.h"
 #include "bench/ladder/min_cache.h"
+#include "bench/ladder/train_window.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/memory_limit.h"
@@ -45,6 +46,9 @@ struct Options {
   std::size_t gather_threads = 16;
   bool advise_random = true;
   bool verify = false;
+  bool train = false;
+  std::uint32_t hidden = 128;
+  std::uint32_t prefetch = 2;
   Window window;
 };
 
@@ -99,6 +103,32 @@ nlohmann::json to_json(const Measurement& measured, std::uint64_t row_bytes, std
           {"epoch_read_seconds", measured.seconds * scale}};
 }
 
+// The epoch instead of the read stage: the same source, training while it reads.
+void run_training(const Options& options, const Dataset& dataset, const Preparation& preparation,
+                  const RowLists& lists, RowSource& source) {
+  ThreadPool pool(available_cores());
+  const TrainedWindow trained =
+      train_window(dataset, preparation, lists, source, options.window,
+                   {.hidden = options.hidden, .slot_count = options.prefetch}, pool);
+  const double rows_per_epoch =
+      static_cast<double>(lists.total_rows()) / preparation.info().options.sample_epochs;
+  const double scale = rows_per_epoch / static_cast<double>(trained.input_rows);
+  fmt::print("{}, training: {} batches in {}, {} of it waiting\n", options.strategy, options.window.batches,
+             format_seconds(trained.seconds), format_seconds(trained.starved_seconds));
+  write_summary(options.summary, {{"command", "ladder"},
+                                  {"strategy", options.strategy},
+                                  {"batches", options.window.batches},
+                                  {"warm_up_batches", options.window.warm_up},
+                                  {"input_rows", trained.input_rows},
+                                  {"train_seconds", trained.seconds},
+                                  {"starved_seconds", trained.starved_seconds},
+                                  {"epoch_seconds", trained.seconds * scale},
+                                  {"epoch_starved_seconds", trained.starved_seconds * scale},
+                                  {"step_losses", trained.losses},
+                                  {"memory_limit_bytes", control_group_limit()},
+                                  {"peak_memory_bytes", peak_resident_bytes()}});
+}
+
 void run(Options options) {
   const Dataset dataset = Dataset::open(options.dataset);
   const Preparation preparation = Preparation::open(dataset, options.preparation);
@@ -122,6 +152,7 @@ void run(Options options) {
     disk_bytes = preparation.bytes();
   } else {
     const auto source = make_source(options, file, lists);
+    if (options.train) return run_training(options, dataset, preparation, lists, *source);
     measured = measure_rows(*source, lists, file, options.window, options.verify, interrupt_token());
     parameters = source->describe();
     disk_bytes = source->disk_bytes();
@@ -176,10 +207,16 @@ int run_command_line(int argc, char** argv) {
   app.add_option("--io", options.engine, "auto, io_uring or pread");
   app.add_option("--scratch", options.scratch, "Folder for the plans of ginex; default: the dataset's");
   app.add_flag("--verify", options.verify, "Compare every row with the feature file, off the clock");
+  app.add_flag("--train", options.train, "Train on the batches (SAGE) instead of only bringing their rows");
+  app.add_option("--hidden", options.hidden, "--train: columns of each hidden layer");
+  app.add_option("--prefetch", options.prefetch, "--train: batches in flight")->check(CLI::Range(2, 64));
   add_summary_option(app, options.summary);
   CLI11_PARSE(app, argc, argv);
   if (options.order == "scattered" && (options.strategy == "lru" || options.strategy == "ginex")) {
     fail(Kind::config, "{} reads rows in ascending order; leave --order out", options.strategy);
+  }
+  if (options.train && reads_segments(options.strategy)) {
+    fail(Kind::config, "{} is trained by 'gneiss train'; leave --train out", options.strategy);
   }
   run(options);
   return 0;

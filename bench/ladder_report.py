@@ -54,6 +54,8 @@ def epoch_cells(result, strategies):
     if "train" in result:
         seconds, starved = train_epoch(result)
         return f"{seconds:.2f} s", f"{starved:.2f} s"
+    if result.get("trained"):
+        return f"{result['trained']['epoch_seconds']:.2f} s", f"{result['trained']['epoch_starved_seconds']:.2f} s"
     compute = compute_seconds(strategies)
     if compute is None:
         return "", ""
@@ -134,8 +136,9 @@ The drive in the same run: {sequential:.2f} GB/s in sequence, {random:,.0f} rand
 
 {table}
 Bytes, reads and seconds are per epoch, scaled by rows where not all batches were timed. Amplification: bytes read over the
-bytes of the rows that did not come from memory. Epoch: SAGE, {layers} layers, {hidden} wide, by `gneiss train`, median
-without the first; "bound" is the larger of the read stage and the computation, as if everything else were free.
+bytes of the rows that did not come from memory. Epoch: SAGE, {layers} layers, {hidden} wide: by `gneiss train`, median
+without the first; of `mmap`, `lru` and `ginex` by the same steps on the batches timed, scaled. "bound", where two batches
+in flight do not fit the cap: the larger of the read stage and the computation, as if everything else were free.
 Preparation of `diskgnn` and `gneiss` contains sampling, which the others do while they train.
 
 {goals}
