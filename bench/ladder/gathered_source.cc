@@ -103,6 +103,7 @@ void GatheredSource::run_rows(const std::stop_token& stop) {
 
 const SourcedBatch* GatheredSource::next() {
   throw_if_interrupted();
+  if (failure_) std::rethrow_exception(failure_);
   if (current_ != nullptr) free_slots_.push(std::exchange(current_, nullptr), {});
   consumer_.enter(StageClock::State::starved);
   const auto slot = ready_slots_.pop(interrupt_token());
@@ -110,7 +111,8 @@ const SourcedBatch* GatheredSource::next() {
   throw_if_interrupted();
   if (!slot) return nullptr;
   current_ = *slot;
-  if (current_->batch.failure) std::rethrow_exception(current_->batch.failure);
+  failure_ = current_->batch.failure;
+  if (failure_) std::rethrow_exception(failure_);
   return &current_->batch.batch;
 }
 

@@ -52,7 +52,8 @@ class GatheredSource final : public BatchSource {
   BoundedQueue<Slot*> ready_slots_;
   StageClock consumer_;
   Slot* current_ = nullptr;
-  std::jthread lists_thread_;  // last: they join before what they use is destroyed
+  std::exception_ptr failure_;  // the first: next() goes on failing with it
+  std::jthread lists_thread_;   // last: they join before what they use is destroyed
   std::jthread rows_thread_;
 };
 
