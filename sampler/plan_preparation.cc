@@ -1,12 +1,17 @@
 #include "sampler/plan_preparation.h"
 
 #include <algorithm>
+#include <array>
 
 #include "storage/base/error.h"
 #include "storage/pack/belady_planner.h"
 
 namespace gneiss {
 namespace {
+
+// Batches that share their rows: steps of a quarter or a third, each a few passes over all lists to count.
+constexpr std::array<std::size_t, 14> group_sizes{1,  2,  3,  4,  6,  8,  10,
+                                                  13, 17, 22, 28, 36, 48, group_batches_max};
 
 std::uint64_t count_reads(std::span<const Extent> extents) {
   std::uint64_t reads = extents.empty() ? 0 : 1;  // the trailer's
@@ -54,14 +59,15 @@ void PreparationPlanner::choose_residency() {
 
 // Lets batches share rows where their own segments would take more than the budget: in groups as small as
 // it allows, evaluation's in the largest first.
-void PreparationPlanner::fit_disk_budget() {
-  if (disk_budget_bytes_ == 0) return;
+void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes) {
+  shared_.reset();
+  if (disk_budget_bytes == 0) return;
   const std::uint64_t row_bytes = dataset_.info().row_bytes();
   const std::uint64_t cpu_tier = plan_.slot_count * row_bytes;
   std::uint64_t own = 0;
   for (const BatchRows& rows : rows_) own += segment_bytes_for(rows.disk_rows, row_bytes);
   const std::uint64_t others = samples_bytes_at_most() + cpu_tier;
-  if (own + others <= disk_budget_bytes_) return;
+  if (own + others <= disk_budget_bytes) return;
   const std::vector<BatchKey> keys = batch_keys();
   const std::uint64_t nodes = dataset_.info().node_count;
   const auto bytes_with = [&](std::size_t group_size) {
@@ -72,22 +78,16 @@ void PreparationPlanner::fit_disk_budget() {
     }
     return bytes;
   };
-  std::size_t least = 1;  // the smallest that fits lies in [least, most]
-  std::size_t most = std::min<std::size_t>(group_batches_max, std::max<std::size_t>(1, keys.size()));
-  while (least < most) {
-    const std::size_t middle = (least + most) / 2;
-    if (bytes_with(middle) + others <= disk_budget_bytes_) {
-      most = middle;
-    } else {
-      least = middle + 1;
-    }
-  }
+  // The smallest size that fits; the last where none does.
+  const auto* size = std::ranges::partition_point(group_sizes, [&](std::size_t each) {
+    return each < group_sizes.back() && bytes_with(each) + others > disk_budget_bytes;
+  });
   // Trailers and the runs of each frame are known once it is laid out: a group more may be needed.
-  for (std::size_t size = least;; ++size) {
-    shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, size, group_batches_max), row_bytes,
+  for (;; ++size) {
+    shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, *size, group_batches_max), row_bytes,
                                    nodes, dataset_.folder()));
-    if (size == group_batches_max ||
-        shared_->bytes() + samples_bytes_at_most() + cpu_tier <= disk_budget_bytes_) {
+    if (*size == group_sizes.back() ||
+        shared_->bytes() + samples_bytes_at_most() + cpu_tier <= disk_budget_bytes) {
       return;
     }
   }
@@ -99,6 +99,7 @@ PreparationCost PreparationPlanner::cost() const {
   const double epochs = options_.sample_epochs;
   cost.train_batches = schedule_.train_batches_per_epoch();
   cost.row_bytes = row_bytes;
+  cost.node_count = dataset_.info().node_count;
   for (std::size_t i = 0; i < schedule_.size(); ++i) {
     const std::uint64_t segment =
         shared_ ? shared_->read_bytes(i) : segment_bytes_for(rows_[i].disk_rows, row_bytes);
@@ -115,6 +116,8 @@ PreparationCost PreparationPlanner::cost() const {
     cost.disk_rows += rows_[i].disk_rows / epochs;
     cost.disk_bytes += static_cast<double>(segment) / epochs;
     cost.disk_reads += static_cast<double>(reads) / epochs;
+    const std::uint64_t pieces = shared_ ? shared_->extents_of(i).size() + 1 : 1;
+    cost.disk_pieces += segment == 0 ? 0 : static_cast<double>(pieces) / epochs;
     cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
   }
   cost.input_rows = cost.cpu_rows + cost.disk_rows;

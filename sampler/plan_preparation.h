@@ -30,8 +30,9 @@ struct PreparationCost {
   double input_rows = 0;
   double cpu_rows = 0;
   double disk_rows = 0;
-  double disk_bytes = 0;  // segments with trailers and padding
-  double disk_reads = 0;  // of at most 1 MiB each
+  double disk_bytes = 0;   // segments with trailers and padding
+  double disk_reads = 0;   // of at most 1 MiB each
+  double disk_pieces = 0;  // that lie apart: within one, reads follow one another
   double sampled_edges = 0;
   double admitted_rows = 0;  // of the disk rows, copied into the cpu tier
   Residency residency = Residency::fixed;
@@ -45,25 +46,25 @@ struct PreparationCost {
   std::uint64_t largest_segment_bytes = 0;
   std::uint64_t largest_input_rows = 0;
   std::uint64_t row_bytes = 0;
+  std::uint64_t node_count = 0;  // of the dataset
   std::uint64_t cached_rows = 0;
   std::uint64_t accessed_rows = 0;  // distinct nodes that training reads
+
+  std::uint64_t disk_space_bytes() const noexcept {  // of all files, at most
+    return segment_bytes + cpu_tier_bytes + samples_bytes_at_most;
+  }
 };
 
 class PreparationPlanner {
  public:
   // Borrows all of them. `lists` are the input nodes of the schedule's batches.
-  PreparationPlanner(const Dataset& dataset, const PreparationOptions& options,
-                     std::uint64_t disk_budget_bytes, const BatchSchedule& schedule, const InputLists& lists,
-                     const BatchCounts& counts)
-      : dataset_(dataset),
-        options_(options),
-        disk_budget_bytes_(disk_budget_bytes),
-        schedule_(schedule),
-        lists_(lists),
-        counts_(counts) {}
+  PreparationPlanner(const Dataset& dataset, const PreparationOptions& options, const BatchSchedule& schedule,
+                     const InputLists& lists, const BatchCounts& counts)
+      : dataset_(dataset), options_(options), schedule_(schedule), lists_(lists), counts_(counts) {}
 
   void choose_residency();  // which rows the cpu tier holds, and when
-  void fit_disk_budget();   // whether batches share rows on disk; after choose_residency()
+  // Whether batches share rows on disk; after choose_residency(). 0: as much as it takes.
+  void fit_disk_budget(std::uint64_t disk_budget_bytes);
   PreparationCost cost() const;
 
   const TierPlan& tiers() const noexcept { return plan_; }
@@ -79,7 +80,6 @@ class PreparationPlanner {
 
   const Dataset& dataset_;
   const PreparationOptions& options_;
-  const std::uint64_t disk_budget_bytes_;
   const BatchSchedule& schedule_;
   const InputLists& lists_;
   const BatchCounts& counts_;

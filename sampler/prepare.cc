@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sampler/batches.h"
+#include "sampler/budget_table.h"
 #include "sampler/plan_batch.h"
 #include "sampler/sweep_sampler.h"
 #include "storage/base/cancel.h"
@@ -90,7 +91,7 @@ class Preparer {
                             .seed = request.options.seed,
                             .evaluation = request.options.evaluation}),
         lists_(dataset.folder()),
-        planner_(dataset, request.options, request.disk_budget_bytes, schedule_, lists_, counts_) {
+        planner_(dataset, request.options, schedule_, lists_, counts_) {
     const SamplerOptions options = sampler_options(request.options);
     if (memory.in_memory) {
       sampler_ = std::make_unique<MemorySampler>(dataset, schedule_, options, pool.thread_count());
@@ -135,8 +136,11 @@ class Preparer {
 
   PreparationCost plan() {
     planner_.choose_residency();
-    planner_.fit_disk_budget();
+    planner_.fit_disk_budget(request_.disk_budget_bytes);
     return planner_.cost();
+  }
+  void explore(const std::function<void(const BudgetChoice&)>& show) const {
+    explore_budgets(dataset_, request_.options, schedule_, lists_, counts_, show);
   }
 
   // The second pass: samples again, planned this time.
@@ -240,7 +244,10 @@ SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request
   const std::uint64_t always =
       program_bytes + 4 * seeds + bytes_per_batch * divide_up(seeds, options.batch_size);
   // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken.
-  const std::uint64_t passes = 16 * info.node_count + batch_memory_bytes(info, options) * pool.thread_count();
+  // What planning holds is less, or as much, once these are given back.
+  const std::uint64_t passes =
+      std::max(16 * info.node_count + batch_memory_bytes(info, options) * pool.thread_count(),
+               (request.disk_budget_bytes > 0 || request.dry_run ? 24 : 16) * info.node_count);
   const std::uint64_t sweep = GraphSweep::memory_bytes(info, sweep_options(info));
   if (request.memory_bytes >= always + passes + LoadedTopology::memory_bytes(info)) return {};
   const std::uint64_t least =
@@ -257,7 +264,7 @@ SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request
 }
 
 void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
-  const std::uint64_t needed = cost.segment_bytes + cost.cpu_tier_bytes + cost.samples_bytes_at_most;
+  const std::uint64_t needed = cost.disk_space_bytes();
   if (disk_budget_bytes > 0 && needed > disk_budget_bytes) {
     fail(Kind::config,
          "--disk-budget {} is too little: the preparation takes up to {}; give more, cache more with "
@@ -373,9 +380,10 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
   result.graph_bytes_read = preparer.graph_bytes_read();
   preparer.count();
   result.cost = preparer.plan();
-  preparer.free_counts();
-  show_plan(result.cost);
   result.sampling_seconds = clock.seconds();
+  show_plan(result.cost);
+  if (request.dry_run && request.explore_budgets) preparer.explore(request.explore_budgets);
+  preparer.free_counts();
   check_space(result.cost, request.disk_budget_bytes);
   if (request.dry_run) return result;
 

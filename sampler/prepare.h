@@ -14,7 +14,7 @@
 #include <functional>
 #include <string>
 
-#include "sampler/plan_preparation.h"
+#include "sampler/budget_table.h"
 #include "storage/base/parallel.h"
 #include "storage/format/preparation.h"
 
@@ -27,6 +27,8 @@ struct PrepareRequest {
   std::uint64_t disk_budget_bytes = 0;  // the most the preparation may take on the drive; 0: what is free
   bool force = false;                   // replace a preparation of that name
   bool dry_run = false;                 // stop after the plan
+  // On a dry run: receives what other budgets would give. Empty: they are not looked at.
+  std::function<void(const BudgetChoice&)> explore_budgets{};
 };
 
 struct PrepareResult {

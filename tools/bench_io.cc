@@ -240,8 +240,8 @@ void register_bench_io(CLI::App& bench) {
       ->check(CLI::ExistingPath);
   command
       ->add_option("--dataset", options->segments.dataset,
-                   "With --preparation: read as its training epochs do, against the drive's best; keeps the "
-                   "drive's profile in the dataset")
+                   "Measure the drive on its files and keep the profile in it, for 'gneiss prepare'; with "
+                   "--preparation: read as its training epochs do, against the drive's best")
       ->type_name("DIR");
   command
       ->add_option("--preparation", options->segments.preparation, "The preparation whose reads are measured")
@@ -275,8 +275,8 @@ void register_bench_io(CLI::App& bench) {
   add_summary_option(*command, options->summary);
   command->callback([options] {
     const bool of_dataset = !options->segments.dataset.empty();
-    if (of_dataset == !options->path.empty() || of_dataset != !options->segments.preparation.empty()) {
-      fail(Kind::config, "give either --path, or --dataset with --preparation");
+    if (of_dataset == !options->path.empty() || (!of_dataset && !options->segments.preparation.empty())) {
+      fail(Kind::config, "give either --path, or --dataset, alone or with --preparation");
     }
     of_dataset ? run_bench_segments(*options) : run_bench_io(*options);
   });

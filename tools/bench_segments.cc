@@ -37,43 +37,69 @@ AccessPattern epoch_pattern(const Preparation& preparation) {
 
 bool can_write(const std::string& dataset) { return ::access((dataset + "/catalog").c_str(), W_OK) == 0; }
 
+// Measures the drive on the dataset's largest file; where that is so small that the drive's own cache would
+// be measured, on a file made for it. Keeps the profile in the dataset.
+DriveProfile measure_dataset_drive(Dataset& dataset, const Preparation* preparation, double seconds,
+                                   bool writable, std::string& measured) {
+  constexpr std::uint64_t least_bytes = std::uint64_t{64} << 20;
+  const SectionFile* largest = &dataset.features();
+  if (preparation != nullptr && preparation->pack().file().file_bytes() > largest->file_bytes()) {
+    largest = &preparation->pack().file();
+  }
+  std::optional<BenchmarkFile> made;
+  if (writable && largest->file_bytes() < least_bytes) {
+    made.emplace(dataset.folder(), 4 * least_bytes, interrupt_token());
+  }
+  measured = made ? dataset.folder().string() : largest->name();
+  const DriveProfile profile =
+      measure_drive(made ? made->path() : std::filesystem::path(largest->name()), seconds, interrupt_token());
+  if (writable) {
+    store_drive_profile(dataset, profile);
+  } else {
+    spdlog::info("{} is read-only: the drive's profile is not kept", dataset.folder().string());
+  }
+  return profile;
+}
+
+void print_profile(const DriveProfile& profile, const std::string& measured) {
+  fmt::print("Drive, measured on {}:\n  sequential {}, random 4 KiB {} reads/s{}\n", measured,
+             format_rate(profile.sequential_bytes_per_second()),
+             format_count(static_cast<std::uint64_t>(profile.random_reads_per_second(4096))),
+             profile.write_bytes_per_second > 0
+                 ? fmt::format(", written at {}", format_rate(profile.write_bytes_per_second))
+                 : "");
+}
+
 }  // namespace
 
 nlohmann::json bench_segments(const BenchSegmentsOptions& options, bool quiet) {
   const bool writable = can_write(options.dataset);
   Dataset dataset = Dataset::open(options.dataset, writable ? Catalog::Access::write : Catalog::Access::read);
+  std::string measured;
+  if (options.preparation.empty()) {
+    const DriveProfile profile = measure_dataset_drive(dataset, nullptr, options.seconds, writable, measured);
+    if (!quiet) print_profile(profile, measured);
+    return {{"drive_profile", to_json(profile)},
+            {"sequential_bytes_per_second", profile.sequential_bytes_per_second()}};
+  }
   const Preparation preparation = Preparation::open(dataset, options.preparation);
-  // The largest file of the dataset; where that is so small that the drive's own cache would be measured, a
-  // file made for it.
-  constexpr std::uint64_t least_bytes = std::uint64_t{64} << 20;
-  const bool pack_is_larger = preparation.pack().file().file_bytes() > dataset.features().file_bytes();
-  const SectionFile& largest = pack_is_larger ? preparation.pack().file() : dataset.features();
-  std::optional<BenchmarkFile> made;
-  if (writable && largest.file_bytes() < least_bytes) {
-    made.emplace(options.dataset, 4 * least_bytes, interrupt_token());
-  }
-  const std::string measured = made ? options.dataset : largest.name();
-  const DriveProfile profile = measure_drive(made ? made->path() : std::filesystem::path(largest.name()),
-                                             options.seconds, interrupt_token());
-  if (writable) {
-    store_drive_profile(dataset, profile);
-  } else {
-    spdlog::info("{} is read-only: the drive's profile is not kept", options.dataset);
-  }
+  const DriveProfile profile =
+      measure_dataset_drive(dataset, &preparation, options.seconds, writable, measured);
   const AccessPattern pattern = epoch_pattern(preparation);
   const PatternMeasurement epoch = measure_pattern(pattern, {}, interrupt_token());
   const double sequential = profile.sequential_bytes_per_second();
   const double share = sequential > 0 ? epoch.cost.bytes_per_second() / sequential : 0;
   if (!quiet) {
-    fmt::print("Drive, measured on {}:\n  sequential {}, random 4 KiB {} reads/s\n", measured,
-               format_rate(sequential),
-               format_count(static_cast<std::uint64_t>(profile.random_reads_per_second(4096))));
+    print_profile(profile, measured);
     fmt::print("An epoch of preparation '{}', read as training reads it ({}{}):\n", options.preparation,
                epoch.engine, epoch.direct ? ", direct" : "");
-    fmt::print("  {} in {} reads, {} batches: {} in {}, {:.0f} % of the sequential speed, {:.2f} CPU s/GiB\n",
-               format_bytes(static_cast<double>(epoch.cost.bytes)), format_count(epoch.cost.reads),
-               pattern.batch_ends.size(), format_rate(epoch.cost.bytes_per_second()),
-               format_seconds(epoch.cost.seconds), share * 100, epoch.cost.cpu_seconds_per_gib());
+    fmt::print(
+        "  {} in {} reads, {} batches: {} in {}, {:.0f} % of the sequential speed, {:.2f} CPU s/GiB\n"
+        "  the drive's profile predicts {}\n",
+        format_bytes(static_cast<double>(epoch.cost.bytes)), format_count(epoch.cost.reads),
+        pattern.batch_ends.size(), format_rate(epoch.cost.bytes_per_second()),
+        format_seconds(epoch.cost.seconds), share * 100, epoch.cost.cpu_seconds_per_gib(),
+        format_seconds(profile.read_seconds(pattern.reads.size(), epoch.cost.bytes)));
   }
   return {{"preparation", options.preparation},
           {"drive_profile", to_json(profile)},
@@ -83,6 +109,7 @@ nlohmann::json bench_segments(const BenchSegmentsOptions& options, bool quiet) {
           {"epoch_seconds", epoch.cost.seconds},
           {"epoch_bytes_per_second", epoch.cost.bytes_per_second()},
           {"share_of_sequential", share},
+          {"predicted_seconds", profile.read_seconds(pattern.reads.size(), epoch.cost.bytes)},
           {"cpu_seconds_per_gib", epoch.cost.cpu_seconds_per_gib()}};
 }
 

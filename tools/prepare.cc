@@ -31,6 +31,56 @@ std::string rows_and_bytes(double rows, double bytes) {
                      format_bytes(bytes));
 }
 
+// What the drive takes to read an epoch's rows.
+double read_seconds(const DriveProfile& drive, const PreparationCost& cost) {
+  return drive.read_seconds(static_cast<std::uint64_t>(cost.disk_pieces),
+                            static_cast<std::uint64_t>(cost.disk_bytes));
+}
+
+// What other budgets would give, a line for each cpu cache as soon as it is known.
+class BudgetPrinter {
+ public:
+  explicit BudgetPrinter(const Dataset& dataset) : drive_(stored_drive_profile(dataset)) {}
+
+  void show(const BudgetChoice& choice) {
+    if (shown_ == 0) print_heading(choice);
+    const PreparationCost& cost = choice.cost;
+    const bool is_first = shown_ % budget_disk_shares.size() == 0;
+    if (is_first) fmt::print("  {:>10}", format_bytes(static_cast<double>(choice.cpu_cache_bytes)));
+    std::string cell = format_bytes(cost.disk_bytes);
+    if (drive_) cell += fmt::format(" {:>7}", format_seconds(read_seconds(*drive_, cost)));
+    const double space = static_cast<double>(cost.disk_space_bytes());
+    fmt::print("  {:>33}",
+               choice.fits ? fmt::format("{}, takes {:>10}", cell, format_bytes(space)) : "does not fit");
+    if (++shown_ % budget_disk_shares.size() == 0) fmt::print("\n");
+    std::fflush(stdout);
+    choices_.push_back({{"cpu_cache_bytes", choice.cpu_cache_bytes},
+                        {"disk_budget_bytes", choice.disk_budget_bytes},
+                        {"fits", choice.fits},
+                        {"residency", name_of(cost.residency)},
+                        {"group_batches", cost.group_batches},
+                        {"disk_bytes_per_epoch", cost.disk_bytes},
+                        {"disk_space_bytes", cost.disk_space_bytes()}});
+    if (drive_) choices_.back()["read_seconds_per_epoch"] = read_seconds(*drive_, cost);
+  }
+  const nlohmann::json& choices() const { return choices_; }
+
+ private:
+  void print_heading(const BudgetChoice& choice) {
+    const auto space = static_cast<double>(choice.cost.disk_space_bytes());
+    fmt::print("What other budgets would give: read for an epoch{}, and space on the drive\n  {:>10}",
+               drive_ ? ", the time that takes" : "", "--cpu-cache");
+    for (const double share : budget_disk_shares) {
+      fmt::print(" {:>34}", share == 0 ? std::string("--disk-budget as much as it takes")
+                                       : fmt::format("--disk-budget {}", format_bytes(share * space)));
+    }
+    fmt::print("\n");
+  }
+  std::optional<DriveProfile> drive_;
+  std::size_t shown_ = 0;
+  nlohmann::json choices_ = nlohmann::json::array();
+};
+
 void print_plan(const PreparationCost& cost, const PrepareRequest& request, const Dataset& dataset) {
   const auto& options = request.options;
   const auto row_bytes = static_cast<double>(cost.row_bytes);
@@ -63,10 +113,14 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
         rows_and_bytes(cost.disk_rows, cost.disk_bytes), disk_share, reads, cost.group_batches,
         needed > 0 ? cost.disk_bytes / needed : 0);
   }
-  if (const auto drive = stored_drive_profile(dataset)) {
-    const double rate = drive->sequential_bytes_per_second();
-    fmt::print("    which takes the drive {} an epoch, at its sequential {}\n",
-               format_seconds(cost.disk_bytes / rate), format_rate(rate));
+  const auto drive = stored_drive_profile(dataset);
+  if (drive) {
+    fmt::print("    which takes the drive {} an epoch, at its sequential {} and {} random reads/s\n",
+               format_seconds(read_seconds(*drive, cost)), format_rate(drive->sequential_bytes_per_second()),
+               format_count(static_cast<std::uint64_t>(drive->random_reads_per_second(4096))));
+  } else {
+    fmt::print("    how long that takes: measure the drive once with 'gneiss bench io --dataset {}'\n",
+               dataset.folder().string());
   }
   fmt::print("  on the drive     segments {}, cpu image {}, samples at most {}; {} are free\n",
              format_bytes(static_cast<double>(cost.segment_bytes)),
@@ -93,6 +147,8 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"disk_rows", cost.disk_rows},
           {"disk_bytes_per_epoch", cost.disk_bytes},
           {"disk_reads_per_epoch", cost.disk_reads},
+          {"disk_pieces_per_epoch", cost.disk_pieces},
+          {"disk_space_bytes", cost.disk_space_bytes()},
           {"group_batches", cost.group_batches},
           {"sampled_edges", cost.sampled_edges},
           {"cached_rows", cost.cached_rows},
@@ -118,6 +174,8 @@ void run(PrepareOptions& options) {
   Dataset dataset = Dataset::open(options.dataset,
                                   options.request.dry_run ? Catalog::Access::read : Catalog::Access::write);
   ThreadPool pool(options.threads);
+  BudgetPrinter budgets(dataset);
+  options.request.explore_budgets = [&](const BudgetChoice& choice) { budgets.show(choice); };
   const PrepareResult result = prepare(dataset, options.request, pool, [&](const PreparationCost& cost) {
     print_plan(cost, options.request, dataset);
   });
@@ -133,7 +191,12 @@ void run(PrepareOptions& options) {
                format_seconds(result.sampling_seconds), format_seconds(result.packing_seconds), result.scans,
                result.scans == 1 ? "" : "s");
   }
-  write_summary(options.summary, summarize(options, result, clock.seconds()));
+  nlohmann::json summary = summarize(options, result, clock.seconds());
+  if (const auto drive = stored_drive_profile(dataset)) {
+    summary["predicted_read_seconds_per_epoch"] = read_seconds(*drive, result.cost);
+  }
+  if (options.request.dry_run && !result.already_done) summary["other_budgets"] = budgets.choices();
+  write_summary(options.summary, summary);
 }
 
 }  // namespace

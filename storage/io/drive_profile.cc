@@ -1,15 +1,47 @@
 #include "storage/io/drive_profile.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/base/random.h"
+#include "storage/base/stopwatch.h"
+#include "storage/io/write_behind.h"
 
 namespace gneiss {
 namespace {
 
 constexpr std::uint64_t page_bytes = 4096;
+
+// Bytes a second in sequence to a file of its own; 0 where there is no room for it, or no right.
+double measure_writes(const std::filesystem::path& folder, const std::stop_token& stop) {
+  constexpr std::uint64_t piece_bytes = 1U << 20;
+  constexpr std::uint64_t total_bytes = 256U << 20;
+  if (::access(folder.c_str(), W_OK) != 0 || free_bytes(folder) < 4 * total_bytes) return 0;
+  const File file = File::create_anonymous(folder);
+  file.reserve(total_bytes);
+  // A file without a name is opened once more by its descriptor.
+  const std::filesystem::path opened = "/proc/self/fd/" + std::to_string(file.descriptor());
+  std::error_code ignored;
+  const File direct = std::filesystem::exists(opened, ignored)
+                          ? File::open_existing(opened).reopen_direct(/*writable=*/true)
+                          : File();
+  WriteBehind writer(direct ? direct : file, piece_bytes, 8);
+  AlignedBuffer piece(piece_bytes);
+  RandomStream random(1);
+  const Stopwatch clock;
+  for (std::uint64_t offset = 0; offset < total_bytes; offset += piece_bytes) {
+    if (stop.stop_requested()) fail(Kind::cancelled, "interrupted while the drive was measured");
+    piece.as<std::uint64_t>()[0] = random.next();
+    writer.write(offset, piece, piece_bytes);
+  }
+  writer.finish();
+  file.sync();
+  return static_cast<double>(total_bytes) / clock.seconds();
+}
 
 double checked(double value) {
   if (!std::isfinite(value) || value < 0) fail(Kind::corruption, "a speed of {} in a drive profile", value);
@@ -37,6 +69,13 @@ double DriveProfile::random_reads_per_second(std::uint64_t block_bytes) const no
       best = std::max(best, point.reads_per_second());
   }
   return best;
+}
+
+double DriveProfile::read_seconds(std::uint64_t pieces, std::uint64_t bytes) const noexcept {
+  const double per_byte = 1 / sequential_bytes_per_second();
+  const double per_piece =
+      std::max(0.0, 1 / random_reads_per_second(page_bytes) - static_cast<double>(page_bytes) * per_byte);
+  return static_cast<double>(bytes) * per_byte + static_cast<double>(pieces) * per_piece;
 }
 
 double DriveProfile::least_seconds(std::uint64_t reads, std::uint64_t bytes) const noexcept {
@@ -74,6 +113,7 @@ DriveProfile measure_drive(const std::filesystem::path& file, double seconds, co
     profile.direct = measurement.workload.direct;
     profile.points.push_back(to_point(measurement));
   }
+  profile.write_bytes_per_second = measure_writes(file.parent_path(), stop);
   return profile;
 }
 
@@ -87,12 +127,16 @@ nlohmann::json to_json(const DriveProfile& profile) {
                       {"latency_p50_seconds", point.latency_p50_seconds},
                       {"latency_p99_seconds", point.latency_p99_seconds}});
   }
-  return {{"engine", profile.engine}, {"direct", profile.direct}, {"points", std::move(points)}};
+  return {{"engine", profile.engine},
+          {"direct", profile.direct},
+          {"points", std::move(points)},
+          {"write_bytes_per_second", profile.write_bytes_per_second}};
 }
 
 DriveProfile drive_profile_from_json(const nlohmann::json& json) {
   try {
     DriveProfile profile{.engine = json.at("engine"), .direct = json.at("direct"), .points = {}};
+    profile.write_bytes_per_second = checked(json.value("write_bytes_per_second", 0.0));
     for (const nlohmann::json& point : json.at("points")) {
       profile.points.push_back({.sequential = point.at("pattern") == "sequential",
                                 .block_bytes = point.at("block_bytes"),

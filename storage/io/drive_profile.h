@@ -29,10 +29,16 @@ struct DriveProfile {
   std::string engine;  // "io_uring" or "pread"
   bool direct = false;
   std::vector<DrivePoint> points;
+  double write_bytes_per_second = 0;  // in sequence, 1 MiB, 8 in flight; 0: not measured
 
   // The best over all points; 0 when there is none of the kind.
   double sequential_bytes_per_second() const noexcept;
   double random_reads_per_second(std::uint64_t block_bytes) const noexcept;  // at any depth
+
+  // The time in which the drive reads so many bytes in so many pieces that lie apart, the queue always full:
+  // a piece costs what a random read of 4 KiB takes longer than the same bytes in sequence.
+  // Precondition: as for least_seconds().
+  double read_seconds(std::uint64_t pieces, std::uint64_t bytes) const noexcept;
 
   // The least time in which the drive does so many reads of so many bytes altogether: the larger of what
   // the number costs (at the random 4 KiB rate) and what the bytes cost (at the sequential rate).
@@ -45,7 +51,8 @@ struct DriveProfile {
 DrivePoint to_point(const ReadMeasurement& measurement);
 
 // Measures sequential 1 MiB at depths 1, 8, 32 and random 4 KiB at 1, 32, 128, `seconds` each, with direct
-// access where the file system allows it. Throws as measure_reads().
+// access where the file system allows it; writes too, to a file beside it without a name, where there is room
+// for 256 MiB. Throws as measure_reads().
 DriveProfile measure_drive(const std::filesystem::path& file, double seconds, const std::stop_token& stop);
 
 nlohmann::json to_json(const DriveProfile& profile);

@@ -7,6 +7,7 @@
 // Errors:  the first failed write is thrown by the next write() or by finish(): Error(io).
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -18,6 +19,11 @@
 #include "storage/io/file.h"
 
 namespace gneiss {
+
+// As many pieces in flight as keep a drive busy, within a thirty-second of the memory; at least 2.
+constexpr std::size_t writes_in_flight(std::uint64_t memory_bytes, std::size_t piece_bytes) noexcept {
+  return std::clamp<std::size_t>(memory_bytes / 32 / piece_bytes, 2, 8);
+}
 
 class WriteBehind {
  public:

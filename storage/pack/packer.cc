@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::size_t piece_bytes_max = 1U << 20;
 constexpr std::size_t piece_bytes_min = 256U << 10;
-constexpr std::size_t writes_in_flight = 8;
 struct ScanShape {
   std::size_t piece_bytes;
   std::size_t batches_per_scan;
@@ -63,7 +62,7 @@ PackResult pack_features(const PackTask& task, ThreadPool& pool) {
   const File& target = direct ? direct : pack.file();
 
   const ScanShape shape = choose_scan_shape(entries.size(), task.memory_bytes);
-  WriteBehind writer(target, shape.piece_bytes, writes_in_flight);
+  WriteBehind writer(target, shape.piece_bytes, writes_in_flight(task.memory_bytes, shape.piece_bytes));
   PackResult result{.segment_bytes = total};
   const std::uint64_t scans = std::max<std::uint64_t>(1, divide_up(entries.size(), shape.batches_per_scan));
   Progress progress("packing", scans * rows.bytes, Progress::Unit::bytes);

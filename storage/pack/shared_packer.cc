@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::uint64_t page = shared_page_bytes;
 constexpr std::size_t piece_bytes = 1U << 20;
-constexpr std::size_t writes_in_flight = 8;
 constexpr std::uint64_t least_part_bytes = 1U << 20;
 
 // A part of one group's region that one scan fills.
@@ -132,7 +131,8 @@ class SharedPacker {
         pack_(task.folder / pack_file_name, pack_magic, task.dataset->fingerprint()),
         first_region_(pack_.reserve({.kind = SectionKind::segments, .dtype = Dtype::u8}, layout.bytes())),
         direct_(pack_.file().reopen_direct(/*writable=*/true)),
-        writer_(direct_ ? direct_ : pack_.file(), piece_bytes, writes_in_flight),
+        writer_(direct_ ? direct_ : pack_.file(), piece_bytes,
+                writes_in_flight(task.memory_bytes, piece_bytes)),
         checksums_(layout.region_offsets.back()) {}
 
   PackResult pack() {

@@ -20,6 +20,7 @@ struct Source {
   std::vector<std::uint32_t> target_seeds;
   std::vector<PlanRange> plan{{0, Tier::cpu, 0, 2, 0}, {0, Tier::disk, 2, 2, 0}};
   std::array<std::uint32_t, 2> slots{5, 9};
+  std::vector<PageRun> runs;
   std::array<std::uint32_t, 1> admitted_rows{3};
   std::array<std::uint32_t, 1> admitted_slots{7};
   std::array<std::uint32_t, 4> indptr0{0, 2, 3, 4};
@@ -39,6 +40,7 @@ struct Source {
             .cpu_slots = slots,
             .admitted_rows = admitted_rows,
             .admitted_slots = admitted_slots,
+            .page_runs = runs,
             .blocks = {{3, 4, indptr0, indices0, dst_in_src, positions0},
                        {2, 3, indptr1, indices1, {}, positions1}}};
   }
@@ -131,10 +133,27 @@ TEST_CASE("a plan names feature stores and tiers, several ranges of each") {
                  {7, Tier::cpu, 1, 1, 0},
                  {3, Tier::page, 2, 1, 0},
                  {65535, Tier::disk, 3, 1, 0}};
+  source.runs = {{1, 77}};
   const AlignedBuffer bytes = encode(source.frame());
   const BatchFrame frame = parse(bytes);
+  REQUIRE(frame.page_runs.size() == 1);
+  CHECK(frame.page_runs[0].position == 77);
   CHECK(same_plan(frame.plan, source.plan));
   CHECK(frame.plan[3].store == 65535);
+}
+
+TEST_CASE("runs of shared rows are as many rows as the page tier has") {
+  Source source;
+  source.plan = {{0, Tier::cpu, 0, 2, 0}, {0, Tier::page, 2, 2, 0}};
+  source.runs = {{1, 8}, {1, 0}};
+  const AlignedBuffer sound = encode(source.frame());
+  expect_same(parse(sound), source.frame());
+  for (const std::uint32_t count : {0U, 2U, 0xFFFFFFFFU}) {
+    test::FrameEditor editor(sound.bytes(), frame_magic);
+    editor.at(SectionKind::frame_page_runs).set<std::uint32_t>(0, count);
+    const AlignedBuffer damaged = editor.build();
+    EXPECT_ERROR(parse(damaged), Kind::corruption, "runs of shared rows");
+  }
 }
 
 TEST_CASE("a frame of a batch without edges") {
@@ -151,6 +170,7 @@ TEST_CASE("a frame of a batch without edges") {
                    .cpu_slots = {},
                    .admitted_rows = {},
                    .admitted_slots = {},
+                   .page_runs = {},
                    .blocks = {{1, 1, indptr, {}, self, {}}}};
   const AlignedBuffer bytes = encode(frame);
   expect_same(parse(bytes), frame);

@@ -123,6 +123,7 @@ TEST_CASE("a drive profile reads back as it was written, and damage is noticed")
   CHECK(profile.sequential_bytes_per_second() > 0);
   CHECK(profile.random_reads_per_second(4096) > 0);
   CHECK(profile.random_reads_per_second(8192) == 0);
+  CHECK(profile.write_bytes_per_second > 0);
   CHECK(drive_profile_from_json(nlohmann::json::parse(to_json(profile).dump())) == profile);
 
   nlohmann::json damaged = to_json(profile);
@@ -141,6 +142,9 @@ TEST_CASE("the least time is what the number of reads costs or what their bytes 
                  {.sequential = false, .block_bytes = 4096, .queue_depth = 64, .bytes_per_second = 4096e4}}};
   CHECK(profile.least_seconds(10'000, 4096) == doctest::Approx(1));
   CHECK(profile.least_seconds(1, 3'000'000'000) == doctest::Approx(3));
+  // A piece costs 100 us, of which 4.096 are its bytes'.
+  CHECK(profile.read_seconds(10'000, 4096 * 10'000) == doctest::Approx(1));
+  CHECK(profile.read_seconds(0, 3'000'000'000) == doctest::Approx(3));
 }
 
 TEST_CASE("an access pattern is read in pieces of whole 4 KiB blocks, and each batch is timed") {

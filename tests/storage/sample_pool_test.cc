@@ -34,6 +34,7 @@ struct TinyBatch {
                            .cpu_slots = {},
                            .admitted_rows = {},
                            .admitted_slots = {},
+                           .page_runs = {},
                            .blocks = {{1, 1, indptr, {}, self, {}}}};
     return BatchCompressor().compress(key, frame, node);
   }
