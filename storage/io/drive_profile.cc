@@ -16,33 +16,6 @@ namespace {
 
 constexpr std::uint64_t page_bytes = 4096;
 
-// Bytes a second in sequence to a file of its own; 0 where there is no room for it, or no right.
-double measure_writes(const std::filesystem::path& folder, const std::stop_token& stop) {
-  constexpr std::uint64_t piece_bytes = 1U << 20;
-  constexpr std::uint64_t total_bytes = 256U << 20;
-  if (::access(folder.c_str(), W_OK) != 0 || free_bytes(folder) < 4 * total_bytes) return 0;
-  const File file = File::create_anonymous(folder);
-  file.reserve(total_bytes);
-  // A file without a name is opened once more by its descriptor.
-  const std::filesystem::path opened = "/proc/self/fd/" + std::to_string(file.descriptor());
-  std::error_code ignored;
-  const File direct = std::filesystem::exists(opened, ignored)
-                          ? File::open_existing(opened).reopen_direct(/*writable=*/true)
-                          : File();
-  WriteBehind writer(direct ? direct : file, piece_bytes, 8);
-  AlignedBuffer piece(piece_bytes);
-  RandomStream random(1);
-  const Stopwatch clock;
-  for (std::uint64_t offset = 0; offset < total_bytes; offset += piece_bytes) {
-    if (stop.stop_requested()) fail(Kind::cancelled, "interrupted while the drive was measured");
-    piece.as<std::uint64_t>()[0] = random.next();
-    writer.write(offset, piece, piece_bytes);
-  }
-  writer.finish();
-  file.sync();
-  return static_cast<double>(total_bytes) / clock.seconds();
-}
-
 double checked(double value) {
   if (!std::isfinite(value) || value < 0) fail(Kind::corruption, "a speed of {} in a drive profile", value);
   return value;
@@ -113,8 +86,33 @@ DriveProfile measure_drive(const std::filesystem::path& file, double seconds, co
     profile.direct = measurement.workload.direct;
     profile.points.push_back(to_point(measurement));
   }
-  profile.write_bytes_per_second = measure_writes(file.parent_path(), stop);
   return profile;
+}
+
+double measure_writes(const std::filesystem::path& folder, const std::stop_token& stop) {
+  constexpr std::uint64_t piece_bytes = 1U << 20;
+  constexpr std::uint64_t total_bytes = 256U << 20;
+  if (::access(folder.c_str(), W_OK) != 0 || free_bytes(folder) < 4 * total_bytes) return 0;
+  const File file = File::create_anonymous(folder);
+  file.reserve(total_bytes);
+  // A file without a name is opened once more by its descriptor.
+  const std::filesystem::path opened = "/proc/self/fd/" + std::to_string(file.descriptor());
+  std::error_code ignored;
+  const File direct = std::filesystem::exists(opened, ignored)
+                          ? File::open_existing(opened).reopen_direct(/*writable=*/true)
+                          : File();
+  WriteBehind writer(direct ? direct : file, piece_bytes, 8);
+  AlignedBuffer piece(piece_bytes);
+  RandomStream random(1);
+  const Stopwatch clock;
+  for (std::uint64_t offset = 0; offset < total_bytes; offset += piece_bytes) {
+    if (stop.stop_requested()) fail(Kind::cancelled, "interrupted while the drive was measured");
+    piece.as<std::uint64_t>()[0] = random.next();
+    writer.write(offset, piece, piece_bytes);
+  }
+  writer.finish();
+  file.sync();
+  return static_cast<double>(total_bytes) / clock.seconds();
 }
 
 nlohmann::json to_json(const DriveProfile& profile) {

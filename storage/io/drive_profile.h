@@ -51,9 +51,12 @@ struct DriveProfile {
 DrivePoint to_point(const ReadMeasurement& measurement);
 
 // Measures sequential 1 MiB at depths 1, 8, 32 and random 4 KiB at 1, 32, 128, `seconds` each, with direct
-// access where the file system allows it; writes too, to a file beside it without a name, where there is room
-// for 256 MiB. Throws as measure_reads().
+// access where the file system allows it. Throws as measure_reads().
 DriveProfile measure_drive(const std::filesystem::path& file, double seconds, const std::stop_token& stop);
+
+// Bytes a second in sequence to a file of 256 MiB without a name; 0 where there is no room for it, or no
+// right.
+double measure_writes(const std::filesystem::path& folder, const std::stop_token& stop);
 
 nlohmann::json to_json(const DriveProfile& profile);
 // Throws Error(corruption) for what to_json() cannot have written.

@@ -118,12 +118,12 @@ TEST_CASE("the test file does not compress, is whole, and vanishes even while it
 TEST_CASE("a drive profile reads back as it was written, and damage is noticed") {
   const TemporaryFolder folder;
   const BenchmarkFile file(folder.path(), 4 << 20, {});
-  const DriveProfile profile = measure_drive(file.path(), 0.02, {});
+  DriveProfile profile = measure_drive(file.path(), 0.02, {});
+  profile.write_bytes_per_second = 12.5;
   CHECK(profile.points.size() == 6);
   CHECK(profile.sequential_bytes_per_second() > 0);
   CHECK(profile.random_reads_per_second(4096) > 0);
   CHECK(profile.random_reads_per_second(8192) == 0);
-  CHECK(profile.write_bytes_per_second > 0);
   CHECK(drive_profile_from_json(nlohmann::json::parse(to_json(profile).dump())) == profile);
 
   nlohmann::json damaged = to_json(profile);
@@ -132,6 +132,13 @@ TEST_CASE("a drive profile reads back as it was written, and damage is noticed")
   damaged["points"][0].erase("bytes_per_second");
   EXPECT_ERROR(drive_profile_from_json(damaged), Kind::corruption, "bytes_per_second");
   EXPECT_ERROR(drive_profile_from_json({{"engine", 5}}), Kind::corruption, "measure the drive again");
+}
+
+TEST_CASE("writes are measured on a file that leaves nothing behind, and not where none may be") {
+  const TemporaryFolder folder;
+  CHECK(measure_writes(folder.path(), {}) > 0);
+  CHECK(std::filesystem::is_empty(folder.path()));
+  CHECK(measure_writes("/proc", {}) == 0);
 }
 
 TEST_CASE("the least time is what the number of reads costs or what their bytes cost") {
