@@ -51,9 +51,10 @@ DriveProfile measure_dataset_drive(Dataset& dataset, const Preparation* preparat
     made.emplace(dataset.folder(), 4 * least_bytes, interrupt_token());
   }
   measured = made ? dataset.folder().string() : largest->name();
-  const DriveProfile profile =
+  DriveProfile profile =
       measure_drive(made ? made->path() : std::filesystem::path(largest->name()), seconds, interrupt_token());
   if (writable) {
+    profile.write_bytes_per_second = measure_writes(dataset.folder(), interrupt_token());
     store_drive_profile(dataset, profile);
   } else {
     spdlog::info("{} is read-only: the drive's profile is not kept", dataset.folder().string());

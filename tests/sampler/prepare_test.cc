@@ -8,6 +8,7 @@
 
 #include "sampler/batches.h"
 #include "tests/sampler/prepare_fixture.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/small_dataset.h"
 #include "tests/support/temporary_folder.h"
 
@@ -218,6 +219,73 @@ TEST_CASE("the plan's numbers are what is then written") {
     CHECK(result.samples_bytes <= cost.samples_bytes_at_most);
     CHECK(result.packed_bytes == preparation.bytes());
   }
+}
+
+TEST_CASE("a disk budget is kept: batches share rows, and the plan's numbers are what is then written") {
+  const test::TemporaryFolder folder;
+  const auto source = test::write_small_dataset(folder / "d", {.nodes = 400, .dim = 700, .train = 200});
+  auto request = small_request();
+  request.options.cpu_cache_bytes = 20 * source.info.row_bytes();
+  std::uint64_t last_space = ~std::uint64_t{0};
+  double last_read = 0;
+  // All that it takes, two thirds of it, and half.
+  const std::uint64_t whole = run_prepare(folder / "d", request).cost.disk_space_bytes();
+  for (const std::uint64_t budget : {std::uint64_t{0}, whole * 2 / 3, whole / 2}) {
+    CAPTURE(budget);
+    request.force = true;
+    request.disk_budget_bytes = budget;
+    const PrepareResult result = run_prepare(folder / "d", request);
+    const PreparationCost& cost = result.cost;
+    CHECK((cost.group_batches > 1) == (budget > 0));
+    CHECK(cost.disk_space_bytes() < last_space);
+    CHECK(cost.disk_bytes >= last_read);
+    if (budget > 0) CHECK(result.packed_bytes <= budget);
+    last_space = cost.disk_space_bytes();
+    last_read = cost.disk_bytes;
+    const Dataset dataset = Dataset::open(folder / "d");
+    const Preparation preparation = Preparation::open(dataset, "p");
+    preparation.verify(nullptr);
+    double read = 0;
+    double pieces = 0;
+    for (std::size_t i = 0; i < preparation.pool().entries().size(); ++i) {
+      const BatchEntry& entry = preparation.pool().entries()[i];
+      CHECK((budget > 0 ? entry.disk_rows : entry.page_rows) == 0);
+      if (entry.key.split != Split::train) continue;
+      pieces += static_cast<double>(preparation.pack().extents(i).size());
+      for (const Extent& extent : preparation.pack().extents(i)) read += static_cast<double>(extent.bytes);
+    }
+    CHECK(cost.disk_bytes == doctest::Approx(read / 2));
+    CHECK(cost.disk_pieces == doctest::Approx(pieces / 2));
+  }
+  request.disk_budget_bytes = whole / 100;
+  EXPECT_ERROR(run_prepare(folder / "d", request), Kind::config, "--disk-budget");
+}
+
+TEST_CASE("a dry run says what other budgets would give, as they then turn out") {
+  const test::TemporaryFolder folder;
+  const auto source = test::write_small_dataset(folder / "d", {.nodes = 400, .dim = 700, .train = 200});
+  auto request = small_request();
+  request.options.residency = Residency::automatic;
+  request.dry_run = true;
+  std::vector<BudgetChoice> choices;
+  request.explore_budgets = [&](const BudgetChoice& choice) { choices.push_back(choice); };
+  run_prepare(folder / "d", request);
+  REQUIRE(choices.size() == budget_cache_shares.size() * budget_disk_shares.size());
+  CHECK(choices.front().cpu_cache_bytes == 0);
+  request.dry_run = false;
+  request.force = true;
+  bool shares = false;
+  for (const std::size_t i : {std::size_t{1}, choices.size() / 2, choices.size() - 3}) {
+    if (!choices[i].fits) continue;
+    request.options.cpu_cache_bytes = choices[i].cpu_cache_bytes;
+    request.disk_budget_bytes = choices[i].disk_budget_bytes;
+    const PreparationCost cost = run_prepare(folder / "d", request).cost;
+    CHECK(cost.disk_bytes == choices[i].cost.disk_bytes);
+    CHECK(cost.disk_space_bytes() == choices[i].cost.disk_space_bytes());
+    CHECK(cost.residency == choices[i].cost.residency);
+    shares = shares || cost.group_batches > 1;
+  }
+  CHECK(shares);
 }
 
 TEST_CASE("small and odd graphs are prepared too") {
