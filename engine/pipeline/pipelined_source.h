@@ -17,7 +17,7 @@ namespace gneiss {
 struct PipelineOptions {
   std::uint32_t slot_count = 4;         // batches in flight, the one being computed included
   std::string io_engine = "auto";       // auto | io_uring | pread | mmap
-  std::uint32_t queue_depth = 16;       // reads in flight at most
+  std::uint32_t queue_depth = 64;       // reads in flight at most
   std::uint32_t read_bytes = 1U << 20;  // of one read at most
   bool direct = true;                   // bypass the page cache
   AssemblyOptions assembly{};
