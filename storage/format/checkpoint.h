@@ -30,6 +30,7 @@ class CheckpointReader {
   // Throw Error(corruption) when there are no more, or the number is larger.
   std::uint64_t take(std::uint64_t at_most = ~std::uint64_t{0});
   std::vector<std::uint64_t> take_many(std::uint64_t count);
+  std::vector<std::uint64_t> rest() { return take_many(numbers_.size() - next_); }
 
  private:
   CheckpointReader(std::filesystem::path path, std::vector<std::uint64_t> numbers)
