@@ -97,4 +97,45 @@ void BatchScratch::load(std::size_t index, SampledBatch& batch) const {
   }
 }
 
+File BatchScratch::open_file(const std::filesystem::path& path) {
+  return std::filesystem::exists(path) ? File::open_existing(path) : File::create(path);
+}
+
+void BatchScratch::save(std::size_t batch_count, std::vector<std::uint64_t>& numbers) const {
+  file_.sync();
+  numbers.insert(numbers.end(), {bytes(), batch_count});
+  for (std::size_t i = 0; i < batch_count; ++i) {
+    const Entry& entry = entries_[i];
+    numbers.insert(numbers.end(), {entry.seed_count, entry.node_count, entry.offset, entry.bytes, entry.xxh3,
+                                   entry.blocks.size()});
+    for (const Entry::Block& block : entry.blocks) {
+      numbers.insert(numbers.end(), {block.dst_count, block.src_count, block.edges, block.edge_positions});
+    }
+  }
+}
+
+std::size_t BatchScratch::go_on(CheckpointReader& numbers, const BatchSchedule& schedule) {
+  constexpr std::uint64_t count_max = 0xFFFFFFFF;
+  const std::uint64_t end = numbers.take(round_up(file_.size(), direct_io_alignment));
+  const std::uint64_t count = numbers.take(entries_.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    Entry& entry = entries_[i];
+    entry.key = schedule.key(i);
+    entry.seed_count = static_cast<std::uint32_t>(numbers.take(count_max));
+    entry.node_count = numbers.take(count_max);
+    entry.offset = numbers.take(end);
+    entry.bytes = numbers.take(end - entry.offset);
+    entry.xxh3 = numbers.take();
+    entry.blocks.resize(numbers.take(64));
+    for (Entry::Block& block : entry.blocks) {
+      block.dst_count = static_cast<std::uint32_t>(numbers.take(count_max));
+      block.src_count = static_cast<std::uint32_t>(numbers.take(count_max));
+      block.edges = numbers.take(end);
+      block.edge_positions = numbers.take(end);
+    }
+  }
+  end_.store(end, std::memory_order_relaxed);
+  return count;
+}
+
 }  // namespace gneiss

@@ -1,4 +1,5 @@
-// Sampled batches on disk, in a file without a name, until both passes of prepare have read them.
+// Sampled batches on disk, until both passes of prepare have read them: in a file without a name, or in one
+// that outlives a kill.
 //
 // Why raw: node ids hardly compress (about 1 in 4 at level 1), and compressing takes longer than a drive
 //          takes to write what it would save.
@@ -14,7 +15,9 @@
 #include <mutex>
 #include <vector>
 
+#include "sampler/batches.h"
 #include "sampler/neighbor_sampler.h"
+#include "storage/format/checkpoint.h"
 #include "storage/io/file.h"
 
 namespace gneiss {
@@ -23,9 +26,16 @@ class BatchScratch {
  public:
   // Lies in `folder`, or in the system's temporary folder where that cannot be written.
   BatchScratch(const std::filesystem::path& folder, std::size_t batch_count);
+  BatchScratch(File file, std::size_t batch_count) : file_(std::move(file)), entries_(batch_count) {}
+  static File open_file(const std::filesystem::path& path);  // as it is there, or empty
 
   void store(std::size_t index, const SampledBatch& batch);
   void load(std::size_t index, SampledBatch& batch) const;
+  // Makes the first `batch_count` batches, all that are stored, durable and tells where they lie.
+  void save(std::size_t batch_count, std::vector<std::uint64_t>& numbers) const;
+  // Takes up what save() told; returns how many batches that is. Throws Error(corruption) unless the file can
+  // hold them; each is checked when it is loaded.
+  std::size_t go_on(CheckpointReader& numbers, const BatchSchedule& schedule);
   std::uint64_t bytes() const noexcept { return end_.load(std::memory_order_relaxed); }
 
  private:

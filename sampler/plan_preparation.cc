@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/pack/belady_planner.h"
 
@@ -140,6 +141,20 @@ std::vector<BatchKey> PreparationPlanner::batch_keys() const {
   keys.reserve(schedule_.size());
   for (std::size_t i = 0; i < schedule_.size(); ++i) keys.push_back(schedule_.key(i));
   return keys;
+}
+
+std::vector<std::uint64_t> PreparationPlanner::checksums() const {
+  const auto of = [](const auto& values) { return checksum(std::as_bytes(std::span(values))); };
+  std::vector<std::uint64_t> all{static_cast<std::uint64_t>(residency_),
+                                 plan_.slot_count,
+                                 of(plan_.cpu_nodes),
+                                 of(plan_.slot_of),
+                                 of(plan_.cycle_moves),
+                                 of(rows_)};
+  if (shared_) {
+    all.insert(all.end(), {of(shared_->region_offsets), of(shared_->extents), of(shared_->first_extents)});
+  }
+  return all;
 }
 
 std::uint64_t PreparationPlanner::samples_bytes_at_most() const {

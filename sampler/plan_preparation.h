@@ -72,6 +72,7 @@ class PreparationPlanner {
   std::span<const BatchRows> rows() const noexcept { return rows_; }
   const SharedLayout* shared() const noexcept { return shared_ ? &*shared_ : nullptr; }  // null: own segments
   std::vector<BatchKey> batch_keys() const;
+  std::vector<std::uint64_t> checksums() const;  // of the plan: the same numbers, the same files
 
  private:
   std::uint64_t samples_bytes_at_most() const;

@@ -1,5 +1,7 @@
 #include "sampler/prepare.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -7,7 +9,10 @@
 
 #include "sampler/batches.h"
 #include "sampler/budget_table.h"
+#include "sampler/count_checkpoint.h"
 #include "sampler/plan_batch.h"
+#include "sampler/preparation_in_work.h"
+#include "sampler/sampling_memory.h"
 #include "sampler/sweep_sampler.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
@@ -33,26 +38,14 @@ SamplerOptions sampler_options(const PreparationOptions& options) {
       .labor = {.layer_dependency = options.layer_dependency, .batch_dependency = options.batch_dependency}};
 }
 
-// How the topology is gone through: held in memory, or swept on disk.
-struct SamplingMemory {
-  bool in_memory = true;
-  std::uint64_t sweep_bytes = 0;  // for sampling ahead, before anything else is held
-};
-
-// Buffers are a small part of a small graph, so that a sweep always needs less than the graph itself.
-GraphSweepOptions sweep_options(const DatasetInfo& info) {
-  const GraphSweepOptions most;
-  return {.piece_bytes = std::clamp<std::uint64_t>(
-              round_down(LoadedTopology::memory_bytes(info) / 64, graph_checksum_block_bytes),
-              graph_checksum_block_bytes, most.piece_bytes)};
-}
-
-// Produces pieces in parallel and consumes them in order: the files do not depend on the threads.
+// Produces pieces [begin, count) in parallel and consumes them in order: the files do not depend on the
+// threads.
 template <class Piece, class Produce, class Consume>
-void in_order(std::size_t count, ThreadPool& pool, const Produce& produce, const Consume& consume) {
+void in_order(std::size_t begin, std::size_t count, ThreadPool& pool, const Produce& produce,
+              const Consume& consume) {
   const std::size_t window = pool.thread_count() * batches_per_thread;
-  std::vector<Piece> pieces(std::min(window, count));
-  for (std::size_t first = 0; first < count; first += window) {
+  std::vector<Piece> pieces(std::min(window, count - begin));
+  for (std::size_t first = begin; first < count; first += window) {
     throw_if_interrupted();
     const std::size_t size = std::min(window, count - first);
     pool.parallel_for(size,
@@ -82,40 +75,39 @@ std::uint64_t pool_bytes_at_most(const SampledBatch& batch) {
 
 class Preparer {
  public:
-  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool, const SamplingMemory& memory)
+  //   work  where it comes to be; null: nothing is written
+  Preparer(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool, const SamplingMemory& memory,
+           const PreparationInWork* work)
       : dataset_(dataset),
         request_(request),
         pool_(pool),
+        memory_(memory),
+        work_(work),
         schedule_(dataset, {.batch_size = request.options.batch_size,
                             .sample_epochs = request.options.sample_epochs,
                             .seed = request.options.seed,
                             .evaluation = request.options.evaluation}),
-        lists_(dataset.folder()),
-        planner_(dataset, request.options, schedule_, lists_, counts_) {
-    const SamplerOptions options = sampler_options(request.options);
-    if (memory.in_memory) {
-      sampler_ = std::make_unique<MemorySampler>(dataset, schedule_, options, pool.thread_count());
-      return;
-    }
-    auto sweep = std::make_unique<SweepSampler>(
-        dataset, schedule_,
-        SweepOptions{
-            .sampler = options, .memory_bytes = memory.sweep_bytes, .graph = sweep_options(dataset.info())},
-        pool);
-    sweep_waves_ = sweep->wave_count();
-    graph_bytes_read_ = sweep->bytes_read();
-    sampler_ = std::move(sweep);
-  }
+        lists_(work == nullptr ? InputLists(dataset.folder())
+                               : InputLists(CountCheckpoint::open_lists(work->folder()))),
+        planner_(dataset, request.options, schedule_, lists_, counts_) {}
 
   std::uint32_t sweep_waves() const noexcept { return sweep_waves_; }
   std::uint64_t graph_bytes_read() const noexcept { return graph_bytes_read_; }
+  std::uint64_t sampled_batches() const noexcept { return sampled_batches_; }
 
   void count() {
     counts_.accesses.assign(dataset_.info().node_count, 0);
+    CountCheckpoint checkpoint(dataset_, schedule_, work_ == nullptr ? "" : work_->folder());
+    if (work_ != nullptr) checkpoint.go_on(lists_, counts_);
+    const std::size_t begin = lists_.batch_count();
+    if (begin == schedule_.size()) return;
+    start_sampler();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     Progress progress(sampler_->label(), schedule_.size(), Progress::Unit::items);
+    progress.advance(begin);
+    CheckpointTimer timer(request_.checkpoint_seconds);
     in_order<CountedBatch>(
-        schedule_.size(), pool_,
+        begin, schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CountedBatch& counted) {
           SampledBatch& batch = scratch[worker];
           sampler_->sample(index, worker, batch);
@@ -130,8 +122,13 @@ class Preparer {
           lists_.append(counted.inputs);
           counts_.edges.push_back(counted.edges);
           counts_.pool_bytes += counted.pool_bytes;
+          ++sampled_batches_;
           progress.advance(1);
+          if (work_ == nullptr) return;
+          checkpoint.append(counted.inputs, counted.edges, counted.pool_bytes);
+          if (timer.is_due()) timer.take([&] { checkpoint.save(lists_); });
         });
+    if (work_ != nullptr) checkpoint.save(lists_);
   }
 
   PreparationCost plan() {
@@ -143,17 +140,31 @@ class Preparer {
     explore_budgets(dataset_, request_.options, schedule_, lists_, counts_, show);
   }
 
+  // Removes what an earlier run wrote to another plan.
+  void settle_plan() {
+    const std::vector<std::uint64_t> plan = planner_.checksums();
+    auto saved = CheckpointReader::open(work_->folder() / plan_checkpoint_name, dataset_.fingerprint());
+    if (saved && saved->rest() == plan) return;
+    work_->remove_planned_files();
+    write_checkpoint(work_->folder() / plan_checkpoint_name, dataset_.fingerprint(), plan);
+  }
+
   // The second pass: samples again, planned this time.
-  void write_samples(const std::filesystem::path& folder) {
+  void write_samples() {
+    if (work_->has(pool_file_name)) return end_sampling();
+    start_sampler();
     const auto labels = dataset_.read_labels();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     std::vector<BatchCompressor> compressors(pool_.thread_count());
     std::vector<BatchPlanner> planners(pool_.thread_count(),
                                        BatchPlanner(planner_.tiers(), planner_.shared(), labels));
-    SamplePoolWriter writer(folder / pool_file_name, dataset_.fingerprint());
+    const auto writer = open_samples();
+    const std::size_t begin = writer->entries().size();
     Progress progress("writing samples", schedule_.size(), Progress::Unit::items);
+    progress.advance(begin);
+    CheckpointTimer timer(request_.checkpoint_seconds);
     in_order<CompressedBatch>(
-        schedule_.size(), pool_,
+        begin, schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CompressedBatch& compressed) {
           SampledBatch& batch = scratch[worker];
           sampler_->sample(index, worker, batch);
@@ -163,14 +174,17 @@ class Preparer {
         [&](std::size_t index, CompressedBatch& compressed) {
           GNEISS_ASSERT(compressed.entry.page_rows + compressed.entry.disk_rows ==
                         planner_.rows()[index].disk_rows);
-          writer.append(compressed);
+          writer->append(compressed);
+          ++sampled_batches_;
           progress.advance(1);
+          if (timer.is_due()) timer.take([&] { save_samples(*writer); });
         });
-    writer.finish();
+    writer->finish();
+    end_sampling();
   }
 
-  PackResult pack(const std::filesystem::path& folder) {
-    sampler_.reset();  // the packer's pieces take the topology's place
+  PackResult pack() {
+    if (work_->has(pack_file_name)) return {};
     const std::vector<BatchKey> keys = planner_.batch_keys();
     const std::uint64_t held = 4 * dataset_.info().node_count +
                                8 * std::uint64_t{planner_.tiers().slot_count};  // slots, nodes, moves
@@ -179,8 +193,9 @@ class Preparer {
                         .plan = &planner_.tiers(),
                         .keys = keys,
                         .rows = planner_.rows(),
-                        .folder = folder,
-                        .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held)};
+                        .folder = work_->folder(),
+                        .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held),
+                        .checkpoint_seconds = request_.checkpoint_seconds};
     return planner_.shared() != nullptr ? pack_shared_features(task, *planner_.shared(), pool_)
                                         : pack_features(task, pool_);
   }
@@ -195,6 +210,53 @@ class Preparer {
   void free_counts() { counts_ = {}; }
 
  private:
+  void start_sampler() {
+    if (sampler_) return;
+    const SamplerOptions options = sampler_options(request_.options);
+    if (memory_.in_memory) {
+      sampler_ = std::make_unique<MemorySampler>(dataset_, schedule_, options, pool_.thread_count());
+      return;
+    }
+    auto sweep =
+        std::make_unique<SweepSampler>(dataset_, schedule_,
+                                       SweepOptions{.sampler = options,
+                                                    .memory_bytes = memory_.sweep_bytes,
+                                                    .graph = sweep_options(dataset_.info()),
+                                                    .work_folder = work_ == nullptr ? "" : work_->folder()},
+                                       pool_);
+    sweep_waves_ = sweep->wave_count();
+    graph_bytes_read_ = sweep->bytes_read();
+    sampler_ = std::move(sweep);
+  }
+
+  // The samples are whole: the packer's pieces take the topology's place, and its files the batches'.
+  void end_sampling() {
+    sampler_.reset();
+    work_->remove(batches_checkpoint_name);
+    work_->remove(batches_work_name);
+  }
+
+  std::unique_ptr<SamplePoolWriter> open_samples() {
+    const auto path = work_->folder() / pool_file_name;
+    if (auto saved =
+            CheckpointReader::open(work_->folder() / samples_checkpoint_name, dataset_.fingerprint())) {
+      try {
+        auto writer = std::make_unique<SamplePoolWriter>(path, dataset_.fingerprint(), *saved);
+        if (writer->entries().size() <= schedule_.size()) return writer;
+      } catch (const Error& error) {
+        if (error.kind() != Kind::corruption) throw;
+      }
+    }
+    work_->remove(samples_checkpoint_name);
+    return std::make_unique<SamplePoolWriter>(path, dataset_.fingerprint(), Unfinished::keep);
+  }
+
+  void save_samples(SamplePoolWriter& writer) const {
+    std::vector<std::uint64_t> numbers;
+    writer.save(numbers);
+    write_checkpoint(work_->folder() / samples_checkpoint_name, dataset_.fingerprint(), numbers);
+  }
+
   void count_accesses(std::span<const NodeId> nodes) {
     for (const NodeId node : nodes) {
       std::atomic_ref(counts_.accesses[to_index(node)]).fetch_add(1, std::memory_order_relaxed);
@@ -204,64 +266,17 @@ class Preparer {
   Dataset& dataset_;
   const PrepareRequest& request_;
   ThreadPool& pool_;
+  const SamplingMemory memory_;
+  const PreparationInWork* work_;
   BatchSchedule schedule_;
-  std::unique_ptr<BatchSampler> sampler_;  // given back before packing
+  std::unique_ptr<BatchSampler> sampler_;  // while batches are sampled; given back before packing
   std::uint32_t sweep_waves_ = 0;
   std::uint64_t graph_bytes_read_ = 0;
+  std::uint64_t sampled_batches_ = 0;
   InputLists lists_;
   BatchCounts counts_;
   PreparationPlanner planner_;
 };
-
-// What one thread holds of a largest batch: hash table, nodes, blocks, planned and compressed, four of these
-// waiting to be written. Neighborhoods overlap, so real batches are smaller.
-std::uint64_t batch_memory_bytes(const DatasetInfo& info, const PreparationOptions& options) {
-  constexpr std::uint64_t least = 8ULL << 20;
-  constexpr std::uint64_t count_max = 1ULL << 40;  // no product below overflows
-  std::uint64_t nodes = std::min<std::uint64_t>(options.batch_size, info.node_count);
-  std::uint64_t edges = 0;
-  for (const std::int32_t fanout : options.fanouts) {
-    // All neighbors of a batch are not known before they are met: four times the average is usual for hubs.
-    const std::uint64_t draws =
-        fanout == -1 ? 4 * divide_up(info.edge_count, info.node_count) : static_cast<std::uint64_t>(fanout);
-    const std::uint64_t drawn = nodes * std::min<std::uint64_t>(draws, 1ULL << 31);
-    edges += std::min(drawn, options.replace ? count_max : info.edge_count);
-    nodes = std::min(info.node_count, nodes + drawn);
-  }
-  const std::uint64_t bytes_per_edge = options.edge_positions ? 84 : 28;
-  return std::max(least, std::min(nodes, count_max) * 140 + std::min(edges, count_max) * bytes_per_edge);
-}
-
-// Chooses how the topology is gone through. Throws Error(config) with the least that would do.
-SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request, const ThreadPool& pool) {
-  constexpr std::uint64_t program_bytes = 32ULL << 20;
-  constexpr std::uint64_t bytes_per_batch = 512;  // keys, offsets and index entries
-  const DatasetInfo& info = dataset.info();
-  const PreparationOptions& options = request.options;
-  const std::uint64_t seeds =
-      dataset.split(Split::train).size() * options.sample_epochs +
-      (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
-  const std::uint64_t always =
-      program_bytes + 4 * seeds + bytes_per_batch * divide_up(seeds, options.batch_size);
-  // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken.
-  // What planning holds is less, or as much, once these are given back.
-  const std::uint64_t passes =
-      std::max(16 * info.node_count + batch_memory_bytes(info, options) * pool.thread_count(),
-               (request.disk_budget_bytes > 0 || request.dry_run ? 24 : 16) * info.node_count);
-  const std::uint64_t sweep = GraphSweep::memory_bytes(info, sweep_options(info));
-  if (request.memory_bytes >= always + passes + LoadedTopology::memory_bytes(info)) return {};
-  const std::uint64_t least =
-      always + passes + std::min<std::uint64_t>(sweep, LoadedTopology::memory_bytes(info));
-  if (request.memory_bytes < least) {
-    // In whole MiB, rounded up: what is printed must do.
-    constexpr std::uint64_t mib = 1ULL << 20;
-    fail(
-        Kind::config,
-        "--memory {} is too little to prepare this graph with {} threads; {}MiB would do, or fewer --threads",
-        format_bytes(static_cast<double>(request.memory_bytes)), pool.thread_count(), divide_up(least, mib));
-  }
-  return {.in_memory = false, .sweep_bytes = request.memory_bytes - always};
-}
 
 void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
   const std::uint64_t needed = cost.disk_space_bytes();
@@ -305,27 +320,47 @@ bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
   return true;
 }
 
-// Removes the folder unless it was kept.
-class PartialFolder {
- public:
-  explicit PartialFolder(std::filesystem::path path) : path_(std::move(path)) {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-    if (!error) std::filesystem::create_directories(path_, error);
-    if (error) fail_errno(path_.string(), "create the folder", error.value());
-  }
-  ~PartialFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-    std::filesystem::remove(path_.parent_path(), ignored);  // if it holds nothing else
-  }
-  PartialFolder(const PartialFolder&) = delete;
-  PartialFolder& operator=(const PartialFolder&) = delete;
-  const std::filesystem::path& path() const noexcept { return path_; }
+// All that the files of a preparation depend on.
+nlohmann::json made_from(const Dataset& dataset, const PrepareRequest& request) {
+  constexpr int version = 1;  // raised when the same options give other files, or another work in between
+  return {{"version", version},
+          {"dataset_fingerprint", dataset.fingerprint()},
+          {"options", to_json(request.options)},
+          {"disk_budget_bytes", request.disk_budget_bytes}};
+}
 
- private:
-  std::filesystem::path path_;
-};
+void plan(Preparer& preparer, const PrepareRequest& request, const PreparationInWork* work,
+          PrepareResult& result, const std::function<void(const PreparationCost&)>& show_plan) {
+  const Stopwatch clock;
+  preparer.count();
+  result.cost = preparer.plan();
+  if (work != nullptr) result.cost.free_bytes += work->bytes_of_files();
+  result.sampling_seconds = clock.seconds();
+  result.sweep_waves = preparer.sweep_waves();
+  result.graph_bytes_read = preparer.graph_bytes_read();
+  show_plan(result.cost);
+  if (request.dry_run && request.explore_budgets) preparer.explore(request.explore_budgets);
+  preparer.free_counts();
+}
+
+// From what is in the folder to the sealed preparation.
+void make(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool, const SamplingMemory& memory,
+          PreparationInWork& work, PrepareResult& result,
+          const std::function<void(const PreparationCost&)>& show_plan) {
+  Preparer preparer(dataset, request, pool, memory, &work);
+  plan(preparer, request, &work, result, show_plan);
+  check_space(result.cost, request.disk_budget_bytes);
+  preparer.settle_plan();
+  const Stopwatch clock;
+  preparer.write_samples();
+  result.sampling_seconds += clock.seconds();
+  result.sampled_batches = preparer.sampled_batches();
+  const PackResult packed = preparer.pack();
+  result.packing_seconds = packed.seconds;
+  result.scans = packed.scans;
+  result.bytes_read = packed.bytes_read;
+  work.seal(preparer.info());
+}
 
 }  // namespace
 
@@ -368,46 +403,46 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
                       const std::function<void(const PreparationCost&)>& show_plan) {
   check_request(request);
   PrepareResult result;
-  if (is_already_done(dataset, request)) {
+  const nlohmann::json from = made_from(dataset, request);
+  // What a kill left half sealed with this request is done, also with --force.
+  const bool is_sealed = !request.dry_run && PreparationInWork::finish_sealing(dataset, request.name, from);
+  if (is_sealed) static_cast<void>(Preparation::open(dataset, request.name));
+  if (is_sealed || is_already_done(dataset, request)) {
+    if (!request.dry_run) PreparationInWork::discard(dataset, request.name);
     result.already_done = true;
     return result;
   }
   const SamplingMemory memory = plan_memory(dataset, request, pool);
-  if (!request.dry_run) check_unused(dataset, request);
-  const Stopwatch clock;
-  Preparer preparer(dataset, request, pool, memory);
-  result.sweep_waves = preparer.sweep_waves();
-  result.graph_bytes_read = preparer.graph_bytes_read();
-  preparer.count();
-  result.cost = preparer.plan();
-  result.sampling_seconds = clock.seconds();
-  show_plan(result.cost);
-  if (request.dry_run && request.explore_budgets) preparer.explore(request.explore_budgets);
-  preparer.free_counts();
-  check_space(result.cost, request.disk_budget_bytes);
-  if (request.dry_run) return result;
-
-  const auto target = preparation_folder(dataset, request.name);
-  const PartialFolder partial(target.string() + ".partial");
-  preparer.write_samples(partial.path());
-  result.sampling_seconds = clock.seconds();
-  const PackResult packed = preparer.pack(partial.path());
-  result.packing_seconds = packed.seconds;
-  result.scans = packed.scans;
-  result.bytes_read = packed.bytes_read;
-
-  // The old entry goes first: a kill in between leaves a folder that no entry speaks of, never the reverse.
-  const auto seal = seal_preparation(partial.path(), request.name, preparer.info());
-  const FileLock alone = FileLock::wait_for(target / pool_file_name, FileLock::Mode::exclusive,
-                                            "those who read the old preparation");
-  dataset.catalog().apply({{seal.first, std::nullopt}});
-  std::error_code error;
-  std::filesystem::remove_all(target, error);
-  if (error) fail_errno(target.string(), "remove the old preparation", error.value());
-  sync_folder(partial.path());
-  publish(partial.path(), target);
-  sync_folder(dataset.folder());  // which may have just received prepared/
-  dataset.catalog().apply({seal});
+  if (request.dry_run) {
+    Preparer preparer(dataset, request, pool, memory, nullptr);
+    plan(preparer, request, nullptr, result, show_plan);
+    check_space(result.cost, request.disk_budget_bytes);
+    return result;
+  }
+  check_unused(dataset, request);
+  PreparationInWork work(dataset, request.name, from);
+  result.went_on_after = work.progress();
+  if (!result.went_on_after.empty()) {
+    spdlog::info("preparation '{}': going on after {}", request.name, result.went_on_after);
+  }
+  try {
+    make(dataset, request, pool, memory, work, result, show_plan);
+  } catch (const Error& error) {
+    // Work is kept where the same command can go on with it; what is refused or damaged would be so again.
+    const bool is_kept =
+        (error.kind() == Kind::io || error.kind() == Kind::cancelled) && !work.progress().empty();
+    if (!is_kept) {
+      PreparationInWork::discard(dataset, request.name);
+      throw;
+    }
+    if (error.kind() == Kind::cancelled) {
+      fail(Kind::cancelled,
+           "interrupted; what is done is kept in {}: run the same command again, and it goes on",
+           work.folder().string());
+    }
+    fail(error.kind(), "{}; what is done is kept in {}: the same command goes on with it", error.what(),
+         work.folder().string());
+  }
   const Preparation sealed = Preparation::open(dataset, request.name);
   result.packed_bytes = sealed.bytes();
   result.samples_bytes = sealed.pool().file().file_bytes();

@@ -5,8 +5,9 @@
 // Memory:    topology, 16 bytes a node, the batches in work, and the packer's pieces. Where the topology does
 //            not fit, it is swept on disk, once for both passes; a budget too small for that is refused with
 //            the least that would do.
-// Crash:     everything is written to prepared/NAME.partial, renamed when whole, and sealed in the catalog;
-//            what a killed run left is removed by the next.
+// Crash:     everything is written to prepared/NAME.partial, renamed when whole, and sealed in the catalog.
+//            What a run did before it was killed or interrupted, or the drive was full, is kept there, and
+//            the same request goes on with it, to the same files; another one removes it.
 // Errors:    config (options, budget), input (stale), io (no space), corruption, cancelled.
 #pragma once
 
@@ -29,16 +30,19 @@ struct PrepareRequest {
   bool dry_run = false;                 // stop after the plan
   // On a dry run: receives what other budgets would give. Empty: they are not looked at.
   std::function<void(const BudgetChoice&)> explore_budgets{};
+  double checkpoint_seconds = 10;  // about as much work may be lost by a kill; 0: as little as possible
 };
 
 struct PrepareResult {
   PreparationCost cost;
-  bool already_done = false;  // a sealed preparation with these options exists
+  bool already_done = false;          // a sealed preparation with these options exists
+  std::string went_on_after;          // what an earlier run had done, in words; empty: nothing
+  std::uint64_t sampled_batches = 0;  // now, in both passes
   double sampling_seconds = 0;
   double packing_seconds = 0;
   std::uint64_t packed_bytes = 0;  // of the three files
   std::uint64_t samples_bytes = 0;
-  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_read = 0;  // of the features, now
   std::uint32_t scans = 0;
   std::uint32_t sweep_waves = 0;       // 0: the topology was held in memory
   std::uint64_t graph_bytes_read = 0;  // by the waves' sweeps

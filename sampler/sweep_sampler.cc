@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sampler/preparation_in_work.h"
 #include "storage/base/error.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
@@ -35,24 +36,48 @@ std::size_t count_within(std::uint64_t memory_bytes, const SweepWave::Needs& nee
   return std::max<std::uint64_t>(1, (memory_bytes - std::min(memory_bytes, workers)) / needs.batch_bytes);
 }
 
+// Takes up the batches of finished waves; returns how many there are.
+std::size_t go_on(CheckpointReader& saved, BatchScratch& scratch, const BatchSchedule& schedule,
+                  SweepWave::Needs& needs) {
+  try {
+    const SweepWave::Needs known{.batch_bytes = std::max<std::uint64_t>(1, saved.take()),
+                                 .worker_bytes = saved.take()};
+    const std::size_t count = scratch.go_on(saved, schedule);
+    needs = known;
+    return count;
+  } catch (const Error& error) {
+    if (error.kind() != Kind::corruption) throw;
+    return 0;
+  }
+}
+
 }  // namespace
 
 SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule, const SweepOptions& options,
                            ThreadPool& pool)
-    : scratch_(dataset.folder(), schedule.size()) {
+    : scratch_(options.work_folder.empty()
+                   ? BatchScratch(dataset.folder(), schedule.size())
+                   : BatchScratch(BatchScratch::open_file(options.work_folder / batches_work_name),
+                                  schedule.size())) {
   const Stopwatch clock;
   const std::uint64_t fixed = GraphSweep::memory_bytes(dataset.info(), options.graph);
   const std::uint64_t memory_bytes = options.memory_bytes - std::min(options.memory_bytes, fixed);
+  std::size_t first = 0;
+  SweepWave::Needs needs = guess_needs(dataset.info(), options.sampler, schedule.seeds(0).size());
+  if (!options.work_folder.empty()) {
+    auto saved = CheckpointReader::open(options.work_folder / batches_checkpoint_name, dataset.fingerprint());
+    if (saved) first = go_on(*saved, scratch_, schedule, needs);
+  }
+  if (first == schedule.size()) return;
   GraphSweep sweep(dataset, options.graph);
   std::vector<SweepWorker> workers(
       pool.thread_count(),
       {NeighborDraw(options.sampler), std::vector<LocalIdTable>(options.sampler.fanouts.size())});
-  SweepWave::Needs needs = guess_needs(dataset.info(), options.sampler, schedule.seeds(0).size());
   spdlog::info(
       "the topology ({}) does not fit --memory: graph.csc is swept, {} for each wave of batches",
       format_bytes(static_cast<double>(sweep.section_bytes())),
       options.sampler.fanouts.size() == 1 ? "once" : fmt::format("{} times", options.sampler.fanouts.size()));
-  for (std::size_t first = 0; first < schedule.size(); ++waves_) {
+  for (; first < schedule.size(); ++waves_) {
     const std::size_t left = schedule.size() - first;
     const std::size_t fitting = count_within(memory_bytes, needs, pool.thread_count());
     SweepWave wave(sweep, schedule, workers, pool, memory_bytes, first, std::min(left, fitting));
@@ -60,11 +85,19 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
     first +=
         wave.run(name, [&](std::size_t index, const SampledBatch& batch) { scratch_.store(index, batch); });
     needs = wave.needs();
+    if (!options.work_folder.empty()) save(dataset, options, first, needs);
   }
   bytes_read_ = sweep.bytes_read();
   spdlog::info("sampled {} batches in {} wave{} and {}: {} of graph.csc were read", schedule.size(), waves_,
                waves_ == 1 ? "" : "s", format_seconds(clock.seconds()),
                format_bytes(static_cast<double>(bytes_read_)));
+}
+
+void SweepSampler::save(const Dataset& dataset, const SweepOptions& options, std::size_t done,
+                        const SweepWave::Needs& needs) {
+  std::vector<std::uint64_t> numbers{needs.batch_bytes, needs.worker_bytes};
+  scratch_.save(done, numbers);
+  write_checkpoint(options.work_folder / batches_checkpoint_name, dataset.fingerprint(), numbers);
 }
 
 }  // namespace gneiss

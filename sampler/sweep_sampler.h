@@ -21,6 +21,8 @@ struct SweepOptions {
   SamplerOptions sampler;
   std::uint64_t memory_bytes = 0;
   GraphSweepOptions graph{};
+  // Where finished waves are kept for a later sampler of the same; empty: nowhere.
+  std::filesystem::path work_folder{};
 };
 
 class SweepSampler final : public BatchSampler {
@@ -32,11 +34,14 @@ class SweepSampler final : public BatchSampler {
   void sample(std::size_t index, std::size_t, SampledBatch& batch) override { scratch_.load(index, batch); }
   const char* label() const noexcept override { return "reading batches"; }
 
-  std::uint32_t wave_count() const noexcept { return waves_; }
+  std::uint32_t wave_count() const noexcept { return waves_; }       // sampled here
   std::uint64_t bytes_read() const noexcept { return bytes_read_; }  // of graph.csc
   std::uint64_t scratch_bytes() const noexcept { return scratch_.bytes(); }
 
  private:
+  void save(const Dataset& dataset, const SweepOptions& options, std::size_t done,
+            const SweepWave::Needs& needs);
+
   BatchScratch scratch_;
   std::uint32_t waves_ = 0;
   std::uint64_t bytes_read_ = 0;

@@ -93,9 +93,37 @@ CompressedBatch BatchCompressor::compress(const BatchKey& key, const BatchFrame&
   return batch;
 }
 
-SamplePoolWriter::SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from)
-    : file_(path, pool_magic, made_from) {
+SamplePoolWriter::SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from,
+                                   Unfinished unfinished)
+    : file_(path, pool_magic, made_from, unfinished) {
   file_.begin({.kind = SectionKind::batch_frames, .dtype = Dtype::u8});
+}
+
+SamplePoolWriter::SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from,
+                                   CheckpointReader& numbers)
+    : file_(path, pool_magic, made_from, Unfinished::go_on) {
+  SectionState state{.bytes = numbers.take(), .checksums = {}};
+  state.checksums = numbers.take_many(state.bytes > 0 ? 1 : 0);
+  const std::uint64_t count = numbers.take(0xFFFFFFFF);
+  const auto entries = numbers.take_many(count * (sizeof(BatchEntry) / sizeof(std::uint64_t)));
+  entries_.resize(count);
+  if (count > 0) {
+    std::memcpy(std::as_writable_bytes(std::span(entries_)).data(), entries.data(),
+                count * sizeof(BatchEntry));
+  }
+  file_.go_on({.kind = SectionKind::batch_frames, .dtype = Dtype::u8}, state);
+}
+
+void SamplePoolWriter::save(std::vector<std::uint64_t>& numbers) {
+  const SectionState state = file_.save();
+  numbers.push_back(state.bytes);
+  numbers.insert(numbers.end(), state.checksums.begin(), state.checksums.end());
+  numbers.push_back(entries_.size());
+  const std::size_t first = numbers.size();
+  numbers.resize(first + entries_.size() * (sizeof(BatchEntry) / sizeof(std::uint64_t)));
+  if (!entries_.empty()) {
+    std::memcpy(numbers.data() + first, entries_.data(), entries_.size() * sizeof(BatchEntry));
+  }
 }
 
 std::uint64_t SamplePoolWriter::append_frame(std::span<const std::byte> bytes) {

@@ -13,6 +13,7 @@
 
 #include "storage/format/batch_frame.h"
 #include "storage/format/batch_key.h"
+#include "storage/format/checkpoint.h"
 #include "storage/format/dataset.h"
 #include "storage/format/section_file.h"
 
@@ -73,9 +74,13 @@ class BatchCompressor {
 
 class SamplePoolWriter {
  public:
-  SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from);
-  void append(const CompressedBatch& batch);  // in the order of the index
-  std::uint64_t finish();                     // returns the file's fingerprint
+  SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from,
+                   Unfinished unfinished = Unfinished::remove);
+  // Behind the batches that an earlier writer has saved. Throws Error(corruption) unless they are there.
+  SamplePoolWriter(const std::filesystem::path& path, std::uint64_t made_from, CheckpointReader& numbers);
+  void save(std::vector<std::uint64_t>& numbers);  // makes what was appended durable
+  void append(const CompressedBatch& batch);       // in the order of the index
+  std::uint64_t finish();                          // returns the file's fingerprint
   std::span<const BatchEntry> entries() const noexcept { return entries_; }
 
  private:

@@ -13,6 +13,7 @@ namespace {
 
 // 1 MiB per write keeps a drive busy; larger only costs memory.
 constexpr std::size_t write_buffer_bytes = 1U << 20;
+constexpr std::size_t sections_at_most = 60;  // of a file that is written here
 constexpr std::size_t verify_piece_bytes = 4U << 20;
 // What was written is pushed out and dropped from the page cache in steps, so that a memory control group
 // never fills with dirty pages that it cannot reclaim.
@@ -26,21 +27,27 @@ File open_own(const std::filesystem::path& path) {
   return File::open_for_reading(path);
 }
 
+File open_unfinished(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) fail(Kind::corruption, "{} is missing", path.string());
+  return File::open_existing(path);
+}
+
 }  // namespace
 
 SectionWriter::SectionWriter(std::filesystem::path path, Magic magic, std::uint64_t made_from,
-                             std::size_t section_count_at_most)
+                             Unfinished unfinished)
     : path_(std::move(path)),
       temporary_(path_.string() + ".tmp"),
       magic_(magic),
       made_from_(made_from),
-      header_bytes_(header_bytes_for(section_count_at_most, file_section_alignment)),
-      file_(File::create(temporary_)),
+      header_bytes_(header_bytes_for(sections_at_most, file_section_alignment)),
+      unfinished_(unfinished),
+      file_(unfinished == Unfinished::go_on ? open_unfinished(temporary_) : File::create(temporary_)),
       position_(header_bytes_),
       buffer_(write_buffer_bytes) {}
 
 SectionWriter::~SectionWriter() {
-  if (finished_) return;
+  if (finished_ || unfinished_ != Unfinished::remove) return;
   std::error_code ignored;
   std::filesystem::remove(temporary_, ignored);
 }
@@ -115,6 +122,44 @@ void SectionWriter::end() {
   entry.xxh3 = checksum(table);
   file_.write_at(position_, table);
   position_ += table.size();
+}
+
+SectionState SectionWriter::save() {
+  GNEISS_ASSERT(open_section_);
+  flush();
+  file_.sync();
+  SectionState state{.bytes = position_ - entries_.back().offset, .checksums = block_checksums_};
+  if (state.bytes > 0 && (entries_.back().checksum_block_bytes == 0 || bytes_in_block_ > 0)) {
+    state.checksums.push_back(stream_.value());
+  }
+  return state;
+}
+
+void SectionWriter::go_on(const SectionShape& shape, const SectionState& state) {
+  const std::uint64_t block_bytes = shape.checksum_block_bytes;
+  const std::uint64_t blocks =
+      block_bytes == 0 ? std::min<std::uint64_t>(state.bytes, 1) : divide_up(state.bytes, block_bytes);
+  begin(shape);
+  if (state.bytes == 0 && state.checksums.empty()) return;
+  const std::uint64_t first = block_bytes == 0 ? 0 : round_down(state.bytes - 1, block_bytes);
+  const bool fits = state.checksums.size() == blocks && file_.size() >= position_ + state.bytes;
+  // What the last block holds goes through the checksum again; those before it are done with.
+  for (std::uint64_t at = first; fits && at < state.bytes; at += buffer_.size()) {
+    const auto bytes = buffer_.bytes().first(std::min<std::uint64_t>(buffer_.size(), state.bytes - at));
+    file_.read_at(position_ + at, bytes);
+    stream_.update(bytes);
+  }
+  if (!fits || stream_.value() != state.checksums.back()) {
+    open_section_ = false;
+    entries_.pop_back();
+    fail(Kind::corruption, "{} is not what was written", temporary_.string());
+  }
+  position_ += state.bytes;
+  dropped_until_ = position_;
+  if (block_bytes == 0) return;
+  block_checksums_.assign(state.checksums.begin(), state.checksums.end() - 1);
+  bytes_in_block_ = state.bytes - first;
+  if (bytes_in_block_ == block_bytes) close_checksum_block();
 }
 
 std::uint64_t SectionWriter::reserve(const SectionShape& shape, std::uint64_t bytes) {

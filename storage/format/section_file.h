@@ -33,10 +33,24 @@ struct SectionShape {
   std::uint32_t checksum_block_bytes = 0;
 };
 
+// What becomes of the temporary file when its writer ends before finish().
+enum class Unfinished {
+  remove,
+  keep,
+  go_on,  // keep, and take up the one that is there
+};
+
+// How far a section has come: its bytes so far, and the checksum of each block of them, the last perhaps not
+// whole; one of all where there are no blocks.
+struct SectionState {
+  std::uint64_t bytes = 0;
+  std::vector<std::uint64_t> checksums;
+};
+
 class SectionWriter {
  public:
   SectionWriter(std::filesystem::path path, Magic magic, std::uint64_t made_from = 0,
-                std::size_t section_count_at_most = 60);
+                Unfinished unfinished = Unfinished::remove);
   ~SectionWriter();
   SectionWriter(const SectionWriter&) = delete;
   SectionWriter& operator=(const SectionWriter&) = delete;
@@ -48,6 +62,11 @@ class SectionWriter {
     append(std::as_bytes(values));
   }
   void end();  // the section's bytes must be whole rows
+  // Makes the bytes of the open section durable and says how far it has come; the writing may go on.
+  SectionState save();
+  // As begin(), behind the bytes that a writer before this one has saved in the same place. Throws
+  // Error(corruption) when the last block of them is not what it was: then the state is still before begin().
+  void go_on(const SectionShape& shape, const SectionState& state);
   template <class T>
   void write(const SectionShape& shape, std::span<const T> values) {
     begin(shape);
@@ -72,6 +91,7 @@ class SectionWriter {
   Magic magic_;
   std::uint64_t made_from_;
   std::uint64_t header_bytes_;
+  Unfinished unfinished_;
   File file_;
   std::uint64_t position_ = 0;  // where the next byte goes
   AlignedBuffer buffer_;        // bytes not yet written, all before position_

@@ -22,6 +22,15 @@ class DiskNodes {
 
   bool has_node() const noexcept { return has_node_; }
   NodeId node() const noexcept { return node_; }  // precondition: has_node()
+  // Where node() stands in the input list, or the list's end.
+  std::uint64_t position() const noexcept { return list_at_ - (has_node_ ? count_ - at_ + 1 : 0); }
+  std::uint64_t list_size() const noexcept { return lists_.node_count(batch_); }
+  // Stands at the first from `position` of the input list on.
+  void seek(std::uint64_t position) {
+    list_at_ = position;
+    at_ = count_ = 0;
+    advance();
+  }
   void advance() {
     for (;;) {
       if (at_ == count_) {

@@ -10,8 +10,13 @@ constexpr std::uint64_t chunk_blocks = 4;
 
 }  // namespace
 
-FeatureScan::FeatureScan(const SectionFile& file, const SectionEntry& rows)
-    : file_(file), rows_(rows), checksums_(file.block_checksums(rows)), empty_(2), full_(2) {
+FeatureScan::FeatureScan(const SectionFile& file, const SectionEntry& rows, std::uint64_t first_offset)
+    : file_(file),
+      rows_(rows),
+      first_offset_(first_offset),
+      checksums_(file.block_checksums(rows)),
+      empty_(2),
+      full_(2) {
   for (int i = 0; i < 2; ++i) {
     empty_.push({AlignedBuffer(chunk_blocks * rows.checksum_block_bytes), 0, 0}, {});
   }
@@ -31,7 +36,7 @@ std::optional<FeatureScan::Chunk> FeatureScan::next() {
 
 void FeatureScan::read_all(const std::stop_token& stop) {
   try {
-    for (std::uint64_t offset = 0; offset < rows_.bytes;) {
+    for (std::uint64_t offset = first_offset_; offset < rows_.bytes;) {
       auto chunk = empty_.pop(stop);
       if (!chunk) return;
       chunk->offset = offset;

@@ -1,4 +1,5 @@
-// Reads the feature section once, in order, one chunk ahead of who uses it, and checks it.
+// Reads the feature section once, in order, from its beginning or a later block on, one chunk ahead of who
+// uses it, and checks it.
 //
 // Memory:  two chunks of 4 MiB.
 // Threads: a reader of its own; next() belongs to one thread.
@@ -24,7 +25,8 @@ class FeatureScan {
     std::size_t size = 0;
   };
 
-  FeatureScan(const SectionFile& file, const SectionEntry& rows);
+  //   first_offset  where the first chunk begins: a multiple of the section's checksum blocks
+  FeatureScan(const SectionFile& file, const SectionEntry& rows, std::uint64_t first_offset = 0);
   ~FeatureScan();
 
   std::optional<Chunk> next();  // nothing at the end
@@ -35,6 +37,7 @@ class FeatureScan {
 
   const SectionFile& file_;
   const SectionEntry& rows_;
+  const std::uint64_t first_offset_;
   const std::vector<std::uint64_t> checksums_;
   BoundedQueue<Chunk> empty_;
   BoundedQueue<Chunk> full_;
@@ -45,11 +48,18 @@ class FeatureScan {
 // Hands on whole rows although chunks end anywhere: the bytes of a row cut in two are joined.
 class RowAligner {
  public:
-  explicit RowAligner(std::uint64_t row_bytes) : row_bytes_(row_bytes) {}
+  //   first_offset  of the first byte that is fed: rows that begin before it are left out
+  explicit RowAligner(std::uint64_t row_bytes, std::uint64_t first_offset = 0)
+      : row_bytes_(row_bytes),
+        node_(divide_up(first_offset, row_bytes)),
+        skip_(node_ * row_bytes - first_offset) {}
 
   // Calls use(first_node, rows) at most twice: for the joined row, then for the whole rows in `bytes`.
   template <class Use>
   void feed(std::span<const std::byte> bytes, const Use& use) {
+    const std::size_t skipped = std::min<std::uint64_t>(skip_, bytes.size());
+    skip_ -= skipped;
+    bytes = bytes.subspan(skipped);
     if (!cut_.empty()) {
       const std::size_t take = std::min<std::size_t>(row_bytes_ - cut_.size(), bytes.size());
       cut_.insert(cut_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(take));
@@ -67,6 +77,7 @@ class RowAligner {
  private:
   std::uint64_t row_bytes_;
   std::uint64_t node_ = 0;
+  std::uint64_t skip_ = 0;
   std::vector<std::byte> cut_;
 };
 

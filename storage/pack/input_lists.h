@@ -1,4 +1,4 @@
-// The input nodes of every batch, ascending, in an anonymous temporary file.
+// The input nodes of every batch, ascending, in a temporary file, anonymous unless it shall outlive a kill.
 //
 // Why:     planning and packing walk these lists several times; on disk they cost no memory, and a file
 //          without a name leaves nothing behind however the process ends.
@@ -20,7 +20,14 @@ class InputLists {
   // Uses `folder`'s file system, or the system's temporary folder where that is read-only.
   explicit InputLists(const std::filesystem::path& folder);
 
+  // In a file of the caller's, behind the lists that are taken up.
+  explicit InputLists(File file) : file_(std::move(file)) {}
+
   void append(std::span<const NodeId> ascending_nodes);  // the next batch's
+  // Takes up the next list, which is in the file already. Throws Error(corruption) when the file ends before.
+  std::vector<NodeId> take_up(std::uint64_t node_count);
+  void drop_last() { offsets_.pop_back(); }  // precondition: there is one
+  void sync() const { file_.sync(); }
   std::size_t batch_count() const noexcept { return offsets_.size() - 1; }
   std::uint64_t node_count(std::size_t batch) const noexcept { return offsets_[batch + 1] - offsets_[batch]; }
   std::uint64_t total_count() const noexcept { return offsets_.back(); }

@@ -7,8 +7,10 @@
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
+#include "storage/format/preparation.h"
 #include "storage/io/write_behind.h"
 #include "storage/pack/feature_scan.h"
+#include "storage/pack/pack_checkpoint.h"
 #include "storage/pack/segment_stream.h"
 #include "storage/pack/tier_image.h"
 
@@ -48,58 +50,178 @@ std::vector<SegmentEntry> lay_out_segments(std::span<const BatchKey> keys, std::
   return entries;
 }
 
-PackResult pack_features(const PackTask& task, ThreadPool& pool) {
-  const Stopwatch clock;
-  const std::uint64_t row_bytes = task.dataset->info().row_bytes();
-  const SectionFile& features = task.dataset->features();
-  const SectionEntry& rows = features.require(SectionKind::feature_rows);
-  SectionWriter pack(task.folder / pack_file_name, pack_magic, task.dataset->fingerprint());
-  std::uint64_t total = 0;
-  for (const BatchRows& batch : task.rows) total += segment_bytes_for(batch.disk_rows, row_bytes);
-  const std::uint64_t first_offset = pack.reserve({.kind = SectionKind::segments, .dtype = Dtype::u8}, total);
-  const auto entries = lay_out_segments(task.keys, task.rows, row_bytes, first_offset);
-  const File direct = pack.file().reopen_direct(/*writable=*/true);
-  const File& target = direct ? direct : pack.file();
+namespace {
 
-  const ScanShape shape = choose_scan_shape(entries.size(), task.memory_bytes);
-  WriteBehind writer(target, shape.piece_bytes, writes_in_flight(task.memory_bytes, shape.piece_bytes));
-  PackResult result{.segment_bytes = total};
-  const std::uint64_t scans = std::max<std::uint64_t>(1, divide_up(entries.size(), shape.batches_per_scan));
-  Progress progress("packing", scans * rows.bytes, Progress::Unit::bytes);
-  TierImage cpu_tier(*task.dataset, *task.plan, task.folder);
-  for (std::uint64_t scan = 0; scan < scans; ++scan) {
-    const std::size_t begin = scan * shape.batches_per_scan;
-    const std::size_t end = std::min(begin + shape.batches_per_scan, entries.size());
-    std::vector<std::unique_ptr<SegmentStream>> streams;
-    for (std::size_t batch = begin; batch < end; ++batch) {
-      streams.push_back(std::make_unique<SegmentStream>(*task.lists, *task.plan, batch, entries[batch],
-                                                        writer, shape.piece_bytes));
+// Fills the segments scan by scan. Between two pieces of a scan everything can be saved: which batches are
+// done, which are in work, up to which node the scan has come, and the streams and the cpu image there.
+class SegmentPacker {
+ public:
+  SegmentPacker(const PackTask& task, ThreadPool& pool, std::optional<CheckpointReader> saved)
+      : task_(task),
+        pool_(pool),
+        row_bytes_(task.dataset->info().row_bytes()),
+        features_(task.dataset->features()),
+        rows_(features_.require(SectionKind::feature_rows)),
+        segment_bytes_(total_bytes(task.rows, row_bytes_)),
+        pack_(task.folder / pack_file_name, pack_magic, task.dataset->fingerprint(),
+              saved                     ? Unfinished::go_on
+              : task.checkpoint_seconds ? Unfinished::keep
+                                        : Unfinished::remove),
+        entries_(lay_out_segments(
+            task.keys, task.rows, row_bytes_,
+            pack_.reserve({.kind = SectionKind::segments, .dtype = Dtype::u8}, segment_bytes_))),
+        direct_(pack_.file().reopen_direct(/*writable=*/true)),
+        shape_(choose_scan_shape(entries_.size(), task.memory_bytes)),
+        writer_(target(), shape_.piece_bytes, writes_in_flight(task.memory_bytes, shape_.piece_bytes)),
+        timer_(task.checkpoint_seconds.value_or(0)) {
+    is_tier_done_ = task.checkpoint_seconds && std::filesystem::exists(task.folder / cpu_tier_file_name);
+    if (saved) {
+      go_on(*saved);
+    } else {
+      open_scan(0);
     }
-    FeatureScan feature_scan(features, rows);
-    RowAligner aligner(row_bytes);
+    if (!is_tier_done_ && !tier_) {
+      tier_.emplace(*task.dataset, *task.plan, task.folder,
+                    task.checkpoint_seconds ? Unfinished::keep : Unfinished::remove);
+    }
+  }
+
+  PackResult pack() {
+    const Stopwatch clock;
+    const std::uint64_t later = divide_up(entries_.size() - end_, shape_.batches_per_scan) * rows_.bytes;
+    Progress progress("packing", rows_.bytes + later, Progress::Unit::bytes);
+    PackResult result{.segment_bytes = segment_bytes_};
+    while (begin_ < entries_.size() || tier_) {
+      scan(result, progress);
+      open_scan(end_);
+      if (task_.checkpoint_seconds) save(0);
+    }
+    pack_.write<SegmentEntry>(
+        {.kind = SectionKind::segment_index, .dtype = Dtype::u32, .columns = sizeof(SegmentEntry) / 4},
+        entries_);
+    pack_.finish();
+    result.seconds = clock.seconds();
+    return result;
+  }
+
+ private:
+  static std::uint64_t total_bytes(std::span<const BatchRows> rows, std::uint64_t row_bytes) {
+    std::uint64_t total = 0;
+    for (const BatchRows& batch : rows) total += segment_bytes_for(batch.disk_rows, row_bytes);
+    return total;
+  }
+  const File& target() const noexcept { return direct_ ? direct_ : pack_.file(); }
+
+  void open_scan(std::size_t begin) {
+    open_streams(begin, std::min(begin + shape_.batches_per_scan, entries_.size()));
+  }
+  void open_streams(std::size_t begin, std::size_t end) {
+    begin_ = begin;
+    end_ = end;
+    first_node_ = 0;
+    streams_.clear();
+    for (std::size_t batch = begin; batch < end; ++batch) {
+      streams_.push_back(std::make_unique<SegmentStream>(*task_.lists, *task_.plan, batch, entries_[batch],
+                                                         writer_, shape_.piece_bytes));
+    }
+  }
+
+  void scan(PackResult& result, Progress& progress) {
+    const std::uint64_t first_offset = round_down(first_node_ * row_bytes_, rows_.checksum_block_bytes);
+    progress.advance(first_offset);
+    FeatureScan feature_scan(features_, rows_, first_offset);
+    RowAligner aligner(row_bytes_, first_offset);
     while (auto chunk = feature_scan.next()) {
       throw_if_interrupted();
       aligner.feed(
           chunk->bytes.bytes().first(chunk->size), [&](std::uint64_t node, std::span<const std::byte> bytes) {
-            if (scan == 0) cpu_tier.take_rows(node, bytes);
-            pool.parallel_for(streams.size(),
-                              [&](std::size_t i, std::size_t) { streams[i]->take_rows(node, bytes); });
+            if (tier_) tier_->take_rows(node, bytes);
+            pool_.parallel_for(streams_.size(),
+                               [&](std::size_t i, std::size_t) { streams_[i]->take_rows(node, bytes); });
           });
+      const std::uint64_t passed = chunk->offset + chunk->size;
       progress.advance(chunk->size);
       feature_scan.give_back(std::move(*chunk));
+      if (task_.checkpoint_seconds && passed < rows_.bytes && timer_.is_due()) {
+        timer_.take([&] { save(passed / row_bytes_); });
+      }
     }
-    pool.parallel_for(streams.size(), [&](std::size_t i, std::size_t) { streams[i]->finish(); });
-    writer.finish();
+    pool_.parallel_for(streams_.size(), [&](std::size_t i, std::size_t) { streams_[i]->finish(); });
+    writer_.finish();
+    if (tier_) tier_->finish();
+    tier_.reset();
     ++result.scans;
-    result.bytes_read += rows.bytes;
+    result.bytes_read += rows_.bytes - first_offset;
   }
-  cpu_tier.finish();
-  pack.write<SegmentEntry>(
-      {.kind = SectionKind::segment_index, .dtype = Dtype::u32, .columns = sizeof(SegmentEntry) / 4},
-      entries);
-  pack.finish();
-  result.seconds = clock.seconds();
-  return result;
+
+  // All rows of nodes below `node` have passed the scan at work.
+  void save(std::uint64_t node) {
+    writer_.finish();
+    pool_.parallel_for(streams_.size(),
+                       [&](std::size_t i, std::size_t) { streams_[i]->write_unfinished_piece(target()); });
+    target().sync();
+    std::vector<std::uint64_t> numbers{entries_.size(), begin_, end_, node, tier_ ? 1U : 0U};
+    if (tier_) tier_->save(numbers);
+    for (const auto& stream : streams_) stream->save(numbers);
+    write_pack_checkpoint(task_, numbers);
+  }
+
+  void go_on(CheckpointReader& saved) {
+    const std::uint64_t count = entries_.size();
+    if (saved.take() != count) fail(Kind::corruption, "{} has other segments", pack_.file().path());
+    const std::uint64_t begin = saved.take(count);
+    const std::uint64_t end = saved.take(count);
+    const std::uint64_t node = saved.take(rows_.rows);
+    const bool has_tier = saved.take(1) != 0;
+    // cpu.bin is whole when the first scan has ended, also where that was not recorded any more.
+    if (begin > end || (!is_tier_done_ && !has_tier)) {
+      fail(Kind::corruption, "{} is missing", (task_.folder / cpu_tier_file_name).string());
+    }
+    if (has_tier && is_tier_done_) {
+      static_cast<void>(saved.take_many(
+          divide_up(TierImage::rows_below(*task_.plan, node) * row_bytes_, feature_checksum_block_bytes)));
+    } else if (has_tier) {
+      tier_.emplace(*task_.dataset, *task_.plan, task_.folder, saved, node);
+    }
+    if (end - begin > shape_.batches_per_scan) {  // less memory than then: the scan at work begins anew
+      tier_.reset();
+      open_scan(begin);
+      return;
+    }
+    open_streams(begin, end);
+    for (const auto& stream : streams_) stream->go_on(saved, target(), node);
+    first_node_ = node;
+  }
+
+  const PackTask& task_;
+  ThreadPool& pool_;
+  const std::uint64_t row_bytes_;
+  const SectionFile& features_;
+  const SectionEntry& rows_;
+  const std::uint64_t segment_bytes_;
+  SectionWriter pack_;
+  const std::vector<SegmentEntry> entries_;
+  const File direct_;
+  const ScanShape shape_;
+  WriteBehind writer_;
+  CheckpointTimer timer_;
+  // Of the scan at work:
+  std::size_t begin_ = 0;  // batches [begin_, end_)
+  std::size_t end_ = 0;
+  std::uint64_t first_node_ = 0;
+  std::vector<std::unique_ptr<SegmentStream>> streams_;
+  std::optional<TierImage> tier_;  // in the first scan
+  bool is_tier_done_ = false;      // by an earlier run
+};
+
+}  // namespace
+
+PackResult pack_features(const PackTask& task, ThreadPool& pool) {
+  return go_on_or_begin<SegmentPacker>(task,
+                                       [&](std::optional<CheckpointReader> saved) {
+                                         return std::make_unique<SegmentPacker>(task, pool, std::move(saved));
+                                       })
+      ->pack();
 }
 
 }  // namespace gneiss

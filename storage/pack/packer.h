@@ -4,11 +4,15 @@
 //          order, and each segment is written in large pieces.
 // Memory:  per batch one piece (1 MiB while all fit in half of `memory_bytes`, else smaller, down to
 //          256 KiB) and a window of its input list. Below that the batches are split over several scans.
+// Crash:   with `checkpoint_seconds` what is on disk is recorded every so often in the folder, and packing
+// the
+//          same task into it goes on there, to the same files; a record that is damaged is not used.
 // Source:  DiskGNN (SIGMOD 2025), feature packing; the bound on memory is ours.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,12 +32,13 @@ struct PackTask {
   std::span<const BatchRows> rows;
   std::filesystem::path folder;  // receives pack.bin and cpu.bin
   std::uint64_t memory_bytes = 0;
+  std::optional<double> checkpoint_seconds{};  // nothing: an unfinished packing leaves nothing behind
 };
 
 struct PackResult {
   std::uint64_t segment_bytes = 0;  // all segments, trailers and padding included
   std::uint32_t scans = 0;          // of features.bin
-  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_read = 0;     // now, without what an earlier run has read
   double seconds = 0;
 };
 

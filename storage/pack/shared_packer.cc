@@ -8,8 +8,10 @@
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
+#include "storage/format/preparation.h"
 #include "storage/io/write_behind.h"
 #include "storage/pack/feature_scan.h"
+#include "storage/pack/pack_checkpoint.h"
 #include "storage/pack/tier_image.h"
 
 namespace gneiss {
@@ -29,16 +31,22 @@ struct Part {
   std::uint64_t bytes = 0;  // padded to 4096
 };
 
-// Deals the regions to scans, each of which fills at most `scan_bytes`.
+// How far the regions are filled: all groups before, and so many rows of this one.
+struct FilledUntil {
+  std::size_t group = 0;
+  std::uint64_t row = 0;
+};
+
+// Deals what is left of the regions to scans, each of which fills at most `scan_bytes`.
 std::vector<std::vector<Part>> plan_scans(const SharedLayout& layout, std::uint64_t row_bytes,
-                                          std::uint64_t scan_bytes) {
+                                          std::uint64_t scan_bytes, const FilledUntil& filled_until) {
   // Parts of a region begin at pages: so many rows are whole pages.
   const std::uint64_t rows_of_pages = page / page_row_unit(row_bytes);
   std::vector<std::vector<Part>> scans(1);
   std::uint64_t filled = 0;
-  for (std::size_t group = 0; group < layout.groups.size(); ++group) {
+  for (std::size_t group = filled_until.group; group < layout.groups.size(); ++group) {
     const std::uint64_t row_count = layout.region_nodes.size(group);
-    for (std::uint64_t first = 0; first < row_count;) {
+    for (std::uint64_t first = group == filled_until.group ? filled_until.row : 0; first < row_count;) {
       const std::uint64_t left = row_count - first;
       const std::uint64_t room = scan_bytes - filled;
       std::uint64_t rows = round_down(room / row_bytes, rows_of_pages);
@@ -106,6 +114,9 @@ class PageChecksums {
       }
     });
   }
+  std::span<std::uint64_t> first(std::uint64_t region_bytes) {
+    return std::span(checksums_).first(region_bytes / page);
+  }
   std::vector<std::uint64_t> of(std::span<const Extent> extents) const {
     std::vector<std::uint64_t> all;
     for (const Extent& extent : extents) {
@@ -121,19 +132,25 @@ class PageChecksums {
 
 class SharedPacker {
  public:
-  SharedPacker(const PackTask& task, const SharedLayout& layout, ThreadPool& pool)
+  SharedPacker(const PackTask& task, const SharedLayout& layout, ThreadPool& pool,
+               std::optional<CheckpointReader> saved)
       : task_(task),
         layout_(layout),
         pool_(pool),
         row_bytes_(task.dataset->info().row_bytes()),
         features_(task.dataset->features()),
         rows_(features_.require(SectionKind::feature_rows)),
-        pack_(task.folder / pack_file_name, pack_magic, task.dataset->fingerprint()),
+        unfinished_(task.checkpoint_seconds ? Unfinished::keep : Unfinished::remove),
+        pack_(task.folder / pack_file_name, pack_magic, task.dataset->fingerprint(),
+              saved ? Unfinished::go_on : unfinished_),
         first_region_(pack_.reserve({.kind = SectionKind::segments, .dtype = Dtype::u8}, layout.bytes())),
         direct_(pack_.file().reopen_direct(/*writable=*/true)),
         writer_(direct_ ? direct_ : pack_.file(), piece_bytes,
                 writes_in_flight(task.memory_bytes, piece_bytes)),
-        checksums_(layout.region_offsets.back()) {}
+        checksums_(layout.region_offsets.back()) {
+    is_tier_done_ = task.checkpoint_seconds && std::filesystem::exists(task.folder / cpu_tier_file_name);
+    if (saved) go_on(*saved);
+  }
 
   PackResult pack() {
     const Stopwatch clock;
@@ -143,23 +160,27 @@ class SharedPacker {
     const std::uint64_t share = budget / (row_bytes_ + sizeof(Wanted)) * row_bytes_;
     const std::uint64_t scan_bytes =
         round_down(std::clamp(share, least_part_bytes, 0xFFFFFFFFU * unit), page);
-    const auto scans = plan_scans(layout_, row_bytes_, scan_bytes);
+    const auto scans = plan_scans(layout_, row_bytes_, scan_bytes, filled_until_);
     std::uint64_t largest = 0;
     for (const auto& parts : scans) {
       if (!parts.empty()) largest = std::max(largest, parts.back().buffer_offset + parts.back().bytes);
     }
     AlignedBuffer buffer(largest);
-    TierImage cpu_tier(*task_.dataset, *task_.plan, task_.folder);
+    std::optional<TierImage> cpu_tier;
+    if (!is_tier_done_) cpu_tier.emplace(*task_.dataset, *task_.plan, task_.folder, unfinished_);
     PackResult result{.segment_bytes = layout_.bytes()};
     Progress progress("packing", scans.size() * rows_.bytes, Progress::Unit::bytes);
     for (const auto& parts : scans) {
-      fill(parts, buffer.bytes(), result.scans == 0 ? &cpu_tier : nullptr, progress);
+      if (parts.empty() && !cpu_tier) break;  // all was there
+      fill(parts, buffer.bytes(), cpu_tier ? &*cpu_tier : nullptr, progress);
+      if (cpu_tier) cpu_tier->finish();
+      cpu_tier.reset();
       write_parts(parts, buffer.bytes());
+      if (task_.checkpoint_seconds && !parts.empty()) save(parts.back());
       ++result.scans;
       result.bytes_read += rows_.bytes;
     }
     writer_.finish();
-    cpu_tier.finish();
     write_trailers();
     pack_.finish();
     result.seconds = clock.seconds();
@@ -167,6 +188,28 @@ class SharedPacker {
   }
 
  private:
+  // All parts until `last` are filled.
+  void save(const Part& last) {
+    writer_.finish();
+    pack_.file().sync();
+    const auto checksums = checksums_.first(last.region_offset + last.bytes);
+    std::vector<std::uint64_t> numbers{layout_.bytes(), last.group, last.first_row + last.row_count};
+    numbers.insert(numbers.end(), checksums.begin(), checksums.end());
+    write_pack_checkpoint(task_, numbers);
+  }
+
+  void go_on(CheckpointReader& saved) {
+    if (saved.take() != layout_.bytes() || !is_tier_done_) {
+      fail(Kind::corruption, "{} is of another layout", pack_.file().path());
+    }
+    filled_until_.group = saved.take(layout_.groups.size() - 1);
+    filled_until_.row = saved.take(layout_.region_nodes.size(filled_until_.group));
+    const std::uint64_t bytes =
+        layout_.region_offsets[filled_until_.group] + round_up(filled_until_.row * row_bytes_, page);
+    const auto checksums = checksums_.first(bytes);
+    std::ranges::copy(saved.take_many(checksums.size()), checksums.begin());
+  }
+
   void fill(std::span<const Part> parts, std::span<std::byte> buffer, TierImage* cpu_tier,
             Progress& progress) {
     for (const Part& part : parts) {  // what no row covers is zero
@@ -252,17 +295,25 @@ class SharedPacker {
   const std::uint64_t row_bytes_;
   const SectionFile& features_;
   const SectionEntry& rows_;
+  const Unfinished unfinished_;
   SectionWriter pack_;
   const std::uint64_t first_region_;
   const File direct_;
   WriteBehind writer_;
   PageChecksums checksums_;
+  FilledUntil filled_until_;
+  bool is_tier_done_ = false;  // by an earlier run
 };
 
 }  // namespace
 
 PackResult pack_shared_features(const PackTask& task, const SharedLayout& layout, ThreadPool& pool) {
-  return SharedPacker(task, layout, pool).pack();
+  return go_on_or_begin<SharedPacker>(task,
+                                      [&](std::optional<CheckpointReader> saved) {
+                                        return std::make_unique<SharedPacker>(task, layout, pool,
+                                                                              std::move(saved));
+                                      })
+      ->pack();
 }
 
 }  // namespace gneiss

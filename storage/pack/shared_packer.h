@@ -4,6 +4,7 @@
 //          whose rows go to their places, and then written in one sweep; the next scan fills the next part.
 // Memory:  memory_bytes, of which half is the part being filled, and its index of 8 bytes a row; 8 bytes for
 //          each 4 KiB of pack.bin.
+// Crash:   as packer.h, recorded after each scan.
 #pragma once
 
 #include "storage/pack/packer.h"

@@ -1,18 +1,52 @@
 #include "storage/pack/tier_image.h"
 
+#include <algorithm>
+
 #include "storage/base/error.h"
 #include "storage/format/preparation.h"
 
 namespace gneiss {
 
-TierImage::TierImage(const Dataset& dataset, const TierPlan& plan, const std::filesystem::path& folder)
+namespace {
+
+SectionShape shape_of(const DatasetInfo& info) {
+  return {.kind = SectionKind::feature_rows,
+          .dtype = info.feature_dtype,
+          .columns = info.feature_dim,
+          .checksum_block_bytes = feature_checksum_block_bytes};
+}
+
+}  // namespace
+
+TierImage::TierImage(const Dataset& dataset, const TierPlan& plan, const std::filesystem::path& folder,
+                     Unfinished unfinished)
     : plan_(plan),
       row_bytes_(dataset.info().row_bytes()),
-      file_(folder / cpu_tier_file_name, cpu_tier_magic, dataset.fingerprint()) {
-  file_.begin({.kind = SectionKind::feature_rows,
-               .dtype = dataset.info().feature_dtype,
-               .columns = dataset.info().feature_dim,
-               .checksum_block_bytes = feature_checksum_block_bytes});
+      file_(folder / cpu_tier_file_name, cpu_tier_magic, dataset.fingerprint(), unfinished) {
+  file_.begin(shape_of(dataset.info()));
+}
+
+TierImage::TierImage(const Dataset& dataset, const TierPlan& plan, const std::filesystem::path& folder,
+                     CheckpointReader& numbers, std::uint64_t first_node)
+    : plan_(plan),
+      row_bytes_(dataset.info().row_bytes()),
+      file_(folder / cpu_tier_file_name, cpu_tier_magic, dataset.fingerprint(), Unfinished::go_on) {
+  next_ = rows_below(plan, first_node);
+  const std::uint64_t bytes = next_ * row_bytes_;
+  file_.go_on(
+      shape_of(dataset.info()),
+      {.bytes = bytes, .checksums = numbers.take_many(divide_up(bytes, feature_checksum_block_bytes))});
+}
+
+std::size_t TierImage::rows_below(const TierPlan& plan, std::uint64_t node) {
+  const auto first =
+      std::ranges::partition_point(plan.cpu_nodes, [&](NodeId id) { return to_index(id) < node; });
+  return static_cast<std::size_t>(first - plan.cpu_nodes.begin());
+}
+
+void TierImage::save(std::vector<std::uint64_t>& numbers) {
+  const SectionState state = file_.save();
+  numbers.insert(numbers.end(), state.checksums.begin(), state.checksums.end());
 }
 
 void TierImage::take_rows(std::uint64_t first_node, std::span<const std::byte> rows) {

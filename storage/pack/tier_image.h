@@ -1,9 +1,12 @@
 // Streams the cpu tier's rows into cpu.bin during a scan, which meets them in slot order.
+//
+// Crash: with save() and go_on() a later image takes up the file where this one left it.
 #pragma once
 
 #include <filesystem>
 #include <span>
 
+#include "storage/format/checkpoint.h"
 #include "storage/format/dataset.h"
 #include "storage/format/section_file.h"
 #include "storage/pack/tier_planner.h"
@@ -12,9 +15,17 @@ namespace gneiss {
 
 class TierImage {
  public:
-  TierImage(const Dataset& dataset, const TierPlan& plan, const std::filesystem::path& folder);
+  TierImage(const Dataset& dataset, const TierPlan& plan, const std::filesystem::path& folder,
+            Unfinished unfinished = Unfinished::remove);
+  // Behind what an earlier image has saved. Throws Error(corruption) unless that is there, and is all rows of
+  // nodes below `first_node`.
+  TierImage(const Dataset& dataset, const TierPlan& plan, const std::filesystem::path& folder,
+            CheckpointReader& numbers, std::uint64_t first_node);
   // The rows of nodes from first_node on; calls come in node order.
   void take_rows(std::uint64_t first_node, std::span<const std::byte> rows);
+  // The rows of nodes below `node` that the image begins with.
+  static std::size_t rows_below(const TierPlan& plan, std::uint64_t node);
+  void save(std::vector<std::uint64_t>& numbers);
   void finish();  // after the scan
 
  private:

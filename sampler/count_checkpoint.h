@@ -1,0 +1,36 @@
+// What the first pass has counted of each batch, kept so that a kill costs little of it.
+//
+// How: the input lists lie in a file of their own; a checkpoint tells of each list its length and checksum.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "sampler/plan_preparation.h"
+#include "storage/format/checkpoint.h"
+#include "storage/pack/input_lists.h"
+
+namespace gneiss {
+
+class CountCheckpoint {
+ public:
+  CountCheckpoint(const Dataset& dataset, const BatchSchedule& schedule, std::filesystem::path folder)
+      : dataset_(dataset), schedule_(schedule), folder_(std::move(folder)) {}
+
+  // The lists' file, as it is there or empty.
+  static File open_lists(const std::filesystem::path& folder);
+  // Takes up what is there and sound: lists, edges and pool_bytes of the first batches, and what these add to
+  // `counts.accesses`.
+  void go_on(InputLists& lists, BatchCounts& counts);
+  void append(std::span<const NodeId> inputs, std::uint64_t edges, std::uint64_t pool_bytes);
+  void save(const InputLists& lists) const;
+
+ private:
+  static constexpr std::size_t numbers_a_batch = 4;
+  const Dataset& dataset_;
+  const BatchSchedule& schedule_;
+  const std::filesystem::path folder_;
+  std::vector<std::uint64_t> numbers_;  // of each batch: nodes, edges, pool bytes, checksum of the list
+};
+
+}  // namespace gneiss
