@@ -135,11 +135,12 @@ def accuracy_table(studies):
         rows_needed, rows_of_base = (mean_and_deviation([run["rows_per_batch"] for run in one])[0]
                                      for one in (runs, base))
         rows.append([study.name, len(runs), f"{rows_needed / rows_of_base:.3f}", accuracy(base), accuracy(runs),
-                     f"**{signed(differences(runs, base))}**", accuracy(base, "exact_test"),
-                     accuracy(runs, "exact_test"), f"**{signed(differences(runs, base, 'exact_test'))}**",
+                     f"**{signed(differences(runs, base))}**", signed(differences(runs, base, "valid")),
+                     accuracy(base, "exact_test"),
+                     accuracy(runs, "exact_test"), signed(differences(runs, base, "exact_test")),
                      best_epochs(base), best_epochs(runs)])
     return markdown_table(["graph", "seeds", "share of the rows", "neighbor", "LABOR", "difference",
-                           "neighbor, exact", "LABOR, exact", "difference, exact", "best epochs, neighbor",
+                           "difference, validation", "neighbor, exact", "LABOR, exact", "difference, exact", "best epochs, neighbor",
                            "best epochs, LABOR"], rows)
 
 
@@ -171,7 +172,7 @@ GraphSAGE on LABOR's batches against neighbor sampling's: test accuracy at the b
 of sampling, weights, dropout and order, four sampled epochs, mean ± sample deviation in percent. "Difference" is
 LABOR's less neighbor sampling's, seed by seed, in points; it is to stay above −0.5. Validation and test batches are
 sampled as training batches are, so each side is tested on neighborhoods of its own kind; "exact" is the same weights
-over whole neighborhoods (`exact_accuracy.py`), so that only training differs.
+over whole neighborhoods (`exact_accuracy.py`; real graphs only), so that only training differs.
 
 {accuracy}
 {options}
