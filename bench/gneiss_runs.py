@@ -78,6 +78,12 @@ def markdown_table(header, rows):
     return "\n".join(lines) + "\n"
 
 
+def part_from(file, heading):
+    """What a person wrote below the numbers, from `heading` on, stays when they are measured again."""
+    text = file.read_text() if file.exists() else ""
+    return text[text.index(heading):] if heading in text else ""
+
+
 def machine():
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -104,12 +104,6 @@ cpu tier, evaluation included.
 CONCLUSION = "\n## What follows\n"
 
 
-def conclusion_of(file):
-    """What a person wrote below the numbers stays when they are measured again."""
-    text = file.read_text() if file.exists() else ""
-    return text[text.index(CONCLUSION):] if CONCLUSION in text else ""
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(EPOCHS)}; default: all")
@@ -137,7 +131,7 @@ def main():
             study.recipe.importing | PREPARE | study.recipe.train | {"epochs": EPOCHS[study.recipe.name]})) + "`"
         for study in studies)
     text = TEXT.format(version=program.version(), machine=gneiss_runs.machine(), table=table, options=used)
-    options.out.write_text(text + conclusion_of(options.out))
+    options.out.write_text(text + gneiss_runs.part_from(options.out, CONCLUSION))
     print(text)
 
 
