@@ -26,7 +26,10 @@ struct ScanShape {
 
 // 1 MiB pieces while they fit in half the budget, then smaller ones, then more scans.
 ScanShape choose_scan_shape(std::size_t batch_count, std::uint64_t memory_bytes) {
-  const std::uint64_t budget = memory_bytes / 2;
+  // The other half is the program's; the scan's chunks and the pieces being written come out of this one.
+  constexpr std::uint64_t scan_and_writes_bytes = 16U << 20;
+  const std::uint64_t beyond = memory_bytes - std::min(memory_bytes, 2 * scan_and_writes_bytes);
+  const std::uint64_t budget = memory_bytes / 2 - std::min(beyond / 2, scan_and_writes_bytes);
   const std::uint64_t fair = batch_count == 0 ? piece_bytes_max : budget / batch_count;
   const std::size_t piece = std::clamp<std::uint64_t>(round_down(fair, segment_checksum_block_bytes),
                                                       piece_bytes_min, piece_bytes_max);
