@@ -145,6 +145,7 @@ TEST_CASE("each step that is done is not done again") {
     std::string file;
     std::string done;
   };
+  int killed = 0;
   const std::uint64_t passes = 2 * (2 * 15 + 1 + 1);  // two epochs of 600 / 40 batches, and evaluation's
   for (const auto& [file, done] : std::initializer_list<Step>{{inputs_checkpoint_name, ""},
                                                               {plan_checkpoint_name, ""},
@@ -159,6 +160,7 @@ TEST_CASE("each step that is done is not done again") {
       fs::remove_all(folder / "d/prepared");
       continue;
     }
+    ++killed;
     const PrepareResult result = test::run_prepare(folder / "d", request_for("own"));
     CHECK_FALSE(result.went_on_after.empty());
     CHECK(result.sampled_batches < passes);
@@ -171,6 +173,7 @@ TEST_CASE("each step that is done is not done again") {
     Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
     fs::remove_all(folder / "d/prepared");
   }
+  CHECK(killed > 0);
 }
 
 TEST_CASE("waves that have swept the graph are not swept again") {
