@@ -158,6 +158,8 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"packed_bytes", result.packed_bytes},
           {"samples_bytes", result.samples_bytes},
           {"bytes_read", result.bytes_read},
+          {"resumed_from", result.went_on_after},
+          {"sampled_batches", result.sampled_batches},
           {"scans", result.scans},
           {"sweep_waves", result.sweep_waves},
           {"graph_bytes_read", result.graph_bytes_read},
