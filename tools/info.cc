@@ -27,15 +27,18 @@ nlohmann::json list_preparations(const Dataset& dataset) {
     try {
       const Preparation preparation = Preparation::open(dataset, name);
       const PreparationOptions& options = preparation.info().options;
-      fmt::print("  {:<18}'{}': fanout {}, batch size {}, {} epochs of {} batches, {} rows cached, {}\n",
-                 "preparation", name, fmt::join(options.fanouts, ","), options.batch_size,
-                 options.sample_epochs, preparation.info().train_batches_per_epoch,
-                 format_count(preparation.cpu_row_count()),
-                 format_bytes(static_cast<double>(preparation.bytes())));
+      fmt::print(
+          "  {:<18}'{}': fanout {}, batch size {}, {} epochs of {} batches, {} rows cached ({}), {}{}\n",
+          "preparation", name, fmt::join(options.fanouts, ","), options.batch_size, options.sample_epochs,
+          preparation.info().train_batches_per_epoch, format_count(preparation.cpu_slot_count()),
+          name_of(preparation.info().planned), format_bytes(static_cast<double>(preparation.bytes())),
+          preparation.pack().is_shared() ? ", batches share rows" : "");
       list.push_back({{"name", name},
                       {"options", to_json(options)},
                       {"train_batches_per_epoch", preparation.info().train_batches_per_epoch},
-                      {"cached_rows", preparation.cpu_row_count()},
+                      {"cached_rows", preparation.cpu_slot_count()},
+                      {"residency", name_of(preparation.info().planned)},
+                      {"shares_rows", preparation.pack().is_shared()},
                       {"bytes", preparation.bytes()}});
     } catch (const Error& error) {
       fmt::print("  {:<18}{}\n", "preparation", error.what());

@@ -105,6 +105,7 @@ void run(const InspectCommand& command) {
   const std::size_t index = preparation.pool().find(key);
   const BatchEntry& entry = preparation.pool().entries()[index];
   const auto inputs = preparation.pool().read_input_nodes(entry);
+  const std::uint32_t disk_rows = entry.page_rows + entry.disk_rows;  // shared with other batches, or not
   CpuTier cpu_tier(preparation);
   // Where rows of the cpu tier come and go, a training batch finds those that the batches before it left.
   const std::size_t first = cpu_tier.is_exchanged() && key.split == Split::train ? 0 : index;
@@ -124,13 +125,13 @@ void run(const InspectCommand& command) {
   fmt::print(
       "{}: {} seeds, {} input nodes ({} from the cpu tier, {} from disk), {} edges in {} blocks, written to "
       "{}\n",
-      to_string(key), entry.seed_count, entry.input_count, entry.cpu_rows, entry.disk_rows, entry.edge_count,
+      to_string(key), entry.seed_count, entry.input_count, entry.cpu_rows, disk_rows, entry.edge_count,
       sourced->view.blocks.size(), command.out);
   write_summary(command.summary, {{"command", "inspect"},
                                   {"seeds", entry.seed_count},
                                   {"input_rows", entry.input_count},
                                   {"cpu_rows", entry.cpu_rows},
-                                  {"disk_rows", entry.disk_rows},
+                                  {"disk_rows", disk_rows},
                                   {"edges", entry.edge_count},
                                   {"bytes_read", sourced->cost.bytes_read}});
 }

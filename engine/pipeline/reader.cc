@@ -112,10 +112,12 @@ void Reader::complete(const ReadCompletion& completion) {
     const BatchEntry& entry = preparation_.pool().entries()[slot.index];
     const SegmentEntry& segment = preparation_.pack().entries()[slot.index];
     const std::span<std::byte> frame = slot.compressed.bytes().first(entry.frame_bytes);
+    const auto extents = preparation_.pack().extents(slot.index);
+    const Extent first = extents.empty() ? Extent{} : extents.front();
     const std::span<std::byte> rows = slot.segment.bytes().first(segment.bytes);
     const ReadRequest whole =
         is_of_pack(completion.tag)
-            ? ReadRequest{.file = pack_file_, .offset = segment.offset, .target = rows, .tag = 0}
+            ? ReadRequest{.file = pack_file_, .offset = first.offset, .target = rows, .tag = 0}
             : ReadRequest{.file = pool_file_, .offset = entry.frame_offset, .target = frame, .tag = 0};
     fail_read(engine_, whole, completion.error);
   } catch (const Error& error) {

@@ -117,6 +117,38 @@ TEST_CASE("every batch of every split and epoch is of the graph, with all neighb
       "batch 3");
 }
 
+TEST_CASE("rows that come and go, and rows that batches share, are the source's too") {
+  const TemporaryFolder folder;
+  const Source source = write_source(folder / "source", 602, Dtype::f16);
+  const std::string dataset = folder / "d.gneiss";
+  expect_done({"import", "npy", source.folder, dataset});
+  const Neighbors neighbors = read_neighbors(source.folder / "edge_index.npy", false);
+  const Arguments prepare{"prepare",     "--dataset", dataset,       "--name",       "P",
+                          "--fanout",    "3,4",       "--force",     "--batch-size", "20",
+                          "--cpu-cache", "40KiB",     "--residency", "belady"};
+  for (const std::string budget : {"1GiB", "2MiB"}) {
+    CAPTURE(budget);
+    Arguments budgeted = prepare;
+    budgeted.insert(budgeted.end(), {"--disk-budget", budget});
+    const std::string plan = expect_done(budgeted);
+    CHECK((plan.find("shared by") != std::string::npos) == (budget == "2MiB"));
+    CHECK(plan.find("belady") != std::string::npos);
+    for (const std::string split : {"train", "valid", "test"}) {
+      for (const std::string batch : {"0", "1", "4"}) {
+        if (split != "train" && batch == "4") continue;
+        expect_done({"inspect", "--dataset", dataset, "--preparation", "P", "--split", split, "--epoch",
+                     split == "train" ? "2" : "0", "--batch", batch, "--out", folder / "out"});
+        CHECK(find_fault(folder / "out", source.rows, source.row_bytes, source.labels, neighbors, {3, 4}) ==
+              "");
+      }
+    }
+    expect_done({"verify", "--dataset", dataset});
+    expect_done({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--epochs", "5"});
+    expect_refused({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--shuffle"}, 2,
+                   "train without a shuffle");
+  }
+}
+
 TEST_CASE("the check of a batch finds a wrong row, a wrong label and a missing edge") {
   const TemporaryFolder folder;
   Source source = write_source(folder / "source", 3, Dtype::f32);
