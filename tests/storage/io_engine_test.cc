@@ -204,9 +204,12 @@ TEST_CASE("a caller that breaks the contract is stopped") {
     return run_in_child([&] {
       const auto engine = make_io_engine("pread", {.queue_depth = 2, .direct = true});
       const FileId file = engine->open(folder / "data");
-      AlignedBuffer memory(8192);
-      std::vector<ReadRequest> requests(
-          count, {.file = file, .offset = offset, .target = memory.bytes().subspan(shift, 4096)});
+      AlignedBuffer memory(4 * 4096);
+      std::vector<ReadRequest> requests;
+      for (std::size_t i = 0; i < count; ++i) {
+        requests.push_back(
+            {.file = file, .offset = offset, .target = memory.bytes().subspan(shift + i * 4096, 4096)});
+      }
       engine->submit(requests);
       std::array<ReadCompletion, 4> completions;
       while (engine->in_flight() > 0) engine->reap(std::span(completions).first(2), least);
