@@ -25,26 +25,24 @@ std::uint64_t count_reads(std::span<const Extent> extents) {
 void PreparationPlanner::choose_residency() {
   const std::uint64_t row_bytes = dataset_.info().row_bytes();
   const std::uint64_t budget_rows = options_.cpu_cache_bytes / row_bytes;
-  residency_ = options_.residency;
+  // Where every row that is read fits, or none, there is nothing to exchange, and no order to be kept.
+  const std::uint64_t accessed = accessed_rows();
+  const bool can_exchange = budget_rows > 0 && budget_rows < accessed;
+  residency_ = can_exchange ? options_.residency : Residency::fixed;
   if (residency_ != Residency::belady) {
     plan_ = plan_static_tiers(counts_.accesses, budget_rows);
     rows_ = count_rows(lists_, plan_);
   }
-  // Where every row that is read fits, or none, there is nothing to exchange.
-  const std::uint64_t accessed = accessed_rows();
-  if (residency_ == Residency::automatic && (budget_rows == 0 || budget_rows >= accessed)) {
-    residency_ = Residency::fixed;
-  }
   if (residency_ == Residency::fixed) return;
   const double fixed_rows = residency_ == Residency::automatic ? disk_rows_per_epoch() : 0;
   plan_ = {};  // its memory is the next one's
-  plan_ = plan_belady_tiers({.lists = &lists_,
-                             .node_count = dataset_.info().node_count,
-                             .epochs = options_.sample_epochs,
-                             .batches_per_epoch = schedule_.train_batches_per_epoch(),
-                             .slot_count = static_cast<std::uint32_t>(
-                                 std::min<std::uint64_t>({budget_rows, accessed, tier_slots_max})),
-                             .scratch_folder = dataset_.folder()});
+  plan_ = plan_belady_tiers(
+      {.lists = &lists_,
+       .node_count = dataset_.info().node_count,
+       .epochs = options_.sample_epochs,
+       .batches_per_epoch = schedule_.train_batches_per_epoch(),
+       .slot_count = static_cast<std::uint32_t>(std::min<std::uint64_t>(budget_rows, tier_slots_max)),
+       .scratch_folder = dataset_.folder()});
   rows_ = count_rows(lists_, plan_);
   if (residency_ == Residency::belady) return;
   // A fixed set of rows lets every epoch have an order of its own: it is given up for a gain, not for a

@@ -1,9 +1,9 @@
 // What is known of all batches, and the budgets → which rows come from where, and what that costs.
 //
 // Why:     everything is decided, and can be told, before anything is written.
-// Memory:  8 bytes a node; with `belady` residency 8 more while it plans, with a disk budget 16 for each row
+// Memory:  8 bytes a node; with `belady` residency 8 more while it plans; with a disk budget 20 for each row
 // of
-//          the largest group of batches.
+//          the largest group of batches, and 12 for each row of a batch.
 #pragma once
 
 #include <optional>

@@ -37,23 +37,28 @@ double read_seconds(const DriveProfile& drive, const PreparationCost& cost) {
                             static_cast<std::uint64_t>(cost.disk_bytes));
 }
 
-// What other budgets would give, a line for each cpu cache as soon as it is known.
+// What other budgets would give: a table, printed whole when the last choice is known, below the progress
+// bars.
 class BudgetPrinter {
  public:
   explicit BudgetPrinter(const Dataset& dataset) : drive_(stored_drive_profile(dataset)) {}
 
   void show(const BudgetChoice& choice) {
-    if (shown_ == 0) print_heading(choice);
+    if (shown_ == 0) add_heading(choice);
     const PreparationCost& cost = choice.cost;
     const bool is_first = shown_ % budget_disk_shares.size() == 0;
-    if (is_first) fmt::print("  {:>10}", format_bytes(static_cast<double>(choice.cpu_cache_bytes)));
+    if (is_first)
+      table_ += fmt::format("  {:>10}", format_bytes(static_cast<double>(choice.cpu_cache_bytes)));
     std::string cell = format_bytes(cost.disk_bytes);
     if (drive_) cell += fmt::format(" {:>7}", format_seconds(read_seconds(*drive_, cost)));
     const double space = static_cast<double>(cost.disk_space_bytes());
-    fmt::print("  {:>33}",
-               choice.fits ? fmt::format("{}, takes {:>10}", cell, format_bytes(space)) : "does not fit");
-    if (++shown_ % budget_disk_shares.size() == 0) fmt::print("\n");
-    std::fflush(stdout);
+    table_ += fmt::format("  {:>33}", choice.fits ? fmt::format("{}, takes {:>10}", cell, format_bytes(space))
+                                                  : "does not fit");
+    if (++shown_ % budget_disk_shares.size() == 0) table_ += "\n";
+    if (shown_ == budget_cache_shares.size() * budget_disk_shares.size()) {
+      fmt::print("{}", table_);
+      std::fflush(stdout);
+    }
     choices_.push_back({{"cpu_cache_bytes", choice.cpu_cache_bytes},
                         {"disk_budget_bytes", choice.disk_budget_bytes},
                         {"fits", choice.fits},
@@ -66,17 +71,20 @@ class BudgetPrinter {
   const nlohmann::json& choices() const { return choices_; }
 
  private:
-  void print_heading(const BudgetChoice& choice) {
+  void add_heading(const BudgetChoice& choice) {
     const auto space = static_cast<double>(choice.cost.disk_space_bytes());
-    fmt::print("What other budgets would give: read for an epoch{}, and space on the drive\n  {:>10}",
-               drive_ ? ", the time that takes" : "", "--cpu-cache");
+    table_ =
+        fmt::format("What other budgets would give: read for an epoch{}, and space on the drive\n  {:>10}",
+                    drive_ ? ", the time that takes" : "", "--cpu-cache");
     for (const double share : budget_disk_shares) {
-      fmt::print(" {:>34}", share == 0 ? std::string("--disk-budget as much as it takes")
-                                       : fmt::format("--disk-budget {}", format_bytes(share * space)));
+      table_ +=
+          fmt::format(" {:>34}", share == 0 ? std::string("--disk-budget as much as it takes")
+                                            : fmt::format("--disk-budget {}", format_bytes(share * space)));
     }
-    fmt::print("\n");
+    table_ += "\n";
   }
   std::optional<DriveProfile> drive_;
+  std::string table_;
   std::size_t shown_ = 0;
   nlohmann::json choices_ = nlohmann::json::array();
 };

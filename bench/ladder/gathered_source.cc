@@ -42,23 +42,7 @@ void GatheredSource::make_views(Slot& slot, std::uint64_t position) {
   slot.raw = preparation_.pool().read_frame(entry);
   preparation_.pool().file().file().drop_cache(entry.frame_offset, entry.frame_bytes);
   parse_batch_frame(slot.raw.bytes(), to_string(entry.key), /*check_sections=*/false, batch.frame);
-  batch.blocks.clear();
-  std::span<std::uint32_t> words(batch.transposed);
-  for (const BlockFrame& block : batch.frame.blocks) {
-    BlockView view;
-    view.dst_count = block.dst_count;
-    view.src_count = block.src_count;
-    view.indptr = block.indptr;
-    view.indices = block.indices;
-    view.dst_in_src = block.dst_in_src;
-    if (!batch.blocks.empty()) {
-      const auto indptr = words.first(std::size_t{block.src_count} + 1);
-      const auto indices = words.subspan(indptr.size(), block.indices.size());
-      words = words.subspan(indptr.size() + indices.size());
-      transpose(view, indptr, indices);
-    }
-    batch.blocks.push_back(view);
-  }
+  batch.view_blocks(/*transpose=*/true);
   BatchView& view = batch.batch.view;
   view.key = entry.key;
   view.input = TieredRows(dataset_.feature_dtype, dataset_.feature_dim);

@@ -32,24 +32,7 @@ void Assembler::assemble(BatchSlot& slot) {
   const auto segment_bytes = slot.segment.bytes().first(segment.bytes);
   if (options_.verify_segments) preparation_.pack().check(slot.index, segment_bytes);
 
-  slot.blocks.clear();
-  std::span<std::uint32_t> words(slot.transposed);
-  for (const BlockFrame& block : slot.frame.blocks) {
-    BlockView view;
-    view.dst_count = block.dst_count;
-    view.src_count = block.src_count;
-    view.indptr = block.indptr;
-    view.indices = block.indices;
-    view.dst_in_src = block.dst_in_src;
-    view.edge_positions = block.edge_positions;
-    if (options_.transpose && !slot.blocks.empty()) {
-      const auto indptr = words.first(std::size_t{block.src_count} + 1);
-      const auto indices = words.subspan(indptr.size(), block.indices.size());
-      words = words.subspan(indptr.size() + indices.size());
-      transpose(view, indptr, indices);
-    }
-    slot.blocks.push_back(view);
-  }
+  slot.view_blocks(options_.transpose);
   BatchView& view = slot.batch.view;
   view.key = entry.key;
   view.input = assemble_rows(slot.frame, cpu_tier_, segment_bytes, slot.page_slots, dataset_.feature_dtype,

@@ -30,4 +30,25 @@ BatchSlot::BatchSlot(const SlotSizes& sizes)
   blocks.reserve(sizes.hop_count);
 }
 
+void BatchSlot::view_blocks(bool transpose) {
+  blocks.clear();
+  std::span<std::uint32_t> words(transposed);
+  for (const BlockFrame& block : frame.blocks) {
+    BlockView view;
+    view.dst_count = block.dst_count;
+    view.src_count = block.src_count;
+    view.indptr = block.indptr;
+    view.indices = block.indices;
+    view.dst_in_src = block.dst_in_src;
+    view.edge_positions = block.edge_positions;
+    if (transpose && !blocks.empty()) {
+      const auto indptr = words.first(std::size_t{block.src_count} + 1);
+      const auto indices = words.subspan(indptr.size(), block.indices.size());
+      words = words.subspan(indptr.size() + indices.size());
+      gneiss::transpose(view, indptr, indices);
+    }
+    blocks.push_back(view);
+  }
+}
+
 }  // namespace gneiss

@@ -32,6 +32,10 @@ SlotSizes slot_sizes(const Preparation& preparation);
 struct BatchSlot {
   explicit BatchSlot(const SlotSizes& sizes);
 
+  // The views of the frame's blocks, in `blocks`.
+  //   transpose  inner blocks by source too: needed for training
+  void view_blocks(bool transpose);
+
   std::size_t index = 0;       // of the batch, in the pool
   std::uint64_t position = 0;  // in the schedule
   std::uint32_t lane = 0;      // of the timeline

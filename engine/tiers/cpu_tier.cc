@@ -51,6 +51,7 @@ void CpuTier::release(const BatchKey& key, const TieredRows& input,
                       std::span<const std::uint32_t> admitted_slots) {
   if (!is_exchanged()) return;
   GNEISS_ASSERT(key.epoch == epoch_ && key.batch == batch_);
+  is_as_loaded_ = false;
   for (std::size_t i = 0; i < admitted_rows.size(); ++i) {
     std::memcpy(slot(admitted_slots[i]), input.row(admitted_rows[i]), row_bytes_);
   }
@@ -82,8 +83,9 @@ void CpuTier::end_cycle() {
 }
 
 void CpuTier::rewind() {
-  if (!is_exchanged()) return;
+  if (is_as_loaded_) return;
   sweep(preparation_.cpu_tier(), rows_.bytes());
+  is_as_loaded_ = true;
   epoch_ = 0;
   batch_ = 0;
 }

@@ -43,6 +43,7 @@ class CpuTier {
   AlignedBuffer rows_;
   std::vector<std::uint32_t> moves_;
   std::vector<bool> is_moved_;  // scratch of end_cycle()
+  bool is_as_loaded_ = true;    // no batch has left rows yet
   std::uint32_t epoch_ = 0;     // of the training batch to come
   std::uint32_t batch_ = 0;
 };

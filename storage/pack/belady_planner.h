@@ -11,7 +11,7 @@
 //          one round from an empty tier is what every later round begins with and is made to end with: rows
 //          carried over the end are kept from their last use on.
 // Order:   the plan holds for the pool's order of training batches and no other.
-// Memory:  8 bytes a node and 8 a slot; the uses of each row are streamed from an anonymous file of 4 bytes
+// Memory:  8 bytes a node and 20 a slot; the uses of each row are streamed from an anonymous file of 4 bytes
 //          an access.
 // Source:  Belady, "A study of replacement algorithms for a virtual-storage computer" (1966), at the
 //          granularity of batches as in Ginex (VLDB 2022); the closed cycle and the immediate reuse are ours.

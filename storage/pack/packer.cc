@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::size_t piece_bytes_max = 1U << 20;
 constexpr std::size_t piece_bytes_min = 256U << 10;
+
 struct ScanShape {
   std::size_t piece_bytes;
   std::size_t batches_per_scan;

@@ -9,7 +9,7 @@
 //          (49 batches, bench/shared_layout.md): groups of 25 take 1.6 times the features instead of 2.5 and
 //          are read in 1.004 times the least time; rows ordered by one MinHash, in 5.4 times.
 // Choice:  groups as small as the budget allows; a batch alone has a segment of its own, see packer.h.
-// Memory:  16 bytes a row of the largest group, 4 a row read by the largest batch.
+// Memory:  20 bytes a row of the largest group, 12 a row read by the largest batch.
 // Source:  DiskGNN (SIGMOD 2025) shares rows in segments of batches and orders them by MinHash; the order by
 //          whole sets is ours.
 #pragma once

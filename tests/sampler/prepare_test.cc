@@ -261,6 +261,27 @@ TEST_CASE("a disk budget is kept: batches share rows, and the plan's numbers are
   EXPECT_ERROR(run_prepare(folder / "d", request), Kind::config, "--disk-budget");
 }
 
+TEST_CASE("where nothing can be exchanged, belady keeps rows as static does, and asks for no order") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  auto request = small_request();
+  request.force = true;
+  for (const std::uint64_t cache : {std::uint64_t{0}, std::uint64_t{400}, std::uint64_t{1} << 30}) {
+    CAPTURE(cache);
+    request.options.cpu_cache_bytes = cache;
+    std::vector<std::string> packs;
+    for (const Residency residency : {Residency::fixed, Residency::belady}) {
+      request.options.residency = residency;
+      run_prepare(folder / "d", request);
+      packs.push_back(read_text_file(folder / "d/prepared/p" / pack_file_name));
+    }
+    const Dataset dataset = Dataset::open(folder / "d");
+    const bool can_exchange = cache == 400;
+    CHECK((Preparation::open(dataset, "p").info().planned == Residency::belady) == can_exchange);
+    CHECK((packs[0] == packs[1]) == !can_exchange);
+  }
+}
+
 TEST_CASE("a dry run says what other budgets would give, as they then turn out") {
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d", {.nodes = 400, .dim = 700, .train = 200});
