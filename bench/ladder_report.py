@@ -91,6 +91,21 @@ def table(record):
     return markdown_table(header, rows)
 
 
+def packing_and_prediction(name, result, options):
+    """What packing took over reading the features and writing the pack once; what the plan said of the read stage."""
+    profile, prepare = result["drive"]["drive_profile"], result["prepare"]
+    reading = result["feature_bytes"] / result["drive"]["sequential_bytes_per_second"]
+    least = reading + prepare["packed_bytes"] / profile["write_bytes_per_second"]
+    predicted = prepare["predicted_read_seconds_per_epoch"]
+    peak = max(result["train"].get("control_group_peak_bytes", 0), result.get("control_group_peak_bytes", 0))
+    return [f"- Packing of `{name}`: {prepare['packing_seconds']:.1f} s, {prepare['packing_seconds'] / least:.2f} of reading "
+            f"the features and writing {prepare['packed_bytes'] / 1e9:.1f} GB once ({profile['write_bytes_per_second'] / 1e9:.2f} "
+            f"GB/s written, measured before; goal 1.5). Peak of preparing {prepare['control_group_peak_bytes'] / 2**20:.0f} MiB of "
+            f"{options['prepare_cap']}, of reading and training {peak / 2**20:.0f} MiB of {options['cap']}.",
+            f"- The plan said {predicted:.2f} s of `{name}`'s read stage: {predicted / result['epoch_read_seconds']:.2f} of the "
+            f"median of 5 (goal 0.85 to 1.15)."]
+
+
 def goals(record):
     strategies = record["strategies"]
     sequential, _ = ceilings(record)
@@ -111,6 +126,9 @@ def goals(record):
     lines.append(f"- Segments of `gneiss` are read at "
                  f"{100 * gneiss['epoch_bytes_read'] / gneiss['epoch_read_seconds'] / sequential:.0f} % of the drive's "
                  f"sequential speed (goal 90 %).")
+    for name in ("diskgnn", "gneiss"):
+        if "drive" in strategies.get(name, {}):
+            lines += packing_and_prediction(name, strategies[name], record["options"])
     copying = admission_seconds(gneiss, strategies)
     if copying:
         lines.append(f"- Keeping the rows that `gneiss` admits to its cache is part of its epoch, not of its read stage: "

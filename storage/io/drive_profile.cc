@@ -91,8 +91,11 @@ DriveProfile measure_drive(const std::filesystem::path& file, double seconds, co
 
 double measure_writes(const std::filesystem::path& folder, const std::stop_token& stop) {
   constexpr std::uint64_t piece_bytes = 1U << 20;
-  constexpr std::uint64_t total_bytes = 256U << 20;
-  if (::access(folder.c_str(), W_OK) != 0 || free_bytes(folder) < 4 * total_bytes) return 0;
+  constexpr std::uint64_t most_bytes = 1U << 30;
+  constexpr std::uint64_t least_bytes = 64U << 20;
+  if (::access(folder.c_str(), W_OK) != 0) return 0;
+  const std::uint64_t total_bytes = std::min(most_bytes, round_down(free_bytes(folder) / 4, piece_bytes));
+  if (total_bytes < least_bytes) return 0;
   const File file = File::create_anonymous(folder);
   file.reserve(total_bytes);
   // A file without a name is opened once more by its descriptor.

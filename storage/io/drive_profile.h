@@ -54,8 +54,8 @@ DrivePoint to_point(const ReadMeasurement& measurement);
 // access where the file system allows it. Throws as measure_reads().
 DriveProfile measure_drive(const std::filesystem::path& file, double seconds, const std::stop_token& stop);
 
-// Bytes a second in sequence to a file of 256 MiB without a name; 0 where there is no room for it, or no
-// right.
+// Bytes a second in sequence to a file without a name, of 1 GiB or a quarter of the free space: more than a
+// drive's buffer takes. 0 where there is too little room, or no right.
 double measure_writes(const std::filesystem::path& folder, const std::stop_token& stop);
 
 nlohmann::json to_json(const DriveProfile& profile);

@@ -26,6 +26,7 @@ TEST_CASE("every piece is written where it belongs, from any thread and at any d
     const File file = File::create(folder / "f");
     ThreadPool pool(3);
     std::vector<AlignedBuffer> filled;
+    filled.reserve(pool.thread_count());
     for (std::size_t i = 0; i < pool.thread_count(); ++i) filled.emplace_back(piece_bytes);
     WriteBehind writer(file, piece_bytes, depth);
     pool.parallel_for(pieces, [&](std::size_t i, std::size_t worker) {
