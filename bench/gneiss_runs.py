@@ -47,6 +47,41 @@ class Program:
         return subprocess.run([str(self.path), "--version"], capture_output=True, text=True).stdout.strip()
 
 
+CAP = Path(__file__).resolve().parent.parent / "tests" / "support" / "memory_cap.sh"
+
+
+class CappedProgram:
+    """One gneiss binary whose commands may run in a memory control group, on one dataset whose files are then cold."""
+
+    def __init__(self, path, work, dataset_name):
+        self.path = Path(path).resolve()
+        self.work = Path(work).resolve()
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.dataset = self.work / dataset_name
+
+    def run(self, *arguments, cap=None):
+        """The summary; with `cap`, such as 1GiB, with the group's peak. A failure ends the benchmark with its sentence."""
+        with tempfile.TemporaryDirectory(dir=self.work) as scratch:
+            summary, peak = Path(scratch) / "summary.json", Path(scratch) / "peak"
+            command = [self.path, "--quiet", *arguments, "--summary", summary]
+            if cap:
+                cold = ["--cold", self.dataset] if self.dataset.exists() else []
+                command = ["bash", CAP, "--peak", peak, *cold, cap, *command]
+            command = list(map(str, command))
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                                  env={**os.environ, "OMP_WAIT_POLICY": "passive"})
+            if done.returncode != 0:
+                sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+            result = json.loads(summary.read_text())
+            if cap:
+                result["control_group_peak_bytes"] = int(peak.read_text())
+            return result
+
+    def clear(self):
+        shutil.rmtree(self.dataset, ignore_errors=True)
+        shutil.rmtree(self.work / "run", ignore_errors=True)
+
+
 def option_list(options):
     """{"batch_size": 1024, "fanout": "10,10"} as --batch-size 1024 --fanout 10,10; True is a bare flag."""
     arguments = []

@@ -1,41 +1,74 @@
-// How the order of shared rows decides what a batch reads: random, MinHash as DiskGNN orders them, whole
-// sets.
+// How shared rows are laid out decides what a batch reads, for a given space on the drive: DiskGNN's layout,
+// random order, ours, and the bytes that must be read at the least.
 //
-//   bench_shared_layout DATASET PREPARATION GROUP_SIZE...
+//   bench_shared_layout DATASET PREPARATION GROUP_SIZES BUDGETS
 //
-// Takes the rows that the preparation's training batches read from disk, shares them in groups of so many
-// consecutive batches, and counts for each order what the batches then read: 4 KiB pages, gaps of up to 8 KiB
-// read over. `time` is bytes plus 9,000 for each read that lies apart (a random 4 KiB read takes as long as
-// 13 KB in sequence), over the bytes needed: 1 is the least. Memory: about 40 bytes a node; not for large
-// graphs.
+// GROUP_SIZES (1,4,12,25,49): consecutive batches that share rows. BUDGETS (1.5,3,5,10): space, as multiples
+// of the features; for each, every layout's best is printed. Counted for the rows that the preparation's
+// training batches read from disk, in 4 KiB pages:
+// - random, MinHash: as DiskGNN has it. Rows that few batches of a group read are copied for each (`copied
+//   below`: how few), the others are shared in the order of one or four MinHashes; group size and copies are
+//   searched for each budget.
+// - whole sets: as gneiss has it; all rows of a group are shared.
+// Every layout reads over gaps that cost less than another read. `time / least` is bytes plus what the drive
+// could read in the time of each read that lies apart (by its profile, measured with 'gneiss bench io
+// --dataset'), over the bytes needed: 1 is the least. Memory: about 60 bytes a node; not for large graphs.
 #include "storage/pack/shared_layout.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "storage/base/random.h"
+#include "storage/format/drive_record.h"
 #include "storage/format/preparation.h"
 
 namespace gneiss {
 namespace {
 
-constexpr double bytes_lost_a_read = 9000;
+constexpr double usual_bytes_lost = 9000;
 enum class Order { random, minhash_1, minhash_4, sets };
-constexpr std::array<std::pair<Order, const char*>, 4> orders{{{Order::random, "random"},
-                                                               {Order::minhash_1, "MinHash, 1 hash"},
-                                                               {Order::minhash_4, "MinHash, 4 hashes"},
-                                                               {Order::sets, "whole sets (Gray code)"}}};
+struct Layout {
+  Order order;
+  const char* name;
+  bool may_copy;  // rows that few batches read
+};
+constexpr std::array<Layout, 4> layouts{{{Order::random, "random", true},
+                                         {Order::minhash_1, "MinHash, 1 hash", true},
+                                         {Order::minhash_4, "MinHash, 4 hashes", true},
+                                         {Order::sets, "whole sets (gneiss)", false}}};
+// Rows that fewer batches of a group read are copied; 1: none.
+constexpr std::array<int, 6> copy_limits{1, 2, 3, 4, 6, 10};
 
+struct Drive {
+  double bytes_lost = usual_bytes_lost;  // by each read that lies apart
+  std::uint64_t gap_bytes = usual_read_gap_bytes;
+};
+
+// Sums over all groups of one size.
 struct Reads {
   double stored = 0;
   double bytes = 0;
   double pieces = 0;
   double needed = 0;
+};
+
+struct Result {
+  std::size_t layout = 0;
+  std::size_t group_size = 0;
+  int copied_below = 1;
+  Reads reads;
+
+  double time_over_least(const Drive& drive) const {
+    return (reads.bytes + drive.bytes_lost * reads.pieces) / reads.needed;
+  }
 };
 
 std::uint64_t min_hash(std::uint64_t set, std::uint64_t which) {
@@ -69,7 +102,7 @@ Key key_of(Order order, std::uint64_t set, std::uint64_t node) {
 }
 
 void count_reads(const std::vector<std::uint64_t>& sets, std::size_t batches, std::uint64_t row_bytes,
-                 Reads& reads) {
+                 std::uint64_t gap_bytes, Reads& reads) {
   reads.stored += static_cast<double>(sets.size() * row_bytes);
   for (std::size_t batch = 0; batch < batches; ++batch) {
     const std::uint64_t bit = std::uint64_t{1} << (63 - batch);
@@ -80,7 +113,7 @@ void count_reads(const std::vector<std::uint64_t>& sets, std::size_t batches, st
       reads.needed += static_cast<double>(row_bytes);
       const std::uint64_t from = round_down(position * row_bytes, shared_page_bytes);
       const std::uint64_t to = round_up((position + 1) * row_bytes, shared_page_bytes);
-      if (first || from > end + shared_gap_bytes) {
+      if (first || from > end + gap_bytes) {
         ++reads.pieces;
         reads.bytes += static_cast<double>(to - from);
       } else if (to > end) {
@@ -92,66 +125,165 @@ void count_reads(const std::vector<std::uint64_t>& sets, std::size_t batches, st
   }
 }
 
-void study(const Dataset& dataset, const Preparation& preparation, std::size_t group_size) {
-  const std::uint64_t node_count = dataset.info().node_count;
-  const std::uint64_t row_bytes = dataset.info().row_bytes();
-  std::vector<BatchKey> keys;
-  for (const BatchEntry& entry : preparation.pool().entries()) {
-    if (entry.key.split == Split::train) keys.push_back(entry.key);
+// Rows that fewer than `copied_below` batches read lie in each one's own segment: one piece more a batch.
+void count_copies(const std::vector<std::uint64_t>& sets, int copied_below, std::size_t batches,
+                  std::uint64_t row_bytes, Reads& reads) {
+  double copies = 0;
+  for (const std::uint64_t set : sets) {
+    if (std::popcount(set) < copied_below) copies += std::popcount(set);
   }
-  std::array<Reads, orders.size()> sums{};
-  for (const BatchGroup& group : group_batches(keys, group_size, group_batches_max)) {
-    std::vector<std::uint64_t> sets(node_count);
+  if (copies == 0) return;
+  const double bytes = copies * static_cast<double>(row_bytes);
+  reads.stored += bytes;
+  reads.bytes += bytes;
+  reads.needed += bytes;
+  reads.pieces += static_cast<double>(batches);
+}
+
+class Study {
+ public:
+  Study(const Dataset& dataset, const Preparation& preparation)
+      : preparation_(preparation),
+        node_count_(dataset.info().node_count),
+        row_bytes_(dataset.info().row_bytes()) {
+    if (const auto profile = stored_drive_profile(dataset)) {
+      drive_ = {.bytes_lost = profile->bytes_lost_by_a_read(), .gap_bytes = read_gap_for(*profile)};
+    }
+    for (const BatchEntry& entry : preparation.pool().entries()) {
+      if (entry.key.split == Split::train) keys_.push_back(entry.key);
+    }
+  }
+
+  void lay_out(std::size_t group_size) {
+    const std::size_t first = results_.size();
+    for (std::size_t l = 0; l < layouts.size(); ++l) {
+      for (const int limit : copy_limits) {
+        if (limit == 1 || layouts[l].may_copy) results_.push_back({l, group_size, limit, {}});
+      }
+    }
+    for (const BatchGroup& group : group_batches(keys_, group_size, group_batches_max)) {
+      const auto sets = sets_of(group);
+      std::vector<std::pair<Key, std::uint64_t>> rows;
+      std::size_t sorted_for = layouts.size();
+      for (std::size_t r = first; r < results_.size(); ++r) {
+        Result& result = results_[r];
+        if (result.layout != sorted_for) {
+          sorted_for = result.layout;
+          rows.clear();
+          for (std::uint64_t node = 0; node < node_count_; ++node) {
+            if (sets[node] != 0)
+              rows.emplace_back(key_of(layouts[sorted_for].order, sets[node], node), sets[node]);
+          }
+          std::ranges::sort(rows);
+        }
+        std::vector<std::uint64_t> shared;
+        for (const auto& [key, set] : rows) {
+          if (std::popcount(set) >= result.copied_below) shared.push_back(set);
+        }
+        count_reads(shared, group.batch_count, row_bytes_, drive_.gap_bytes, result.reads);
+        count_copies(sets, result.copied_below, group.batch_count, row_bytes_, result.reads);
+      }
+    }
+  }
+
+  void print_all() const {
+    print_heading("batches a group");
+    for (const Result& result : results_) {
+      if (result.copied_below == 1) print(fmt::format("{}", result.group_size), result);
+    }
+  }
+  void print_best(double budget) const {
+    for (std::size_t l = 0; l < layouts.size(); ++l) {
+      const Result* best = nullptr;
+      for (const Result& result : results_) {
+        if (result.layout != l || result.reads.stored > budget * features()) continue;
+        if (best == nullptr || result.time_over_least(drive_) < best->time_over_least(drive_)) best = &result;
+      }
+      if (best != nullptr) {
+        print(fmt::format("{} | {}", budget, best->group_size), *best);
+      } else {
+        fmt::print("| {} | | {} | does not fit | | | | |\n", budget, layouts[l].name);
+      }
+    }
+  }
+  static void print_heading(const char* first) {
+    fmt::print(
+        "\n| {} | layout | copied below | stored / features | read / needed | reads a batch | time / least "
+        "|\n"
+        "|{}---|---|---|---|---|---|---|\n",
+        first, std::string_view(first).find('|') == std::string_view::npos ? "" : "---|");
+  }
+  void print_drive() const {
+    fmt::print(
+        "{} batches; another read costs what {:.0f} bytes in sequence do, gaps up to {} are read over\n",
+        keys_.size(), drive_.bytes_lost, drive_.gap_bytes);
+  }
+
+ private:
+  double features() const { return static_cast<double>(node_count_) * static_cast<double>(row_bytes_); }
+
+  std::vector<std::uint64_t> sets_of(const BatchGroup& group) const {
+    std::vector<std::uint64_t> sets(node_count_);
     for (std::size_t i = 0; i < group.batch_count; ++i) {
-      const BatchEntry& entry = preparation.pool().entries()[group.first_batch + i];
-      const auto nodes = preparation.pool().read_input_nodes(entry);
+      const BatchEntry& entry = preparation_.pool().entries()[group.first_batch + i];
+      const auto nodes = preparation_.pool().read_input_nodes(entry);
       for (const NodeId node : std::span(nodes).subspan(entry.cpu_rows)) {
         sets[to_index(node)] |= std::uint64_t{1} << (63 - i);
       }
     }
-    for (std::size_t o = 0; o < orders.size(); ++o) {
-      std::vector<std::pair<Key, std::uint64_t>> rows;
-      for (std::uint64_t node = 0; node < node_count; ++node) {
-        if (sets[node] != 0) rows.emplace_back(key_of(orders[o].first, sets[node], node), sets[node]);
-      }
-      std::ranges::sort(rows);
-      std::vector<std::uint64_t> in_order;
-      in_order.reserve(rows.size());
-      for (const auto& row : rows) in_order.push_back(row.second);
-      count_reads(in_order, group.batch_count, row_bytes, sums[o]);
-    }
+    return sets;
   }
-  const double features = static_cast<double>(node_count) * static_cast<double>(row_bytes);
-  for (std::size_t o = 0; o < orders.size(); ++o) {
-    const Reads& reads = sums[o];
-    fmt::print("| {} | {} | {:.2f} | {:.3f} | {:.0f} | {:.3f} |\n", group_size, orders[o].second,
-               reads.stored / features, reads.bytes / reads.needed,
-               reads.pieces / static_cast<double>(keys.size()),
-               (reads.bytes + bytes_lost_a_read * reads.pieces) / reads.needed);
+  void print(const std::string& first, const Result& result) const {
+    const Reads& reads = result.reads;
+    fmt::print("| {} | {} | {} | {:.2f} | {:.3f} | {:.0f} | {:.3f} |\n", first, layouts[result.layout].name,
+               result.copied_below == 1 ? "-" : std::to_string(result.copied_below),
+               reads.stored / features(), reads.bytes / reads.needed,
+               reads.pieces / static_cast<double>(keys_.size()), result.time_over_least(drive_));
     std::fflush(stdout);
   }
+
+  const Preparation& preparation_;
+  const std::uint64_t node_count_;
+  const std::uint64_t row_bytes_;
+  Drive drive_;
+  std::vector<BatchKey> keys_;
+  std::vector<Result> results_;
+};
+
+template <class Number>
+std::optional<std::vector<Number>> parse_list(std::string_view text) {
+  std::vector<Number> numbers;
+  while (!text.empty()) {
+    const std::string_view item = text.substr(0, text.find(','));
+    Number number{};
+    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), number);
+    if (error != std::errc() || end != item.data() + item.size()) return std::nullopt;
+    numbers.push_back(number);
+    text.remove_prefix(std::min(text.size(), item.size() + 1));
+  }
+  return numbers;
 }
 
 int run(std::span<char*> arguments) {
-  if (arguments.size() < 4) {
-    fmt::print(stderr, "usage: {} DATASET PREPARATION GROUP_SIZE...\n", arguments[0]);
+  const auto sizes = arguments.size() == 5 ? parse_list<std::size_t>(arguments[3]) : std::nullopt;
+  const auto budgets = arguments.size() == 5 ? parse_list<double>(arguments[4]) : std::nullopt;
+  const bool are_possible = sizes && budgets && std::ranges::all_of(*sizes, [](std::size_t size) {
+                              return size >= 1 && size <= group_batches_max;
+                            });
+  if (!are_possible) {
+    fmt::print(stderr,
+               "usage: {} DATASET PREPARATION GROUP_SIZES BUDGETS, with 1,4,25 (up to {}) and 1.5,3\n",
+               arguments[0], group_batches_max);
     return 2;
   }
   const Dataset dataset = Dataset::open(arguments[1]);
   const Preparation preparation = Preparation::open(dataset, arguments[2]);
-  fmt::print(
-      "| batches a group | order | stored / features | read / needed | reads a batch | time / least |\n"
-      "|---|---|---|---|---|---|\n");
-  for (const char* argument : arguments.subspan(3)) {
-    std::size_t size = 0;
-    const std::string_view text(argument);
-    std::from_chars(text.data(), text.data() + text.size(), size);
-    if (size < 1 || size > group_batches_max) {
-      fmt::print(stderr, "a group of '{}' batches is not possible; give 1 to {}\n", text, group_batches_max);
-      return 2;
-    }
-    study(dataset, preparation, size);
-  }
+  Study study(dataset, preparation);
+  study.print_drive();
+  for (const std::size_t size : *sizes) study.lay_out(size);
+  study.print_all();
+  Study::print_heading("budget / features | batches a group");
+  for (const double budget : *budgets) study.print_best(budget);
   return 0;
 }
 

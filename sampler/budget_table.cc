@@ -3,7 +3,7 @@
 namespace gneiss {
 
 void explore_budgets(const Dataset& dataset, const PreparationOptions& options, const BatchSchedule& schedule,
-                     const InputLists& lists, const BatchCounts& counts,
+                     const InputLists& lists, const BatchCounts& counts, std::uint64_t read_gap_bytes,
                      const std::function<void(const BudgetChoice&)>& show) {
   const auto features =
       static_cast<double>(dataset.info().node_count) * static_cast<double>(dataset.info().row_bytes());
@@ -15,7 +15,7 @@ void explore_budgets(const Dataset& dataset, const PreparationOptions& options, 
     planner.choose_residency();
     for (const double disk_share : budget_disk_shares) {
       const auto budget = static_cast<std::uint64_t>(disk_share * static_cast<double>(largest_space));
-      planner.fit_disk_budget(budget);
+      planner.fit_disk_budget(budget, read_gap_bytes);
       const PreparationCost cost = planner.cost();
       if (largest_space == 0) largest_space = cost.disk_space_bytes();
       show({.cpu_cache_bytes = chosen.cpu_cache_bytes,

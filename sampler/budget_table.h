@@ -26,7 +26,7 @@ inline constexpr std::array<double, 3> budget_disk_shares{0, 0.5, 0.25};
 
 // Calls `show` for each choice, the drive's budgets of one cpu cache after another.
 void explore_budgets(const Dataset& dataset, const PreparationOptions& options, const BatchSchedule& schedule,
-                     const InputLists& lists, const BatchCounts& counts,
+                     const InputLists& lists, const BatchCounts& counts, std::uint64_t read_gap_bytes,
                      const std::function<void(const BudgetChoice&)>& show);
 
 }  // namespace gneiss

@@ -1,6 +1,7 @@
 #include "sampler/count_checkpoint.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "sampler/preparation_in_work.h"
 #include "storage/base/checksum.h"
@@ -20,9 +21,11 @@ void CountCheckpoint::go_on(InputLists& lists, BatchCounts& counts) {
     const std::uint64_t count = saved->take(schedule_.size());
     for (std::uint64_t batch = 0; batch < count; ++batch) {
       const auto numbers = saved->take_many(numbers_a_batch);
-      const std::vector<NodeId> nodes = lists.take_up(numbers[0]);
+      BatchEntry entry{};
+      std::memcpy(std::as_writable_bytes(std::span(&entry, 1)).data(), numbers.data() + 1, sizeof(entry));
+      const std::vector<NodeId> nodes = lists.take_up(entry.input_count);
       const bool is_sound =
-          checksum(std::as_bytes(std::span(nodes))) == numbers[3] &&
+          checksum(std::as_bytes(std::span(nodes))) == numbers[0] &&
           std::ranges::all_of(nodes, [&](NodeId node) { return to_index(node) < counts.accesses.size(); });
       if (!is_sound) {  // this one and the rest are counted anew
         lists.drop_last();
@@ -31,8 +34,7 @@ void CountCheckpoint::go_on(InputLists& lists, BatchCounts& counts) {
       if (schedule_.key(batch).split == Split::train) {
         for (const NodeId node : nodes) ++counts.accesses[to_index(node)];
       }
-      counts.edges.push_back(numbers[1]);
-      counts.pool_bytes += numbers[2];
+      counts.entries.push_back(entry);
       numbers_.insert(numbers_.end(), numbers.begin(), numbers.end());
     }
   } catch (const Error& error) {
@@ -40,8 +42,11 @@ void CountCheckpoint::go_on(InputLists& lists, BatchCounts& counts) {
   }
 }
 
-void CountCheckpoint::append(std::span<const NodeId> inputs, std::uint64_t edges, std::uint64_t pool_bytes) {
-  numbers_.insert(numbers_.end(), {inputs.size(), edges, pool_bytes, checksum(std::as_bytes(inputs))});
+void CountCheckpoint::append(std::span<const NodeId> inputs, const BatchEntry& entry) {
+  numbers_.push_back(checksum(std::as_bytes(inputs)));
+  const std::size_t first = numbers_.size();
+  numbers_.resize(first + entry_numbers);
+  std::memcpy(numbers_.data() + first, &entry, sizeof(entry));
 }
 
 void CountCheckpoint::save(const InputLists& lists) const {

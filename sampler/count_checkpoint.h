@@ -19,18 +19,19 @@ class CountCheckpoint {
 
   // The lists' file, as it is there or empty.
   static File open_lists(const std::filesystem::path& folder);
-  // Takes up what is there and sound: lists, edges and pool_bytes of the first batches, and what these add to
+  // Takes up what is there and sound: lists and entries of the first batches, and what these add to
   // `counts.accesses`.
   void go_on(InputLists& lists, BatchCounts& counts);
-  void append(std::span<const NodeId> inputs, std::uint64_t edges, std::uint64_t pool_bytes);
+  void append(std::span<const NodeId> inputs, const BatchEntry& entry);
   void save(const InputLists& lists) const;
 
  private:
-  static constexpr std::size_t numbers_a_batch = 4;
+  static constexpr std::size_t entry_numbers = sizeof(BatchEntry) / sizeof(std::uint64_t);
+  static constexpr std::size_t numbers_a_batch = 1 + entry_numbers;
   const Dataset& dataset_;
   const BatchSchedule& schedule_;
   const std::filesystem::path folder_;
-  std::vector<std::uint64_t> numbers_;  // of each batch: nodes, edges, pool bytes, checksum of the list
+  std::vector<std::uint64_t> numbers_;  // of each batch: the checksum of its list, its entry
 };
 
 }  // namespace gneiss

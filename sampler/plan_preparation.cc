@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sampler/batch_forecast.h"
 #include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/pack/belady_planner.h"
@@ -58,7 +59,7 @@ void PreparationPlanner::choose_residency() {
 
 // Lets batches share rows where their own segments would take more than the budget: in groups as small as
 // it allows, evaluation's in the largest first.
-void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes) {
+void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::uint64_t read_gap_bytes) {
   shared_.reset();
   if (disk_budget_bytes == 0) return;
   const std::uint64_t row_bytes = dataset_.info().row_bytes();
@@ -84,7 +85,7 @@ void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes) {
   // Trailers and the runs of each frame are known once it is laid out: a group more may be needed.
   for (;; ++size) {
     shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, *size, group_batches_max), row_bytes,
-                                   nodes, dataset_.folder()));
+                                   nodes, read_gap_bytes, dataset_.folder()));
     if (*size == group_sizes.back() ||
         shared_->bytes() + samples_bytes_at_most() + cpu_tier <= disk_budget_bytes) {
       return;
@@ -105,7 +106,9 @@ PreparationCost PreparationPlanner::cost() const {
     cost.segment_bytes += segment;
     const std::uint64_t reads = shared_ ? count_reads(shared_->extents_of(i)) : divide_up(segment, 1U << 20);
     cost.largest_segment_bytes = std::max(cost.largest_segment_bytes, segment);
-    cost.largest_input_rows = std::max(cost.largest_input_rows, lists_.node_count(i));
+    BatchEntry entry = counts_.entries[i];
+    entry.page_rows = shared_ ? rows_[i].disk_rows : 0;
+    cost.largest.take(entry);
     if (schedule_.key(i).split != Split::train) {
       ++cost.evaluation_batches;
       continue;
@@ -117,7 +120,7 @@ PreparationCost PreparationPlanner::cost() const {
     cost.disk_reads += static_cast<double>(reads) / epochs;
     const std::uint64_t pieces = shared_ ? shared_->extents_of(i).size() + 1 : 1;
     cost.disk_pieces += segment == 0 ? 0 : static_cast<double>(pieces) / epochs;
-    cost.sampled_edges += static_cast<double>(counts_.edges[i]) / epochs;
+    cost.sampled_edges += counts_.entries[i].edge_count / epochs;
   }
   cost.input_rows = cost.cpu_rows + cost.disk_rows;
   if (shared_) {
@@ -156,10 +159,10 @@ std::vector<std::uint64_t> PreparationPlanner::checksums() const {
 }
 
 std::uint64_t PreparationPlanner::samples_bytes_at_most() const {
-  std::uint64_t bytes = counts_.pool_bytes + sizeof(BatchEntry) * schedule_.size() +
-                        3 * file_section_alignment;  // header, index, padding
+  std::uint64_t bytes = sizeof(BatchEntry) * schedule_.size() + 3 * file_section_alignment;  // header, index
+  for (const BatchEntry& entry : counts_.entries) bytes += pool_bytes_at_most(entry);
   for (std::size_t i = 0; shared_ && i < schedule_.size(); ++i) {
-    // As pool_bytes_at_most() has it: Zstandard may add 1 in 256, and a section its header.
+    // Zstandard may add 1 in 256, and a section its header.
     const std::uint64_t runs = shared_->batch_runs.size(i) * sizeof(PageRun);
     bytes += runs + runs / 256 + 2 * frame_section_alignment;
   }

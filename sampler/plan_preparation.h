@@ -2,8 +2,7 @@
 //
 // Why:     everything is decided, and can be told, before anything is written.
 // Memory:  8 bytes a node; with `belady` residency 8 more while it plans; with a disk budget 20 for each row
-// of
-//          the largest group of batches, and 12 for each row of a batch.
+//          of the largest group of batches, and 12 for each row of a batch.
 #pragma once
 
 #include <optional>
@@ -18,8 +17,7 @@ namespace gneiss {
 // What the first pass learns.
 struct BatchCounts {
   std::vector<std::uint32_t> accesses;  // per node, over the pool's training batches
-  std::vector<std::uint64_t> edges;     // per batch
-  std::uint64_t pool_bytes = 0;         // at most, of all frames
+  std::vector<BatchEntry> entries;      // of each batch, as forecast_batch() has it
 };
 
 // What a preparation will read and cost, exact, from counts alone.
@@ -42,9 +40,12 @@ struct PreparationCost {
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t samples_bytes_at_most = 0;  // before compression
   std::uint64_t free_bytes = 0;
+  // What is left to do once this is known:
+  double sampling_seconds = 0;      // the second pass, as long as the first took; 0: unknown
+  std::uint32_t packing_scans = 0;  // of the features
   // In memory at training, per slot in flight and for good:
   std::uint64_t largest_segment_bytes = 0;
-  std::uint64_t largest_input_rows = 0;
+  PoolMaxima largest{};  // bytes at most
   std::uint64_t row_bytes = 0;
   std::uint64_t node_count = 0;  // of the dataset
   std::uint64_t cached_rows = 0;
@@ -53,6 +54,8 @@ struct PreparationCost {
   std::uint64_t disk_space_bytes() const noexcept {  // of all files, at most
     return segment_bytes + cpu_tier_bytes + samples_bytes_at_most;
   }
+  std::uint64_t packing_read_bytes() const noexcept { return packing_scans * node_count * row_bytes; }
+  std::uint64_t packing_write_bytes() const noexcept { return segment_bytes + cpu_tier_bytes; }
 };
 
 class PreparationPlanner {
@@ -64,7 +67,8 @@ class PreparationPlanner {
 
   void choose_residency();  // which rows the cpu tier holds, and when
   // Whether batches share rows on disk; after choose_residency(). 0: as much as it takes.
-  void fit_disk_budget(std::uint64_t disk_budget_bytes);
+  //   read_gap_bytes  see shared_layout.h
+  void fit_disk_budget(std::uint64_t disk_budget_bytes, std::uint64_t read_gap_bytes);
   PreparationCost cost() const;
 
   const TierPlan& tiers() const noexcept { return plan_; }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "sampler/batch_forecast.h"
 #include "sampler/batches.h"
 #include "sampler/budget_table.h"
 #include "sampler/count_checkpoint.h"
@@ -19,6 +20,7 @@
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
+#include "storage/format/drive_record.h"
 #include "storage/pack/packer.h"
 #include "storage/pack/shared_packer.h"
 
@@ -56,21 +58,13 @@ void in_order(std::size_t begin, std::size_t count, ThreadPool& pool, const Prod
 
 struct CountedBatch {
   std::vector<NodeId> inputs;  // ascending
-  std::uint64_t edges = 0;
-  std::uint64_t pool_bytes = 0;  // at most, of both frames
+  BatchEntry entry{};
 };
 
-// What a batch's two frames take in the pool at most: numbers that do not compress, and padding.
-std::uint64_t pool_bytes_at_most(const SampledBatch& batch) {
-  std::uint64_t numbers = 3 * batch.nodes.size();  // input nodes; a slot, or admission and slot, for each
-  numbers += 2 * std::uint64_t{batch.seed_count} + 2 * std::uint64_t{batch.blocks.front().dst_count};
-  for (const SampledBlock& block : batch.blocks) {
-    numbers += block.indptr.size() + block.indices.size() + 2 * block.edge_positions.size();
-  }
-  const std::uint64_t sections = 16 + 8 * batch.blocks.size();
-  const std::uint64_t raw_bytes = 4 * numbers + sections * 2 * frame_section_alignment;
-  // Zstandard adds less than 1 in 256 where it cannot compress; each frame is padded to 4 KiB.
-  return raw_bytes + raw_bytes / 256 + 2 * file_section_alignment + 1024;
+std::uint64_t read_gap(const Dataset& dataset, const PrepareRequest& request) {
+  if (request.read_gap_bytes > 0) return request.read_gap_bytes;
+  const auto drive = stored_drive_profile(dataset);
+  return drive ? read_gap_for(*drive) : usual_read_gap_bytes;
 }
 
 class Preparer {
@@ -102,6 +96,7 @@ class Preparer {
     const std::size_t begin = lists_.batch_count();
     if (begin == schedule_.size()) return;
     start_sampler();
+    const Stopwatch clock;
     std::vector<SampledBatch> scratch(pool_.thread_count());
     Progress progress(sampler_->label(), schedule_.size(), Progress::Unit::items);
     progress.advance(begin);
@@ -113,31 +108,36 @@ class Preparer {
           sampler_->sample(index, worker, batch);
           counted.inputs.assign(batch.nodes.begin(), batch.nodes.end());
           std::ranges::sort(counted.inputs);
-          counted.edges = 0;
-          for (const SampledBlock& block : batch.blocks) counted.edges += block.indices.size();
-          counted.pool_bytes = pool_bytes_at_most(batch);
+          counted.entry = forecast_batch(batch);
           if (schedule_.key(index).split == Split::train) count_accesses(counted.inputs);
         },
         [&](std::size_t, CountedBatch& counted) {
           lists_.append(counted.inputs);
-          counts_.edges.push_back(counted.edges);
-          counts_.pool_bytes += counted.pool_bytes;
+          counts_.entries.push_back(counted.entry);
           ++sampled_batches_;
           progress.advance(1);
           if (work_ == nullptr) return;
-          checkpoint.append(counted.inputs, counted.edges, counted.pool_bytes);
+          checkpoint.append(counted.inputs, counted.entry);
           if (timer.is_due()) timer.take([&] { checkpoint.save(lists_); });
         });
     if (work_ != nullptr) checkpoint.save(lists_);
+    seconds_a_batch_ = clock.seconds() / static_cast<double>(schedule_.size() - begin);
   }
 
   PreparationCost plan() {
     planner_.choose_residency();
-    planner_.fit_disk_budget(request_.disk_budget_bytes);
-    return planner_.cost();
+    planner_.fit_disk_budget(request_.disk_budget_bytes, read_gap(dataset_, request_));
+    PreparationCost cost = planner_.cost();
+    cost.sampling_seconds = seconds_a_batch_ * static_cast<double>(schedule_.size());
+    const SharedLayout* shared = planner_.shared();
+    cost.packing_scans = shared == nullptr
+                             ? count_scans(schedule_.size(), packing_memory())
+                             : count_shared_scans(*shared, dataset_.info().row_bytes(), packing_memory());
+    return cost;
   }
   void explore(const std::function<void(const BudgetChoice&)>& show) const {
-    explore_budgets(dataset_, request_.options, schedule_, lists_, counts_, show);
+    explore_budgets(dataset_, request_.options, schedule_, lists_, counts_, read_gap(dataset_, request_),
+                    show);
   }
 
   // Removes what an earlier run wrote to another plan.
@@ -186,15 +186,13 @@ class Preparer {
   PackResult pack() {
     if (work_->has(pack_file_name)) return {};
     const std::vector<BatchKey> keys = planner_.batch_keys();
-    const std::uint64_t held = 4 * dataset_.info().node_count +
-                               8 * std::uint64_t{planner_.tiers().slot_count};  // slots, nodes, moves
     const PackTask task{.dataset = &dataset_,
                         .lists = &lists_,
                         .plan = &planner_.tiers(),
                         .keys = keys,
                         .rows = planner_.rows(),
                         .folder = work_->folder(),
-                        .memory_bytes = request_.memory_bytes - std::min(request_.memory_bytes, held),
+                        .memory_bytes = packing_memory(),
                         .checkpoint_seconds = request_.checkpoint_seconds};
     return planner_.shared() != nullptr ? pack_shared_features(task, *planner_.shared(), pool_)
                                         : pack_features(task, pool_);
@@ -210,6 +208,13 @@ class Preparer {
   void free_counts() { counts_ = {}; }
 
  private:
+  // What the plan leaves the packer: slots, nodes and moves are held.
+  std::uint64_t packing_memory() const {
+    const std::uint64_t held =
+        4 * dataset_.info().node_count + 8 * std::uint64_t{planner_.tiers().slot_count};
+    return request_.memory_bytes - std::min(request_.memory_bytes, held);
+  }
+
   void start_sampler() {
     if (sampler_) return;
     const SamplerOptions options = sampler_options(request_.options);
@@ -273,6 +278,7 @@ class Preparer {
   std::uint32_t sweep_waves_ = 0;
   std::uint64_t graph_bytes_read_ = 0;
   std::uint64_t sampled_batches_ = 0;
+  double seconds_a_batch_ = 0;  // of the first pass
   InputLists lists_;
   BatchCounts counts_;
   PreparationPlanner planner_;
@@ -316,17 +322,27 @@ bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
          "preparation '{}' exists with other options; choose another --name, or pass --force to replace it",
          request.name);
   }
-  static_cast<void>(Preparation::open(dataset, request.name));  // its files are there, and of this dataset
+  const Preparation sealed =
+      Preparation::open(dataset, request.name);  // its files are there, of this dataset
+  if (request.disk_budget_bytes > 0 && sealed.bytes() > request.disk_budget_bytes) {
+    fail(Kind::config,
+         "preparation '{}' exists and takes {}, more than --disk-budget {}; pass --force to make it anew "
+         "within "
+         "that",
+         request.name, format_bytes_up(sealed.bytes()),
+         format_bytes(static_cast<double>(request.disk_budget_bytes)));
+  }
   return true;
 }
 
 // All that the files of a preparation depend on.
 nlohmann::json made_from(const Dataset& dataset, const PrepareRequest& request) {
-  constexpr int version = 1;  // raised when the same options give other files, or another work in between
+  constexpr int version = 2;  // raised when the same options give other files, or another work in between
   return {{"version", version},
           {"dataset_fingerprint", dataset.fingerprint()},
           {"options", to_json(request.options)},
-          {"disk_budget_bytes", request.disk_budget_bytes}};
+          {"disk_budget_bytes", request.disk_budget_bytes},
+          {"read_gap_bytes", request.disk_budget_bytes > 0 ? read_gap(dataset, request) : 0}};
 }
 
 void plan(Preparer& preparer, const PrepareRequest& request, const PreparationInWork* work,

@@ -26,6 +26,7 @@ struct PrepareRequest {
   PreparationOptions options;
   std::uint64_t memory_bytes = 0;
   std::uint64_t disk_budget_bytes = 0;  // the most the preparation may take on the drive; 0: what is free
+  std::uint64_t read_gap_bytes = 0;     // of shared rows, see shared_layout.h; 0: by the drive's profile
   bool force = false;                   // replace a preparation of that name
   bool dry_run = false;                 // stop after the plan
   // On a dry run: receives what other budgets would give. Empty: they are not looked at.

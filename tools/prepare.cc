@@ -12,6 +12,7 @@
 #include "storage/base/units.h"
 #include "storage/format/drive_record.h"
 #include "tools/commands.h"
+#include "tools/foreseen_memory.h"
 #include "tools/options.h"
 #include "tools/summary.h"
 
@@ -35,6 +36,13 @@ std::string rows_and_bytes(double rows, double bytes) {
 double read_seconds(const DriveProfile& drive, const PreparationCost& cost) {
   return drive.read_seconds(static_cast<std::uint64_t>(cost.disk_pieces),
                             static_cast<std::uint64_t>(cost.disk_bytes));
+}
+
+// Scans of the features and the pack's bytes share the drive; nothing where its speeds are not known.
+std::optional<double> packing_seconds(const std::optional<DriveProfile>& drive, const PreparationCost& cost) {
+  if (!drive || drive->write_bytes_per_second <= 0) return std::nullopt;
+  return static_cast<double>(cost.packing_read_bytes()) / drive->sequential_bytes_per_second() +
+         static_cast<double>(cost.packing_write_bytes()) / drive->write_bytes_per_second;
 }
 
 // What other budgets would give: a table, printed whole when the last choice is known, below the progress
@@ -135,9 +143,21 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
              format_bytes(static_cast<double>(cost.cpu_tier_bytes)),
              format_bytes(static_cast<double>(cost.samples_bytes_at_most)),
              format_bytes(static_cast<double>(cost.free_bytes)));
-  fmt::print("  in memory        cpu tier {}, and up to {} for each batch in flight\n",
-             format_bytes(static_cast<double>(cost.cpu_tier_bytes)),
-             format_bytes(static_cast<double>(cost.largest_segment_bytes)));
+  const MemoryPlan memory = foresee_training_memory(dataset, options, cost);
+  fmt::print(
+      "  in memory        training takes up to {} by default: cpu tier {}, {} batches in flight of {}, model "
+      "{}\n",
+      format_bytes(static_cast<double>(memory.total_bytes())),
+      format_bytes(static_cast<double>(memory.cpu_tier_bytes)), memory.slot_count,
+      format_bytes(static_cast<double>(memory.slot_bytes)),
+      format_bytes(static_cast<double>(memory.model_bytes)));
+  if (const auto seconds = packing_seconds(drive, cost)) {
+    fmt::print(
+        "  to prepare it    about {}: sampling {}, packing {} ({} scan{} of the features, {} written)\n",
+        format_seconds(cost.sampling_seconds + *seconds), format_seconds(cost.sampling_seconds),
+        format_seconds(*seconds), cost.packing_scans, cost.packing_scans == 1 ? "" : "s",
+        format_bytes(static_cast<double>(cost.packing_write_bytes())));
+  }
   std::fflush(stdout);
 }
 
@@ -202,8 +222,16 @@ void run(PrepareOptions& options) {
                result.scans == 1 ? "" : "s");
   }
   nlohmann::json summary = summarize(options, result, clock.seconds());
+  if (!result.already_done) {
+    summary["predicted_training_memory_bytes"] =
+        foresee_training_memory(dataset, options.request.options, result.cost).total_bytes();
+  }
   if (const auto drive = stored_drive_profile(dataset)) {
     summary["predicted_read_seconds_per_epoch"] = read_seconds(*drive, result.cost);
+    if (const auto seconds = packing_seconds(drive, result.cost)) {
+      summary["predicted_packing_seconds"] = *seconds;
+      summary["predicted_seconds_after_plan"] = result.cost.sampling_seconds + *seconds;
+    }
   }
   if (options.request.dry_run && !result.already_done) summary["other_budgets"] = budgets.choices();
   write_summary(options.summary, summary);
@@ -264,6 +292,10 @@ void register_prepare(CLI::App& app) {
                    "Host memory for the most read rows, such as 10GiB; default 0");
   add_bytes_option(*command, "--disk-budget", options->request.disk_budget_bytes,
                    "The most the preparation may take on the drive, such as 20GiB; default: what is free");
+  add_bytes_option(
+      *command, "--read-gap", options->request.read_gap_bytes,
+      "With batches that share rows: bytes not needed up to which two reads become one; default: "
+      "what the drive reads while it begins another read, by its profile, or 8KiB");
   command->add_option("--seed", preparation.seed, "Seed of all random draws")->capture_default_str();
   add_memory_option(*command, options->memory_bytes);
   add_threads_option(*command, options->threads);

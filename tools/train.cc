@@ -174,6 +174,7 @@ void run(TrainCommand& command) {
   }
   ThreadPool pool(command.threads);
   const auto backend = make_cpu_backend(pool);
+  options.pipeline.pool = &pool;
   std::optional<Trace> trace;
   if (!command.trace.empty()) options.pipeline.trace = &trace.emplace();
   print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);

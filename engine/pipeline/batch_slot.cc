@@ -4,22 +4,21 @@
 
 namespace gneiss {
 
+SlotSizes slot_sizes(std::size_t hop_count, const PoolMaxima& maxima, std::uint64_t largest_segment_bytes) {
+  return {.segment_bytes = largest_segment_bytes,
+          .compressed_bytes = round_up(maxima.frame_bytes, file_section_alignment),
+          .raw_bytes = maxima.frame_raw_bytes,
+          .page_rows = maxima.page_rows,
+          // Inner blocks: their edges, and an offset per source; sources of all are at most the hidden nodes.
+          .transposed_words = maxima.inner_edge_count + (maxima.hidden_count + 1) * hop_count,
+          .hop_count = static_cast<std::uint32_t>(hop_count)};
+}
+
 SlotSizes slot_sizes(const Preparation& preparation) {
-  SlotSizes sizes;
-  sizes.hop_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size());
-  for (const SegmentEntry& segment : preparation.pack().entries()) {
-    sizes.segment_bytes = std::max(sizes.segment_bytes, segment.bytes);
-  }
-  for (const BatchEntry& entry : preparation.pool().entries()) {
-    sizes.compressed_bytes =
-        std::max(sizes.compressed_bytes, round_up(entry.frame_bytes, file_section_alignment));
-    sizes.raw_bytes = std::max<std::uint64_t>(sizes.raw_bytes, entry.frame_raw_bytes);
-    sizes.page_rows = std::max<std::uint64_t>(sizes.page_rows, entry.page_rows);
-    // Inner blocks: their edges, and an offset per source; sources of all are at most the hidden nodes each.
-    const std::uint64_t offsets = (std::uint64_t{entry.hidden_count} + 1) * sizes.hop_count;
-    sizes.transposed_words = std::max(sizes.transposed_words, entry.inner_edge_count + offsets);
-  }
-  return sizes;
+  std::uint64_t largest = 0;
+  for (const SegmentEntry& segment : preparation.pack().entries()) largest = std::max(largest, segment.bytes);
+  return slot_sizes(preparation.info().options.fanouts.size(), maxima_of(preparation.pool().entries()),
+                    largest);
 }
 
 BatchSlot::BatchSlot(const SlotSizes& sizes)

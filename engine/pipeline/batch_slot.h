@@ -27,6 +27,8 @@ struct SlotSizes {
     return segment_bytes + compressed_bytes + raw_bytes + 4 * (page_rows + transposed_words);
   }
 };
+//   largest_segment_bytes  of any batch
+SlotSizes slot_sizes(std::size_t hop_count, const PoolMaxima& maxima, std::uint64_t largest_segment_bytes);
 SlotSizes slot_sizes(const Preparation& preparation);
 
 struct BatchSlot {

@@ -37,6 +37,7 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
       read_slots_(slots_.size()),
       ready_slots_(slots_.size()),
       trace_(options.trace),
+      pool_(options.pool),
       assembler_(preparation, dataset, cpu_tier, options.assembly, options.trace),
       reader_(preparation, *engine_, slots_, options.read_bytes, options.trace) {
   is_direct_ = engine_->is_direct(FileId{0});
@@ -59,7 +60,7 @@ void PipelinedSource::release_current() {
   const BatchView& view = slot.batch.view;
   if (view.key.split == Split::train) {
     const TraceSpan span(trace_, Trace::compute_lane, "admit", view.key);
-    cpu_tier_.release(view.key, view.input, slot.frame.admitted_rows, slot.frame.admitted_slots);
+    cpu_tier_.release(view.key, view.input, slot.frame.admitted_rows, slot.frame.admitted_slots, pool_);
   }
   free_slots_.push(&slot, {});
 }

@@ -21,7 +21,8 @@ struct PipelineOptions {
   std::uint32_t read_bytes = 1U << 20;  // of one read at most
   bool direct = true;                   // bypass the page cache
   AssemblyOptions assembly{};
-  Trace* trace = nullptr;  // where the timeline goes; null: nowhere
+  Trace* trace = nullptr;      // where the timeline goes; null: nowhere
+  ThreadPool* pool = nullptr;  // of the thread that calls next(), which shares its copying; null: none
 };
 
 struct PipelineTimes {
@@ -64,6 +65,7 @@ class PipelinedSource final : public BatchSource {
   BoundedQueue<BatchSlot*> ready_slots_;
   StageClock consumer_;
   Trace* trace_;
+  ThreadPool* pool_;
   BatchSlot* current_ = nullptr;
   std::exception_ptr failure_;  // the first; what follows it does not count
   bool is_direct_ = false;

@@ -21,6 +21,16 @@ void sweep(const SectionFile& file, std::span<std::byte> rows) {
   }
 }
 
+// Rows lie scattered: their lines are on the way while others are copied.
+constexpr std::size_t rows_ahead = 8;
+template <int for_write>
+void prefetch_row(const std::byte* row, std::size_t bytes) {
+  constexpr std::size_t line_bytes = 64;
+  constexpr std::size_t bytes_max = 1024;  // the processor goes on by itself
+  for (std::size_t at = 0; at < std::min(bytes, bytes_max); at += line_bytes)
+    __builtin_prefetch(row + at, for_write);
+}
+
 std::uint64_t tier_row_bytes(const SectionFile& file) {
   const SectionEntry& rows = file.require(SectionKind::feature_rows);
   return rows.columns * size_of(rows.dtype);
@@ -48,12 +58,27 @@ void CpuTier::expect(const BatchKey& key) const {
 
 void CpuTier::release(const BatchKey& key, const TieredRows& input,
                       std::span<const std::uint32_t> admitted_rows,
-                      std::span<const std::uint32_t> admitted_slots) {
+                      std::span<const std::uint32_t> admitted_slots, ThreadPool* pool) {
   if (!is_exchanged()) return;
   GNEISS_ASSERT(key.epoch == epoch_ && key.batch == batch_);
   is_as_loaded_ = false;
-  for (std::size_t i = 0; i < admitted_rows.size(); ++i) {
-    std::memcpy(slot(admitted_slots[i]), input.row(admitted_rows[i]), row_bytes_);
+  // No slot is filled twice: pieces are independent.
+  constexpr std::size_t rows_at_once = 128;
+  const auto fill = [&](std::size_t piece, std::size_t) {
+    const std::size_t end = std::min(admitted_rows.size(), (piece + 1) * rows_at_once);
+    for (std::size_t i = piece * rows_at_once; i < end; ++i) {
+      if (i + rows_ahead < end) {
+        prefetch_row<0>(input.row(admitted_rows[i + rows_ahead]), row_bytes_);
+        prefetch_row<1>(slot(admitted_slots[i + rows_ahead]), row_bytes_);
+      }
+      std::memcpy(slot(admitted_slots[i]), input.row(admitted_rows[i]), row_bytes_);
+    }
+  };
+  const std::size_t pieces = divide_up(admitted_rows.size(), rows_at_once);
+  if (pool != nullptr) {
+    pool->parallel_for(pieces, fill);
+  } else {
+    for (std::size_t piece = 0; piece < pieces; ++piece) fill(piece, 0);
   }
   if (++batch_ < preparation_.info().train_batches_per_epoch) return;
   batch_ = 0;

@@ -12,6 +12,7 @@
 
 #include "engine/compute/tiered_rows.h"
 #include "storage/base/aligned_buffer.h"
+#include "storage/base/parallel.h"
 #include "storage/format/preparation.h"
 
 namespace gneiss {
@@ -28,8 +29,9 @@ class CpuTier {
   // Before a training batch is computed: throws Error(config) where the pool's order has another one here.
   void expect(const BatchKey& key) const;
   // When a training batch is computed: keeps the rows it leaves to later ones.
+  //   pool  shares the copying; null: the calling thread alone
   void release(const BatchKey& key, const TieredRows& input, std::span<const std::uint32_t> admitted_rows,
-               std::span<const std::uint32_t> admitted_slots);
+               std::span<const std::uint32_t> admitted_slots, ThreadPool* pool = nullptr);
   // As at construction: the next training batch is the pool's first.
   void rewind();
 

@@ -18,28 +18,19 @@ std::uint32_t saturate(std::uint64_t value) {
 
 }  // namespace
 
-std::vector<BlockMaxima> block_maxima(const Preparation& preparation) {
-  const auto& fanouts = preparation.info().options.fanouts;
-  std::uint64_t seeds = 0;
-  std::uint64_t hidden = 0;
-  std::uint64_t inputs = 0;
-  std::uint64_t edges = 0;
-  for (const BatchEntry& entry : preparation.pool().entries()) {
-    seeds = std::max<std::uint64_t>(seeds, entry.seed_count);
-    hidden = std::max<std::uint64_t>(hidden, entry.hidden_count);
-    inputs = std::max<std::uint64_t>(inputs, entry.input_count);
-    edges = std::max<std::uint64_t>(edges, entry.edge_count);
-  }
+std::vector<BlockMaxima> block_maxima(std::span<const std::int32_t> fanouts, const PoolMaxima& pool) {
   std::vector<BlockMaxima> maxima(fanouts.size());
   // From the seeds inwards: a hop adds at most fanout sources a destination, and no more than the next
   // known count.
-  std::uint64_t destinations = seeds;
+  std::uint64_t destinations = pool.seed_count;
   for (std::size_t hop = 0; hop < fanouts.size(); ++hop) {
     BlockMaxima& block = maxima[fanouts.size() - 1 - hop];
     const bool next_to_input = hop + 1 == fanouts.size();
     const std::uint64_t most_edges =
-        fanouts[hop] < 0 ? edges : std::min(edges, destinations * static_cast<std::uint64_t>(fanouts[hop]));
-    const std::uint64_t sources = std::min(next_to_input ? inputs : hidden, destinations + most_edges);
+        fanouts[hop] < 0 ? pool.edge_count
+                         : std::min(pool.edge_count, destinations * static_cast<std::uint64_t>(fanouts[hop]));
+    const std::uint64_t sources =
+        std::min(next_to_input ? pool.input_count : pool.hidden_count, destinations + most_edges);
     block = {.dst_count = saturate(destinations),
              .src_count = saturate(sources),
              .edge_count = saturate(most_edges)};
@@ -48,17 +39,27 @@ std::vector<BlockMaxima> block_maxima(const Preparation& preparation) {
   return maxima;
 }
 
-MemoryPlan plan_memory(const Preparation& preparation, std::uint64_t model_bytes, std::uint64_t budget_bytes,
-                       std::uint32_t slot_count_max) {
-  MemoryPlan plan;
-  const SectionEntry& cpu_rows = preparation.cpu_tier().require(SectionKind::feature_rows);
+std::vector<BlockMaxima> block_maxima(const Preparation& preparation) {
+  return block_maxima(preparation.info().options.fanouts, maxima_of(preparation.pool().entries()));
+}
+
+std::uint64_t cpu_tier_memory(std::uint64_t slots, std::uint64_t row_bytes, Residency residency) {
   // With rows exchanged: a slot's move, and a bit.
-  const std::uint64_t bytes_per_slot = preparation.info().planned == Residency::belady ? 5 : 0;
-  plan.cpu_tier_bytes =
-      preparation.cpu_slot_count() * (cpu_rows.columns * size_of(cpu_rows.dtype) + bytes_per_slot);
-  plan.model_bytes = model_bytes;
-  plan.slot_bytes = slot_sizes(preparation).bytes();
-  plan.index_bytes = preparation.pool().entries().size_bytes() + preparation.pack().entries().size_bytes();
+  return slots * (row_bytes + (residency == Residency::belady ? 5 : 0));
+}
+
+MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes) {
+  const SectionEntry& cpu_rows = preparation.cpu_tier().require(SectionKind::feature_rows);
+  const std::uint64_t row_bytes = cpu_rows.columns * size_of(cpu_rows.dtype);
+  return {
+      .cpu_tier_bytes = cpu_tier_memory(preparation.cpu_slot_count(), row_bytes, preparation.info().planned),
+      .model_bytes = model_bytes,
+      .slot_bytes = slot_sizes(preparation).bytes(),
+      .index_bytes = preparation.pool().entries().size_bytes() + preparation.pack().entries().size_bytes()};
+}
+
+MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std::uint32_t slot_count_max) {
+  MemoryPlan plan{needs};
   plan.program_bytes = program_bytes;
   plan.slot_count = slot_count_min;
   if (plan.total_bytes() > budget_bytes) {

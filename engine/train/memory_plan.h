@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,14 +14,22 @@
 
 namespace gneiss {
 
-// Upper bounds on each block of any batch of the preparation, block 0 first.
+// Upper bounds on each block of any batch of a pool, block 0 first.
+std::vector<BlockMaxima> block_maxima(std::span<const std::int32_t> fanouts, const PoolMaxima& maxima);
 std::vector<BlockMaxima> block_maxima(const Preparation& preparation);
 
-struct MemoryPlan {
+// What a plan is made from: known of a preparation, or foreseen before it is made.
+struct MemoryNeeds {
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t model_bytes = 0;  // activations, parameters, gradients, moments
   std::uint64_t slot_bytes = 0;   // one batch in flight
   std::uint64_t index_bytes = 0;  // of pool and pack
+};
+MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes);
+// Of the tier that holds `slots` rows, which may be exchanged.
+std::uint64_t cpu_tier_memory(std::uint64_t slots, std::uint64_t row_bytes, Residency residency);
+
+struct MemoryPlan : MemoryNeeds {
   std::uint64_t program_bytes = 0;
   std::uint32_t slot_count = 0;
 
@@ -31,7 +40,6 @@ struct MemoryPlan {
 
 // As many slots as fit, at most `slot_count_max`, at least 2. Throws Error(config) with the least budget that
 // would do.
-MemoryPlan plan_memory(const Preparation& preparation, std::uint64_t model_bytes, std::uint64_t budget_bytes,
-                       std::uint32_t slot_count_max);
+MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std::uint32_t slot_count_max);
 
 }  // namespace gneiss

@@ -326,7 +326,7 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   check_learning_rate(options.learning_rate);
   const std::uint64_t bytes = model_bytes(
       options.model, backend, model_options(dataset, preparation, options), block_maxima(preparation));
-  return plan_memory(preparation, bytes, options.memory_bytes, options.pipeline.slot_count);
+  return plan_memory(memory_needs(preparation, bytes), options.memory_bytes, options.pipeline.slot_count);
 }
 
 std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& options,

@@ -67,6 +67,24 @@ std::vector<std::byte> BatchCompressor::compress_bytes(std::span<const std::byte
   return {compressed_.begin(), compressed_.begin() + static_cast<std::ptrdiff_t>(bytes)};
 }
 
+void PoolMaxima::take(const BatchEntry& entry) noexcept {
+  const auto raise = [](std::uint64_t& most, std::uint64_t value) { most = std::max(most, value); };
+  raise(seed_count, entry.seed_count);
+  raise(hidden_count, entry.hidden_count);
+  raise(input_count, entry.input_count);
+  raise(edge_count, entry.edge_count);
+  raise(inner_edge_count, entry.inner_edge_count);
+  raise(page_rows, entry.page_rows);
+  raise(frame_bytes, entry.frame_bytes);
+  raise(frame_raw_bytes, entry.frame_raw_bytes);
+}
+
+PoolMaxima maxima_of(std::span<const BatchEntry> entries) noexcept {
+  PoolMaxima maxima;
+  for (const BatchEntry& entry : entries) maxima.take(entry);
+  return maxima;
+}
+
 CompressedBatch BatchCompressor::compress(const BatchKey& key, const BatchFrame& frame,
                                           std::span<const NodeId> input_nodes) {
   CompressedBatch batch;

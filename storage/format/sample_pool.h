@@ -47,6 +47,21 @@ struct BatchEntry {  // on disk, and in memory: 96 bytes a batch
 static_assert(sizeof(BatchEntry) == 96);
 static_assert(std::has_unique_object_representations_v<BatchEntry>);
 
+// The largest of each over the batches of a pool: what a slot and a model are sized by.
+struct PoolMaxima {
+  std::uint64_t seed_count = 0;
+  std::uint64_t hidden_count = 0;
+  std::uint64_t input_count = 0;
+  std::uint64_t edge_count = 0;
+  std::uint64_t inner_edge_count = 0;
+  std::uint64_t page_rows = 0;
+  std::uint64_t frame_bytes = 0;
+  std::uint64_t frame_raw_bytes = 0;
+
+  void take(const BatchEntry& entry) noexcept;
+};
+PoolMaxima maxima_of(std::span<const BatchEntry> entries) noexcept;
+
 struct CompressedBatch {
   BatchEntry entry{};  // offsets are set when it is appended
   std::vector<std::byte> frame;

@@ -44,11 +44,14 @@ double DriveProfile::random_reads_per_second(std::uint64_t block_bytes) const no
   return best;
 }
 
+double DriveProfile::bytes_lost_by_a_read() const noexcept {
+  const double lasting = sequential_bytes_per_second() / random_reads_per_second(page_bytes);
+  return std::max(0.0, lasting - static_cast<double>(page_bytes));
+}
+
 double DriveProfile::read_seconds(std::uint64_t pieces, std::uint64_t bytes) const noexcept {
-  const double per_byte = 1 / sequential_bytes_per_second();
-  const double per_piece =
-      std::max(0.0, 1 / random_reads_per_second(page_bytes) - static_cast<double>(page_bytes) * per_byte);
-  return static_cast<double>(bytes) * per_byte + static_cast<double>(pieces) * per_piece;
+  const double all = static_cast<double>(bytes) + static_cast<double>(pieces) * bytes_lost_by_a_read();
+  return all / sequential_bytes_per_second();
 }
 
 double DriveProfile::least_seconds(std::uint64_t reads, std::uint64_t bytes) const noexcept {

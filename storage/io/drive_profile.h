@@ -35,6 +35,10 @@ struct DriveProfile {
   double sequential_bytes_per_second() const noexcept;
   double random_reads_per_second(std::uint64_t block_bytes) const noexcept;  // at any depth
 
+  // What the drive could have read in sequence in the time that one more random read of 4 KiB costs it.
+  // Precondition: as for least_seconds().
+  double bytes_lost_by_a_read() const noexcept;
+
   // The time in which the drive reads so many bytes in so many pieces that lie apart, the queue always full:
   // a piece costs what a random read of 4 KiB takes longer than the same bytes in sequence.
   // Precondition: as for least_seconds().

@@ -220,6 +220,12 @@ class SegmentPacker {
 
 }  // namespace
 
+std::uint32_t count_scans(std::size_t batch_count, std::uint64_t memory_bytes) {
+  const std::uint64_t scans =
+      divide_up(batch_count, choose_scan_shape(batch_count, memory_bytes).batches_per_scan);
+  return static_cast<std::uint32_t>(std::max<std::uint64_t>(1, scans));  // one for the cpu tier at the least
+}
+
 PackResult pack_features(const PackTask& task, ThreadPool& pool) {
   return go_on_or_begin<SegmentPacker>(task,
                                        [&](std::optional<CheckpointReader> saved) {

@@ -46,6 +46,9 @@ struct PackResult {
 std::vector<SegmentEntry> lay_out_segments(std::span<const BatchKey> keys, std::span<const BatchRows> rows,
                                            std::uint64_t row_bytes, std::uint64_t first_offset);
 
+// Scans of features.bin that pack_features() will make.
+std::uint32_t count_scans(std::size_t batch_count, std::uint64_t memory_bytes);
+
 // Errors: io (no space, device), corruption (features.bin does not match its checksums), cancelled.
 PackResult pack_features(const PackTask& task, ThreadPool& pool);
 

@@ -1,6 +1,7 @@
 #include "storage/pack/shared_layout.h"
 
 #include <algorithm>
+#include <numbers>
 
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/cancel.h"
@@ -68,8 +69,10 @@ std::vector<SharedRow> order_rows(const InputLists& lists, const TierPlan& plan,
 // What one batch reads of a region, and where its rows come to lie in the buffer.
 class BatchReads {
  public:
-  BatchReads(std::uint64_t row_bytes, std::uint64_t region_offset, std::uint64_t region_bytes)
+  BatchReads(std::uint64_t row_bytes, std::uint64_t gap_bytes, std::uint64_t region_offset,
+             std::uint64_t region_bytes)
       : row_bytes_(row_bytes),
+        gap_bytes_(gap_bytes),
         unit_(page_row_unit(row_bytes)),
         region_offset_(region_offset),
         region_bytes_(region_bytes) {}
@@ -85,7 +88,7 @@ class BatchReads {
     const std::uint64_t begin = position * row_bytes_;
     const std::uint64_t first_page = round_down(begin, page);
     const std::uint64_t end = std::min(round_up(begin + row_bytes_, page), region_bytes_);
-    if (extents_.empty() || first_page > end_of_last() + shared_gap_bytes) {
+    if (extents_.empty() || first_page > end_of_last() + gap_bytes_) {
       if (!extents_.empty()) buffer_base_ += extents_.back().bytes;
       extents_.push_back({first_page, end - first_page});
     } else {
@@ -115,6 +118,7 @@ class BatchReads {
   std::uint64_t end_of_last() const { return extents_.back().offset + extents_.back().bytes; }
 
   const std::uint64_t row_bytes_;
+  const std::uint64_t gap_bytes_;
   const std::uint64_t unit_;
   const std::uint64_t region_offset_;
   const std::uint64_t region_bytes_;
@@ -125,6 +129,15 @@ class BatchReads {
 };
 
 }  // namespace
+
+std::uint64_t read_gap_for(const DriveProfile& drive) noexcept {
+  constexpr std::uint64_t most = 1U << 20;
+  std::uint64_t gap = page;
+  // The nearest on a scale of powers: beyond the middle between two, the larger.
+  while (gap < most && drive.bytes_lost_by_a_read() > static_cast<double>(gap) * std::numbers::sqrt2)
+    gap *= 2;
+  return gap;
+}
 
 std::vector<BatchGroup> group_batches(std::span<const BatchKey> keys, std::size_t train_group_size,
                                       std::size_t evaluation_group_size) {
@@ -188,7 +201,7 @@ std::uint64_t SharedLayout::bytes() const {
 }
 
 SharedLayout lay_out_shared(const InputLists& lists, const TierPlan& plan, std::vector<BatchGroup> groups,
-                            std::uint64_t row_bytes, std::uint64_t node_count,
+                            std::uint64_t row_bytes, std::uint64_t node_count, std::uint64_t read_gap_bytes,
                             const std::filesystem::path& scratch_folder) {
   const auto row_counts = count_group_rows(lists, plan, groups, node_count);
   SharedLayout layout{.groups = std::move(groups),
@@ -208,7 +221,7 @@ SharedLayout lay_out_shared(const InputLists& lists, const TierPlan& plan, std::
     for (const SharedRow& row : rows) nodes.push_back(row.node);
     layout.region_nodes.append(nodes);
     const std::uint64_t region_bytes = round_up(rows.size() * row_bytes, page);
-    BatchReads reads(row_bytes, layout.region_offsets.back(), region_bytes);
+    BatchReads reads(row_bytes, read_gap_bytes, layout.region_offsets.back(), region_bytes);
     for (std::size_t i = 0; i < group.batch_count; ++i) {
       throw_if_interrupted();
       reads.clear();

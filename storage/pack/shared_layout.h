@@ -21,14 +21,17 @@
 
 #include "storage/format/batch_frame.h"
 #include "storage/format/pack_file.h"
+#include "storage/io/drive_profile.h"
 #include "storage/pack/tier_planner.h"
 
 namespace gneiss {
 
 inline constexpr std::size_t group_batches_max = 64;
-// Reading one page more costs less than another read: measured, a random 4 KiB read takes the time of 13 KB
-// in sequence. A constant, so that files are the same everywhere.
-inline constexpr std::uint64_t shared_gap_bytes = 8192;
+// Bytes not needed up to which two reads become one, for reading them costs less than another read. By the
+// drive's profile, to a power of two from 4 KiB to 1 MiB, so that a drive measured again mostly gives the
+// same files; on a drive not measured, the first.
+inline constexpr std::uint64_t usual_read_gap_bytes = 8192;
+std::uint64_t read_gap_for(const DriveProfile& drive) noexcept;
 
 struct BatchGroup {
   std::size_t first_batch = 0;
@@ -63,7 +66,7 @@ struct SharedLayout {
 
 // Groups cover the batches in order. Errors: io, cancelled.
 SharedLayout lay_out_shared(const InputLists& lists, const TierPlan& plan, std::vector<BatchGroup> groups,
-                            std::uint64_t row_bytes, std::uint64_t node_count,
+                            std::uint64_t row_bytes, std::uint64_t node_count, std::uint64_t read_gap_bytes,
                             const std::filesystem::path& scratch_folder);
 
 }  // namespace gneiss

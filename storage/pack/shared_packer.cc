@@ -77,6 +77,12 @@ struct Wanted {
   std::uint32_t place;
 };
 
+// What one scan may fill: a row takes its bytes and its entry of the index; places are 32 bits.
+std::uint64_t scan_bytes_of(std::uint64_t row_bytes, std::uint64_t memory_bytes) {
+  const std::uint64_t share = memory_bytes / 2 / (row_bytes + sizeof(Wanted)) * row_bytes;
+  return round_down(std::clamp(share, least_part_bytes, 0xFFFFFFFFU * page_row_unit(row_bytes)), page);
+}
+
 std::vector<Wanted> find_wanted(const SharedLayout& layout, std::span<const Part> parts,
                                 std::uint64_t row_bytes) {
   const std::uint64_t unit = page_row_unit(row_bytes);
@@ -154,12 +160,7 @@ class SharedPacker {
 
   PackResult pack() {
     const Stopwatch clock;
-    const std::uint64_t unit = page_row_unit(row_bytes_);
-    // A row takes its bytes and its entry of the index; places are 32 bits.
-    const std::uint64_t budget = task_.memory_bytes / 2;
-    const std::uint64_t share = budget / (row_bytes_ + sizeof(Wanted)) * row_bytes_;
-    const std::uint64_t scan_bytes =
-        round_down(std::clamp(share, least_part_bytes, 0xFFFFFFFFU * unit), page);
+    const std::uint64_t scan_bytes = scan_bytes_of(row_bytes_, task_.memory_bytes);
     const auto scans = plan_scans(layout_, row_bytes_, scan_bytes, filled_until_);
     std::uint64_t largest = 0;
     for (const auto& parts : scans) {
@@ -306,6 +307,12 @@ class SharedPacker {
 };
 
 }  // namespace
+
+std::uint32_t count_shared_scans(const SharedLayout& layout, std::uint64_t row_bytes,
+                                 std::uint64_t memory_bytes) {
+  return static_cast<std::uint32_t>(
+      plan_scans(layout, row_bytes, scan_bytes_of(row_bytes, memory_bytes), {}).size());
+}
 
 PackResult pack_shared_features(const PackTask& task, const SharedLayout& layout, ThreadPool& pool) {
   return go_on_or_begin<SharedPacker>(task,

@@ -12,6 +12,10 @@
 
 namespace gneiss {
 
+// Scans of features.bin that pack_shared_features() will make.
+std::uint32_t count_shared_scans(const SharedLayout& layout, std::uint64_t row_bytes,
+                                 std::uint64_t memory_bytes);
+
 // As pack_features(), for the batches of `layout`.
 PackResult pack_shared_features(const PackTask& task, const SharedLayout& layout, ThreadPool& pool);
 

@@ -66,6 +66,14 @@ TEST_CASE("generate, info, prepare, train: the graph helps, and every summary sa
   CHECK(read_json(folder / "run" / "summary.json") == trained);
   CHECK(std::filesystem::exists(folder / "run" / "best.safetensors"));
 
+  // The memory that the plan foresees is what a training with the defaults plans, and little more.
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--run",
+               folder / "default", "--summary", folder / "d.json"});
+  const auto planned = read_json(folder / "d.json").at("planned_memory_bytes").get<double>();
+  const auto foreseen = prepared.at("predicted_training_memory_bytes").get<double>();
+  CHECK(foreseen >= planned);
+  CHECK(foreseen < 1.2 * planned);
+
   const auto repeated =
       expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "2", "--lr", "0.01",
                    "--hidden", "16", "--runs", "2", "--run", folder / "runs", "--quiet"});

@@ -60,6 +60,7 @@ bool rows_are_the_sources(const PreparedDataset& data, const SourcedBatch& batch
 }  // namespace
 
 TEST_CASE("rows come and go from batch to batch, and each batch sees the source's, evaluation too") {
+  ThreadPool pool(3);
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
     // A handful of rows, some, nearly all, and more than there are.
     for (const std::uint64_t cache :
@@ -71,7 +72,7 @@ TEST_CASE("rows come and go from batch to batch, and each batch sees the source'
         CAPTURE(slots);
         data.cpu_tier().rewind();
         PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(),
-                               {.slot_count = slots}, plan_of(order));
+                               {.slot_count = slots, .pool = slots == 2 ? &pool : nullptr}, plan_of(order));
         std::uint64_t cached = 0;
         std::uint64_t evaluated_from_cache = 0;
         bool right = true;

@@ -67,6 +67,12 @@ TEST_CASE("what is there already is not made again, and nothing else is replaced
   CHECK(run_prepare(folder / "d", small_request()).already_done);
   CHECK(test::tree_of(folder / "d/prepared") == files);
 
+  auto smaller = small_request();
+  smaller.disk_budget_bytes = Preparation::open(Dataset::open(folder / "d"), "p").bytes();
+  CHECK(run_prepare(folder / "d", smaller).already_done);
+  smaller.disk_budget_bytes -= 1;
+  EXPECT_ERROR(run_prepare(folder / "d", smaller), Kind::config, "more than --disk-budget");
+
   auto other = small_request();
   other.options.seed = 4;
   EXPECT_ERROR(run_prepare(folder / "d", other), Kind::config, "--force");

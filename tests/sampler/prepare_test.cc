@@ -218,6 +218,19 @@ TEST_CASE("the plan's numbers are what is then written") {
     CHECK(cost.cached_rows == preparation.cpu_row_count());
     CHECK(result.samples_bytes <= cost.samples_bytes_at_most);
     CHECK(result.packed_bytes == preparation.bytes());
+    CHECK(result.scans == cost.packing_scans);
+    CHECK(result.bytes_read == cost.packing_read_bytes());
+    CHECK(cost.sampling_seconds > 0);
+    // What sizes a training's memory: counts are exact, bytes of frames the most they can be.
+    const PoolMaxima pool = maxima_of(preparation.pool().entries());
+    CHECK(cost.largest.seed_count == pool.seed_count);
+    CHECK(cost.largest.hidden_count == pool.hidden_count);
+    CHECK(cost.largest.input_count == pool.input_count);
+    CHECK(cost.largest.edge_count == pool.edge_count);
+    CHECK(cost.largest.inner_edge_count == pool.inner_edge_count);
+    CHECK(cost.largest.frame_raw_bytes >= pool.frame_raw_bytes);
+    CHECK(cost.largest.frame_raw_bytes < 2 * pool.frame_raw_bytes + 4096);
+    CHECK(cost.largest.frame_bytes >= pool.frame_bytes);
   }
 }
 
@@ -256,6 +269,8 @@ TEST_CASE("a disk budget is kept: batches share rows, and the plan's numbers are
     }
     CHECK(cost.disk_bytes == doctest::Approx(read / 2));
     CHECK(cost.disk_pieces == doctest::Approx(pieces / 2));
+    CHECK(cost.packing_scans == result.scans);
+    CHECK(cost.largest.page_rows == maxima_of(preparation.pool().entries()).page_rows);
   }
   request.disk_budget_bytes = whole / 100;
   EXPECT_ERROR(run_prepare(folder / "d", request), Kind::config, "--disk-budget");

@@ -150,6 +150,7 @@ TEST_CASE("the least time is what the number of reads costs or what their bytes 
   CHECK(profile.least_seconds(10'000, 4096) == doctest::Approx(1));
   CHECK(profile.least_seconds(1, 3'000'000'000) == doctest::Approx(3));
   // A piece costs 100 us, of which 4.096 are its bytes'.
+  CHECK(profile.bytes_lost_by_a_read() == doctest::Approx(100'000 - 4096));
   CHECK(profile.read_seconds(10'000, 4096 * 10'000) == doctest::Approx(1));
   CHECK(profile.read_seconds(0, 3'000'000'000) == doctest::Approx(3));
 }

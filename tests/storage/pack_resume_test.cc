@@ -45,7 +45,7 @@ struct Work {
     rows = count_rows(lists, plan);
     if (shares) {
       shared = lay_out_shared(lists, plan, group_batches(keys, 3, group_batches_max), of.info().row_bytes(),
-                              of.info().node_count, scratch);
+                              of.info().node_count, usual_read_gap_bytes, scratch);
     }
   }
 

@@ -52,7 +52,8 @@ struct Workload {
 
   SharedLayout lay_out(std::size_t group_size, const fs::path& scratch) const {
     return lay_out_shared(lists, plan, group_batches(keys, group_size, group_batches_max),
-                          dataset.info().row_bytes(), dataset.info().node_count, scratch);
+                          dataset.info().row_bytes(), dataset.info().node_count, usual_read_gap_bytes,
+                          scratch);
   }
   PackResult pack(const SharedLayout& layout, const fs::path& folder, std::uint64_t memory_bytes,
                   std::size_t threads) const {
@@ -170,6 +171,54 @@ TEST_CASE("groups hold batches of one split, of nearly one size") {
   CHECK(group_batches({}, 4, 64).empty());
 }
 
+TEST_CASE(
+    "the slower a drive's random reads, the longer the gaps that are read over, and the fewer the reads") {
+  const auto drive = [](double random_reads_per_second) {
+    return DriveProfile{
+        .engine = "pread",
+        .direct = true,
+        .points = {
+            {.sequential = true, .block_bytes = 1 << 20, .bytes_per_second = 1e9},
+            {.sequential = false, .block_bytes = 4096, .bytes_per_second = 4096 * random_reads_per_second}}};
+  };
+  CHECK(read_gap_for(drive(1e9 / 4096)) == 4096);               // as fast as in sequence
+  CHECK(read_gap_for(drive(1e9 / (4096 + 11'000))) == 8192);    // nearer to 8 than to 16 KiB
+  CHECK(read_gap_for(drive(1e9 / (4096 + 12'000))) == 16'384);  // and the other way round
+  CHECK(read_gap_for(drive(100)) == 1 << 20);                   // a disk that turns
+
+  const test::TemporaryFolder folder;
+  InputLists lists(folder.path());
+  RandomStream random(4);
+  std::vector<BatchKey> keys;
+  for (std::uint32_t batch = 0; batch < 8; ++batch) {
+    std::vector<NodeId> list;
+    for (std::uint32_t node = 0; node < 20'000; ++node) {
+      if (random.below(4) == 0) list.push_back(static_cast<NodeId>(node));
+    }
+    lists.append(list);
+    keys.push_back({Split::train, 0, 0, batch});
+  }
+  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(20'000), 0);
+  std::size_t last_reads = ~std::size_t{0};
+  std::uint64_t last_bytes = 0;
+  for (const std::uint64_t gap : {4096U, 16'384U, 65'536U}) {
+    const SharedLayout layout =
+        lay_out_shared(lists, plan, group_batches(keys, 8, 64), 512, 20'000, gap, folder.path());
+    std::uint64_t bytes = 0;
+    for (std::size_t batch = 0; batch < 8; ++batch) {
+      bytes += layout.extent_bytes(batch);
+      const auto extents = layout.extents_of(batch);
+      for (std::size_t i = 1; i < extents.size(); ++i) {
+        CHECK(extents[i].offset > extents[i - 1].offset + extents[i - 1].bytes + gap);
+      }
+    }
+    CHECK(layout.extents.size() < last_reads);
+    CHECK(bytes > last_bytes);
+    last_reads = layout.extents.size();
+    last_bytes = bytes;
+  }
+}
+
 TEST_CASE("what is read is little more than what is needed, and in few pieces") {
   // 4 batches, each with half of all rows: 15 sets, some 200 rows of 512 bytes each.
   const test::TemporaryFolder folder;
@@ -188,7 +237,7 @@ TEST_CASE("what is read is little more than what is needed, and in few pieces") 
   }
   const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(3000), 0);
   const SharedLayout layout =
-      lay_out_shared(lists, plan, group_batches(keys, 4, 64), 512, 3000, folder.path());
+      lay_out_shared(lists, plan, group_batches(keys, 4, 64), 512, 3000, usual_read_gap_bytes, folder.path());
   std::uint64_t extents = 0;
   for (std::size_t batch = 0; batch < 4; ++batch) {
     const std::uint64_t needed = lists.node_count(batch) * 512;

@@ -1,0 +1,30 @@
+#include "tools/foreseen_memory.h"
+
+#include <limits>
+
+#include "engine/compute/cpu/cpu_backend.h"
+#include "engine/train/trainer.h"
+
+namespace gneiss {
+
+MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOptions& options,
+                                   const PreparationCost& cost) {
+  const TrainOptions train;
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  const ModelOptions model{.feature_columns = dataset.info().feature_dim,
+                           .hidden_columns = train.hidden,
+                           .class_count = dataset.info().class_count,
+                           .layer_count = static_cast<std::uint32_t>(options.fanouts.size()),
+                           .dropout = train.dropout,
+                           .seed = 0};
+  const std::uint64_t batches = options.sample_epochs * cost.train_batches + cost.evaluation_batches;
+  const MemoryNeeds needs{
+      .cpu_tier_bytes = cpu_tier_memory(cost.cached_rows, cost.row_bytes, cost.residency),
+      .model_bytes = model_bytes(train.model, *backend, model, block_maxima(options.fanouts, cost.largest)),
+      .slot_bytes = slot_sizes(options.fanouts.size(), cost.largest, cost.largest_segment_bytes).bytes(),
+      .index_bytes = batches * (sizeof(BatchEntry) + sizeof(SegmentEntry))};
+  return plan_memory(needs, std::numeric_limits<std::uint64_t>::max(), train.pipeline.slot_count);
+}
+
+}  // namespace gneiss
