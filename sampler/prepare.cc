@@ -322,13 +322,11 @@ bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
          "preparation '{}' exists with other options; choose another --name, or pass --force to replace it",
          request.name);
   }
-  const Preparation sealed =
-      Preparation::open(dataset, request.name);  // its files are there, of this dataset
+  // Its files are there, and of this dataset.
+  const Preparation sealed = Preparation::open(dataset, request.name);
   if (request.disk_budget_bytes > 0 && sealed.bytes() > request.disk_budget_bytes) {
     fail(Kind::config,
-         "preparation '{}' exists and takes {}, more than --disk-budget {}; pass --force to make it anew "
-         "within "
-         "that",
+         "preparation '{}' exists and takes {}, more than --disk-budget {}; pass --force to make it anew",
          request.name, format_bytes_up(sealed.bytes()),
          format_bytes(static_cast<double>(request.disk_budget_bytes)));
   }
@@ -401,6 +399,11 @@ void check_request(const PrepareRequest& request) {
     fail(Kind::config, "--batch-dependency is 0; use 1 for independent batches");
   if (options.fanouts.size() > 16)
     fail(Kind::config, "--fanout names {} hops; 16 are the most", options.fanouts.size());
+  constexpr std::uint64_t read_gap_max = std::uint64_t{1} << 30;
+  if (request.read_gap_bytes > read_gap_max) {
+    fail(Kind::config, "--read-gap {} is not possible; use up to 1GiB",
+         format_bytes(static_cast<double>(request.read_gap_bytes)));
+  }
   if (options.batch_size == 0) fail(Kind::config, "--batch-size is 0; use 1 or more");
   if (options.sample_epochs == 0) fail(Kind::config, "--sample-epochs is 0; use 1 or more");
   const bool plain = std::ranges::all_of(request.name, [](char c) {

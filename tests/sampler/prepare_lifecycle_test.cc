@@ -102,6 +102,7 @@ TEST_CASE("options that cannot be, and names that would leave the folder, are re
   expect_refused([](auto& request) { request.options.fanouts = {-2}; }, "--fanout -2");
   expect_refused([](auto& request) { request.options.fanouts.assign(17, 1); }, "17 hops");
   expect_refused([](auto& request) { request.options.batch_size = 0; }, "--batch-size is 0");
+  expect_refused([](auto& request) { request.read_gap_bytes = (1ULL << 30) + 1; }, "--read-gap");
   expect_refused([](auto& request) { request.options.sample_epochs = 0; }, "--sample-epochs is 0");
   expect_refused(
       [](auto& request) {
