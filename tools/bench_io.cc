@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/utsname.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "storage/io/drive_profile.h"
 #include "tools/bench_segments.h"
 #include "tools/commands.h"
+#include "tools/machine.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -74,18 +74,6 @@ std::vector<ReadWorkload> list_workloads(const BenchIoOptions& options) {
     }
   }
   return workloads;
-}
-
-std::string describe_machine() {
-  utsname system{};
-  ::uname(&system);
-#ifdef GNEISS_SANITIZED
-  constexpr std::string_view build = GNEISS_BUILD_TYPE " build WITH SANITIZERS: its numbers mean little";
-#else
-  constexpr std::string_view build = GNEISS_BUILD_TYPE " build";
-#endif
-  return fmt::format("{} {}, {} cores, memory limit {}, {}", system.sysname, system.release,
-                     available_cores(), format_bytes(static_cast<double>(control_group_limit())), build);
 }
 
 constexpr std::string_view heading =

@@ -3,6 +3,7 @@
 //   config.yaml       every option as resolved
 //   metrics.jsonl     one JSON object per epoch
 //   summary.json      the result
+//   timeline.json     the first few thousand events of its timeline, see engine/pipeline/trace.h
 //   best.safetensors  the weights of the best epoch
 //   state.safetensors where the run stands, for going on after an interruption
 #pragma once
@@ -17,6 +18,8 @@
 #include "storage/io/file_lock.h"
 
 namespace gneiss {
+
+inline constexpr const char* timeline_file_name = "timeline.json";
 
 enum class RunStart {
   anew,     // or go on, where an interrupted run lies in the folder: the numbers are the same

@@ -14,6 +14,7 @@
 #include "storage/base/units.h"
 #include "storage/format/drive_record.h"
 #include "tools/commands.h"
+#include "tools/machine.h"
 #include "tools/options.h"
 #include "tools/run_folder.h"
 #include "tools/summary.h"
@@ -175,8 +176,10 @@ void run(TrainCommand& command) {
   ThreadPool pool(command.threads);
   const auto backend = make_cpu_backend(pool);
   options.pipeline.pool = &pool;
-  std::optional<Trace> trace;
-  if (!command.trace.empty()) options.pipeline.trace = &trace.emplace();
+  // Every run keeps the beginning of its timeline, for 'gneiss report'.
+  constexpr std::size_t kept_events = 4000;
+  Trace trace(command.trace.empty() ? kept_events : Trace::usual_limit);
+  options.pipeline.trace = &trace;
   print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);
 
   if (command.resume && command.run.empty())
@@ -224,7 +227,10 @@ void run(TrainCommand& command) {
   summary["options"] = resolved;
   summary["prepared_with"] = to_json(preparation.info().options);
   folder.write_config(resolved);
-  if (trace) write_trace(*trace, command.trace);
+  if (!command.trace.empty()) write_trace(trace, command.trace);
+  trace.write(folder.path() / timeline_file_name, kept_events);
+  summary["machine"] = machine_json();
+  summary["plan"] = plan_json(preparation, drive);
   summary["packed_bytes"] = preparation.bytes();
   summary["peak_memory_bytes"] = peak_resident_bytes();
   summary["seconds"] = clock.seconds();

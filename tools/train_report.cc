@@ -123,4 +123,25 @@ nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>&
   return json;
 }
 
+nlohmann::json plan_json(const Preparation& preparation, const std::optional<DriveProfile>& drive) {
+  double bytes = 0;
+  double pieces = 0;
+  const auto entries = preparation.pool().entries();
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].key.split != Split::train) continue;
+    const auto extents = preparation.pack().extents(i);
+    bytes += static_cast<double>(round_up(entries[i].frame_bytes, file_section_alignment));
+    for (const Extent& extent : extents) bytes += static_cast<double>(extent.bytes);
+    pieces += 1 + static_cast<double>(extents.size());
+  }
+  bytes /= preparation.info().options.sample_epochs;
+  pieces /= preparation.info().options.sample_epochs;
+  nlohmann::json json{{"read_bytes_per_epoch", bytes}};
+  if (drive) {
+    json["read_seconds_per_epoch"] =
+        drive->read_seconds(static_cast<std::uint64_t>(pieces), static_cast<std::uint64_t>(bytes));
+  }
+  return json;
+}
+
 }  // namespace gneiss

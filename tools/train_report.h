@@ -2,9 +2,11 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "engine/train/trainer.h"
+#include "storage/io/drive_profile.h"
 
 namespace gneiss {
 
@@ -17,5 +19,8 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second);
 nlohmann::json epoch_json(const EpochResult& epoch);
 // `earlier`: the epochs, as epoch_json() gave them, that an interrupted process had done.
 nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>& earlier);
+
+// What the preparation has an epoch read, on average over the pool, and how long that takes this drive.
+nlohmann::json plan_json(const Preparation& preparation, const std::optional<DriveProfile>& drive);
 
 }  // namespace gneiss

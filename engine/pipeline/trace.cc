@@ -39,11 +39,11 @@ void Trace::add(std::uint32_t lane, const char* name, Clock::time_point begin, C
 std::size_t Trace::event_count() const noexcept { return std::min(taken_.load(), events_.size()); }
 std::size_t Trace::left_out_count() const noexcept { return taken_.load() - event_count(); }
 
-void Trace::write(const std::filesystem::path& path) const {
+void Trace::write(const std::filesystem::path& path, std::size_t event_count_max) const {
   std::string text = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
   auto out = std::back_inserter(text);
   fmt::format_to(out, R"({{"ph":"M","pid":1,"name":"process_name","args":{{"name":"gneiss train"}}}})");
-  const auto events = std::span(events_).first(event_count());
+  const auto events = std::span(events_).first(std::min(event_count(), event_count_max));
   std::vector<std::uint32_t> lanes;
   for (const Event& event : events) {
     if (std::ranges::find(lanes, event.lane) == lanes.end()) lanes.push_back(event.lane);

@@ -26,7 +26,8 @@ class Trace {
   static constexpr std::uint32_t assemble_lane = 2;
   static constexpr std::uint32_t first_slot_lane = 3;
 
-  explicit Trace(std::size_t limit = 200'000);
+  static constexpr std::size_t usual_limit = 200'000;
+  explicit Trace(std::size_t limit = usual_limit);
 
   // `name` must be a literal: it is kept by address.
   void add(std::uint32_t lane, const char* name, Clock::time_point begin, Clock::time_point end,
@@ -34,8 +35,8 @@ class Trace {
   std::size_t event_count() const noexcept;
   std::size_t left_out_count() const noexcept;
 
-  // Once all stages have ended. Throws Error(io).
-  void write(const std::filesystem::path& path) const;
+  // Once all stages have ended: the first events, at most so many. Throws Error(io).
+  void write(const std::filesystem::path& path, std::size_t event_count_max = ~std::size_t{0}) const;
 
  private:
   struct Event {

@@ -1,0 +1,39 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "storage/io/file.h"
+#include "tools/commands.h"
+#include "tools/report/page.h"
+
+namespace gneiss {
+namespace {
+
+struct ReportCommand {
+  std::string run;
+  std::string out;
+  std::string trace;
+};
+
+void run(const ReportCommand& command) {
+  const RunRecord record = RunRecord::read(command.run, command.trace);
+  const std::filesystem::path out = command.out.empty() ? record.folder / "report.html" : std::filesystem::path(command.out);
+  write_text_file(out, make_report_page(record));
+  fmt::print("Report: {}\n", out.string());
+}
+
+}  // namespace
+
+void register_report(CLI::App& app) {
+  auto* sub = app.add_subcommand("report", "Show a training run as one page: curves, time, tiers, timeline, options");
+  const auto command = std::make_shared<ReportCommand>();
+  sub->add_option("RUN,--run", command->run, "Folder of the run, as 'gneiss train' printed it")->required();
+  sub->add_option("--out", command->out, "The page; default: report.html in the run's folder")->type_name("FILE");
+  sub->add_option("--trace", command->trace,
+                  "Timeline of 'gneiss train --trace' to show batches of; default: what the run has kept")
+      ->type_name("FILE");
+  sub->callback([command] { run(*command); });
+}
+
+}  // namespace gneiss
