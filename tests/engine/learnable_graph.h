@@ -73,8 +73,8 @@ inline TrainOptions short_run() {
 }
 
 inline bool same_run(const RunResult& a, const RunResult& b) {
-  return a.step_losses == b.step_losses && a.valid_accuracy == b.valid_accuracy &&
-         a.test_accuracy == b.test_accuracy && a.best_epoch == b.best_epoch;
+  return a.step_losses == b.step_losses && a.valid_score == b.valid_score && a.test == b.test &&
+         a.best_epoch == b.best_epoch;
 }
 
 }  // namespace gneiss::test
