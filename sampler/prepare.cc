@@ -61,14 +61,15 @@ struct CountedBatch {
 };
 
 // What a batch's two frames take in the pool at most: numbers that do not compress, and padding.
-std::uint64_t pool_bytes_at_most(const SampledBatch& batch) {
+std::uint64_t pool_bytes_at_most(const SampledBatch& batch, std::uint32_t label_columns) {
   std::uint64_t numbers = 3 * batch.nodes.size();  // input nodes; a slot, or admission and slot, for each
   numbers += 2 * std::uint64_t{batch.seed_count} + 2 * std::uint64_t{batch.blocks.front().dst_count};
   for (const SampledBlock& block : batch.blocks) {
     numbers += block.indptr.size() + block.indices.size() + 2 * block.edge_positions.size();
   }
   const std::uint64_t sections = 16 + 8 * batch.blocks.size();
-  const std::uint64_t raw_bytes = 4 * numbers + sections * 2 * frame_section_alignment;
+  const std::uint64_t label_bytes = std::uint64_t{batch.seed_count} * label_columns;
+  const std::uint64_t raw_bytes = 4 * numbers + label_bytes + sections * 2 * frame_section_alignment;
   // Zstandard adds less than 1 in 256 where it cannot compress; each frame is padded to 4 KiB.
   return raw_bytes + raw_bytes / 256 + 2 * file_section_alignment + 1024;
 }
@@ -115,7 +116,7 @@ class Preparer {
           std::ranges::sort(counted.inputs);
           counted.edges = 0;
           for (const SampledBlock& block : batch.blocks) counted.edges += block.indices.size();
-          counted.pool_bytes = pool_bytes_at_most(batch);
+          counted.pool_bytes = pool_bytes_at_most(batch, dataset_.info().label_columns);
           if (schedule_.key(index).split == Split::train) count_accesses(counted.inputs);
         },
         [&](std::size_t, CountedBatch& counted) {
@@ -153,7 +154,7 @@ class Preparer {
   void write_samples() {
     if (work_->has(pool_file_name)) return end_sampling();
     start_sampler();
-    const auto labels = dataset_.read_labels();
+    const NodeLabels labels = dataset_.read_labels();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     std::vector<BatchCompressor> compressors(pool_.thread_count());
     std::vector<BatchPlanner> planners(pool_.thread_count(),

@@ -28,6 +28,7 @@ struct TrainCommand {
   TrainOptions train;
   std::string optimizer = "adam";
   std::string lr_schedule = "constant";
+  std::string task = "auto";
   std::string metric = "auto";
   std::uint64_t read_bytes = 1U << 20;
   std::uint32_t runs = 1;
@@ -60,6 +61,7 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"lr_step_epochs", train.learning_rate.step_epochs},
           {"lr_gamma", shortest(train.learning_rate.gamma)},
           {"early_stopping_patience", train.patience},
+          {"task", name_of(*train.objective.task)},
           {"metric", name_of(*train.objective.metric)},
           {"class_weights", train.objective.class_weights},
           {"label_smoothing", shortest(train.objective.label_smoothing)},
@@ -169,6 +171,7 @@ void run(TrainCommand& command) {
   }
   options.pipeline.read_bytes = static_cast<std::uint32_t>(command.read_bytes);
   const Dataset dataset = Dataset::open(command.dataset);
+  if (command.task != "auto") options.objective.task = parse_task(command.task);
   if (command.metric != "auto") options.objective.metric = parse_metric(command.metric);
   options.objective = resolve_objective(options.objective, dataset.info());
   const Preparation preparation = Preparation::open(dataset, command.preparation);
@@ -292,9 +295,17 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
 
 void add_objective_options(CLI::App& app, TrainCommand& command) {
   TrainOptions& train = command.train;
-  app.add_option("--metric", command.metric,
-                 "What decides which epoch is best: accuracy or f1 (macro); auto: accuracy")
-      ->check(CLI::IsMember({"auto", "accuracy", "f1"}))
+  app.add_option(
+         "--task", command.task,
+         "multi-class, multi-label (columns of 0 and 1) or binary (one of them, or two classes, with one "
+         "logit); auto: as the labels are")
+      ->check(CLI::IsMember({"auto", "multi-class", "multi-label", "binary"}))
+      ->capture_default_str();
+  app.add_option(
+         "--metric", command.metric,
+         "What decides which epoch is best: accuracy, f1 (macro) or rocauc; auto: accuracy for multi-class, "
+         "else rocauc")
+      ->check(CLI::IsMember({"auto", "accuracy", "f1", "rocauc"}))
       ->capture_default_str();
   app.add_option("--early-stopping-patience", train.patience,
                  "Stop after so many epochs in which validation's --metric was not better; 0: never")

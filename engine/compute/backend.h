@@ -72,10 +72,12 @@ struct ClassWeighting {
 };
 
 struct LossSum {
-  double loss = 0;    // the sum; divide by `weight` for the mean
-  double weight = 0;  // of the labelled rows; their number, unless classes have weights
-  std::uint64_t labelled_count = 0;
-  std::uint64_t correct_count = 0;  // the largest logit (the first of equals) is the label
+  double loss = 0;                   // the sum; divide by `weight` for the mean
+  double weight = 0;                 // of what has a label; their number, unless classes have weights
+  std::uint64_t labelled_count = 0;  // rows, or entries of several columns
+  // The largest logit (the first of equals) is the label; of binary entries: the logit is above 0 where it
+  // is 1.
+  std::uint64_t correct_count = 0;
 
   double mean() const noexcept { return weight > 0 ? loss / weight : 0; }
 };
@@ -165,6 +167,13 @@ class Backend {
   // gradient[n, classes] is the derivative of the mean; a view with no rows: not wanted.
   virtual LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
                                 const ClassWeighting& classes, MatrixView gradient) = 0;
+
+  // Binary cross-entropy with logits, over the entries whose label y is 0 or 1; any other value is none.
+  //   loss = sum over entries of log(1 + exp(x)) - x * y, weight = their number
+  //   labels  [n * columns], row after row
+  // gradient[n, columns] as above; 0 where there is no label.
+  virtual LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                                       MatrixView gradient) = 0;
 
   // Scales `values` by norm_max / (norm + 1e-6) where that is below 1, and returns their Euclidean norm
   // before.

@@ -219,6 +219,22 @@ Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
   return loss;
 }
 
+Loss binary_cross_entropy(const Matrix& logits, std::span<const std::uint8_t> labels) {
+  Loss loss;
+  loss.gradient = Matrix(logits.rows, logits.columns);
+  for (const std::uint8_t label : labels) loss.labelled_count += label <= 1 ? 1 : 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] > 1) continue;
+    const double x = logits.values[i];
+    const double y = labels[i];
+    const auto count = static_cast<double>(loss.labelled_count);
+    loss.mean += (std::max(x, 0.0) - x * y + std::log1p(std::exp(-std::abs(x)))) / count;
+    loss.correct_count += (x > 0) == (y == 1) ? 1 : 0;
+    loss.gradient.values[i] = (1 / (1 + std::exp(-x)) - y) / count;
+  }
+  return loss;
+}
+
 double clip_norm(std::span<double> values, double norm_max) {
   double squares = 0;
   for (const double value : values) squares += value * value;

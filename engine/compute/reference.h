@@ -55,6 +55,7 @@ struct Loss {
 };
 Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
                    const ClassWeighting& classes = {});
+Loss binary_cross_entropy(const Matrix& logits, std::span<const std::uint8_t> labels);
 // Scales the values where their norm is above norm_max; returns the norm before.
 double clip_norm(std::span<double> values, double norm_max);
 

@@ -69,6 +69,7 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
     identity["gradient_clipping"] = fmt::format("{}", options.optimizer.gradient_norm_max);
   }
   const ObjectiveOptions& objective = options.objective;
+  if (objective.task == Task::binary) identity["task"] = name_of(*objective.task);
   if (objective.metric != Metric::accuracy) identity["metric"] = name_of(*objective.metric);
   if (objective.class_weights != "none") identity["class_weights"] = objective.class_weights;
   if (objective.label_smoothing > 0) {
@@ -132,7 +133,7 @@ class Run {
         model_(make_model(options.model, backend, model_options(dataset, preparation, options),
                           block_maxima(preparation))),
         loss_(make_loss(options.objective, dataset, backend, seed_count_max(preparation))),
-        scores_(logit_columns(options.objective, dataset.info())),
+        scores_(make_score_sum(options.objective, dataset.info(), preparation)),
         metric_(*options.objective.metric),
         optimizer_(model_->parameters(), options.optimizer),
         best_(model_->parameters(), options.checkpoint, metric_),
@@ -165,6 +166,12 @@ class Run {
         }
         const bool is_last = epoch + 1 == options_.schedule.epochs;
         const std::optional<double> score = done.valid ? done.valid->of(metric_) : std::nullopt;
+        if (done.valid && !score) {
+          fail(Kind::input,
+               "no column of the valid split's labels has both a 0 and a 1, which {} needs; give another "
+               "--metric, or --eval-every 0",
+               title_of(metric_));
+        }
         const bool is_better = score && (!result.valid_score || *score > *result.valid_score);
         if (is_better || (is_last && !result.valid_score)) {
           result.best_epoch = done.epoch;
@@ -347,9 +354,11 @@ class Run {
 
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          Backend& backend) {
+  const TrainOptions resolved = resolve(options, dataset);
   const std::uint64_t bytes =
-      model_bytes(options.model, backend, model_options(dataset, preparation, resolve(options, dataset)),
-                  block_maxima(preparation));
+      model_bytes(resolved.model, backend, model_options(dataset, preparation, resolved),
+                  block_maxima(preparation)) +
+      score_bytes(resolved.objective, dataset.info(), preparation);
   return plan_memory(preparation, bytes, options.memory_bytes, options.pipeline.slot_count);
 }
 

@@ -72,6 +72,10 @@ class CountingBackend final : public Backend {
                         const ClassWeighting& classes, MatrixView gradient) override {
     return inner_.cross_entropy(logits, targets, classes, gradient);
   }
+  LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                               MatrixView gradient) override {
+    return inner_.binary_cross_entropy(logits, labels, gradient);
+  }
   double clip_norm(std::span<float> values, double norm_max) override {
     return inner_.clip_norm(values, norm_max);
   }

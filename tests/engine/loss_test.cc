@@ -7,6 +7,7 @@
 
 #include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
+#include "engine/nn/binary_cross_entropy.h"
 #include "engine/nn/cross_entropy.h"
 #include "storage/base/parallel.h"
 #include "storage/base/random.h"
@@ -43,6 +44,24 @@ std::vector<std::int32_t> random_targets(std::uint64_t seed, std::size_t count, 
   std::vector<std::int32_t> targets(count);
   for (auto& target : targets) target = static_cast<std::int32_t>(draws.below(classes + 1)) - 1;
   return targets;
+}
+
+// As a dataset keeps them: 0, 1, or none for NaN.
+std::vector<std::uint8_t> entries_of(const std::vector<float>& labels) {
+  std::vector<std::uint8_t> entries;
+  for (const float label : labels)
+    entries.push_back(std::isnan(label) ? unlabelled : static_cast<std::uint8_t>(label));
+  return entries;
+}
+
+std::vector<std::uint8_t> random_entries(std::uint64_t seed, std::size_t count) {
+  RandomStream draws(seed);
+  std::vector<std::uint8_t> entries(count);
+  for (auto& entry : entries) {
+    const std::uint64_t draw = draws.below(3);
+    entry = draw < 2 ? static_cast<std::uint8_t>(draw) : unlabelled;
+  }
+  return entries;
 }
 
 }  // namespace
@@ -104,6 +123,55 @@ TEST_CASE("rows whose class weighs nothing have no loss and no gradient, and may
   CHECK(std::ranges::count(memory, 0.0F) == 6);
 }
 
+TEST_CASE("binary cross-entropy is PyTorch's over the entries that have a label, and so is its gradient") {
+  const GoldenLosses golden;
+  Machine machine;
+  for (const std::string& name : golden.cases("binary")) {
+    CAPTURE(name);
+    const auto logits = golden.matrix(name + ".logits");
+    const auto labels = entries_of(golden.values<float>(name + ".labels"));
+    const auto columns = static_cast<std::uint32_t>(logits.view.columns);
+    BinaryCrossEntropy loss(*machine.backend, static_cast<std::uint32_t>(logits.view.rows), columns);
+    const BatchView batch{.label_rows = labels, .label_columns = columns};
+    const LossSum sum = loss.evaluate_with_gradient(logits.view, batch);
+    CHECK(sum.mean() == doctest::Approx(golden.number(name + ".loss")).epsilon(1e-6));
+    CHECK(distance(dense(loss.gradient()), golden.values<double>(name + ".gradient")) < 1e-6);
+    CHECK(loss.evaluate(logits.view, batch).loss == sum.loss);
+    if (columns > 1) continue;
+    // Two classes as one column.
+    std::vector<std::int32_t> targets;
+    for (const std::uint8_t label : labels) targets.push_back(label == unlabelled ? no_label : label);
+    CHECK(loss.evaluate(logits.view, {.targets = targets}).loss == sum.loss);
+  }
+}
+
+TEST_CASE("binary cross-entropy is the reference's for any width, and nothing where nothing has a label") {
+  Machine machine;
+  for (const std::size_t columns : {1U, 3U, 15U, 16U, 17U, 112U}) {
+    for (const std::size_t rows : {1U, 300U, 1025U}) {
+      CAPTURE(columns);
+      CAPTURE(rows);
+      std::vector<float> values = random_values(columns, rows * columns, -30, 30);
+      const MatrixView logits(values.data(), rows, columns);
+      auto labels = random_entries(rows, rows * columns);
+      labels[0] = 1;
+      std::vector<float> memory(rows * columns, 7.0F);
+      const MatrixView gradient(memory.data(), rows, columns);
+      const LossSum sum = machine.backend->binary_cross_entropy(logits, labels, gradient);
+      const reference::Loss expected = reference::binary_cross_entropy(reference::widen(logits), labels);
+      CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
+      CHECK(sum.correct_count == expected.correct_count);
+      CHECK(sum.labelled_count == expected.labelled_count);
+      CHECK(distance(memory, expected.gradient.values) < 1e-5);
+      std::ranges::fill(labels, unlabelled);
+      const LossSum none = machine.backend->binary_cross_entropy(logits, labels, gradient);
+      CHECK(none.mean() == 0);
+      CHECK(none.labelled_count == 0);
+      CHECK(std::ranges::count(memory, 0.0F) == static_cast<std::ptrdiff_t>(memory.size()));
+    }
+  }
+}
+
 TEST_CASE("the gradient's norm is clipped as PyTorch clips it") {
   const GoldenLosses golden;
   Machine machine;
@@ -131,12 +199,18 @@ TEST_CASE("losses, gradients and norms are the same to the bit for any number of
   const MatrixView logits(values.data(), rows, classes);
   const auto targets = random_targets(6, rows, classes);
   const auto weights = random_values(7, classes, 0.1, 3);
+  const auto entries = random_entries(9, rows * classes);
   const auto run = [&](std::size_t threads) {
     Machine machine(threads);
     std::vector<float> result(rows * classes);
-    const MatrixView gradient(result.data(), rows, classes);
     const ClassWeighting how{.weights = weights, .smoothing = 0.1F};
+    const MatrixView gradient(result.data(), rows, classes);
     std::vector<double> sums{machine.backend->cross_entropy(logits, targets, how, gradient).loss};
+    std::vector<float> of_entries(rows * classes);
+    sums.push_back(
+        machine.backend->binary_cross_entropy(logits, entries, MatrixView(of_entries.data(), rows, classes))
+            .loss);
+    result.insert(result.end(), of_entries.begin(), of_entries.end());
     std::vector<float> clipped = random_values(8, 1'300'000, -1, 1);
     sums.push_back(machine.backend->clip_norm(clipped, 0.5));
     result.insert(result.end(), clipped.begin(), clipped.end());

@@ -17,7 +17,7 @@ using namespace gneiss::test;
 
 TEST_CASE("balanced weights are scikit-learn's: nodes over classes times nodes of the class") {
   const LearnableGraph graph;
-  const auto labels = graph.dataset().read_labels();
+  const auto labels = graph.dataset().read_labels().classes;
   std::vector<std::uint64_t> counts(graph.dataset().info().class_count);
   const auto nodes = graph.dataset().split(Split::train);
   for (const NodeId node : nodes) ++counts[static_cast<std::size_t>(labels[to_index(node)])];
@@ -115,4 +115,84 @@ TEST_CASE("the metric decides the best epoch, and a run with every option goes o
   CHECK(resumed.test == expected.test);
   CHECK(read_text_file(options.checkpoint) == read_text_file(whole.checkpoint));
   CHECK(read_text_file(options.state) == read_text_file(whole.state));
+}
+
+TEST_CASE("columns of labels are learned by ROC-AUC, to the same bits for any threads, reader and cache") {
+  const LearnableGraph graph(0.1, 2, 5, true);
+  TrainOptions options = short_run();
+  options.schedule.epochs = 12;
+  options.dropout = 0;
+  const RunResult run = graph.train(options);
+  CHECK(run.metric == Metric::rocauc);
+  REQUIRE(run.test.has_value());
+  CHECK(*run.test->rocauc > 0.8);
+  CHECK(*run.test->rocauc > *run.epochs.front().valid->rocauc);
+  CHECK(run.test->accuracy > 0.75);
+  double best = 0;
+  for (const EpochResult& epoch : run.epochs) best = std::max(best, *epoch.valid->rocauc);
+  CHECK(run.valid_score == best);
+  CHECK(same_run(graph.train(options, "none", 3), run));
+  options.pipeline = {.slot_count = 2, .io_engine = "mmap", .queue_depth = 1, .read_bytes = 4096};
+  CHECK(same_run(graph.train(options, "all", 2), run));
+
+  options = short_run();
+  options.checkpoint = graph.folder() / "whole-best";
+  options.state = graph.folder() / "whole-state";
+  const RunResult expected = graph.train(options);
+  TrainOptions killed = options;
+  killed.checkpoint = graph.folder() / "killed-best";
+  killed.state = graph.folder() / "killed-state";
+  CHECK_THROWS_AS(graph.train(killed, "tiny", 1,
+                              [](const EpochResult& done) {
+                                if (done.epoch == 2) throw std::runtime_error("killed");
+                              }),
+                  std::runtime_error);
+  killed.resume = true;
+  const RunResult resumed = graph.train(killed, "none", 2);
+  CHECK(resumed.resumed_after == 1);
+  CHECK(resumed.test == expected.test);
+  CHECK(read_text_file(killed.checkpoint) == read_text_file(options.checkpoint));
+  CHECK(read_text_file(killed.state) == read_text_file(options.state));
+}
+
+TEST_CASE("two classes can be learned as one column, with one logit") {
+  const LearnableGraph graph(0.1, 1, 2);
+  TrainOptions options = short_run();
+  options.schedule.epochs = 10;
+  options.dropout = 0;
+  options.objective.task = Task::binary;
+  const RunResult run = graph.train(options);
+  CHECK(run.metric == Metric::rocauc);
+  CHECK(*run.test->rocauc > 0.8);
+  CHECK(run.test->accuracy > 0.75);
+  CHECK(same_run(graph.train(options, "all", 3), run));
+  options.objective.metric = Metric::accuracy;
+  CHECK(graph.train(options).metric == Metric::accuracy);
+  options.objective = {};
+  CHECK_FALSE(graph.train(options).test->rocauc.has_value());
+  EXPECT_ERROR(resolve_objective({.metric = Metric::rocauc}, graph.dataset().info()), Kind::config,
+               "--task binary");
+}
+
+TEST_CASE("a task that the labels are not of, and options of another loss, are refused") {
+  const DatasetInfo classes{.class_count = 7};
+  const DatasetInfo columns{.label_columns = 7};
+  const auto refused = [](const ObjectiveOptions& options, const DatasetInfo& info, const char* part) {
+    EXPECT_ERROR(resolve_objective(options, info), Kind::config, part);
+  };
+  refused({.task = Task::multi_class}, columns, "7 columns of labels, not a class a node");
+  refused({.task = Task::multi_label}, classes, "one class a node");
+  refused({.task = Task::binary}, classes, "the dataset has 7 classes");
+  refused({.task = Task::binary}, columns, "the dataset has 7 columns");
+  refused({.metric = Metric::rocauc}, classes, "use accuracy or f1");
+  refused({.class_weights = "balanced"}, columns, "--task multi-label");
+  refused({.label_smoothing = 0.1F}, columns, "--label-smoothing");
+  CHECK(resolve_objective({}, columns).task == Task::multi_label);
+  CHECK(resolve_objective({}, columns).metric == Metric::rocauc);
+  CHECK(resolve_objective({}, classes).metric == Metric::accuracy);
+  CHECK(logit_columns(resolve_objective({.task = Task::binary}, {.label_columns = 1}),
+                      {.label_columns = 1}) == 1);
+  for (const Task task : {Task::multi_class, Task::multi_label, Task::binary})
+    CHECK(parse_task(name_of(task)) == task);
+  EXPECT_ERROR(parse_task("regression"), Kind::config, "multi-class, multi-label or binary");
 }

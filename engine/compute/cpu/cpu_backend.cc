@@ -209,6 +209,18 @@ class CpuBackend final : public Backend {
     return total;
   }
 
+  LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                               MatrixView gradient) override {
+    GNEISS_ASSERT(labels.size() == logits.rows * logits.columns);
+    LossSum total;
+    for (const std::uint8_t label : labels) total.labelled_count += label <= 1 ? 1 : 0;
+    total.weight = static_cast<double>(total.labelled_count);
+    sum_losses(logits, gradient, total, [&](float scale, cpu::RowRange range) {
+      return cpu::binary_cross_entropy(logits, labels, scale, range, gradient);
+    });
+    return total;
+  }
+
   double clip_norm(std::span<float> values, double norm_max) override {
     std::array<double, sum_piece_count_max> parts{};
     const Pieces pieces = cut(values.size(), piece_elements, parts.size());

@@ -51,6 +51,8 @@ void adam(const AdamStep& step, std::span<float> values, std::span<const float> 
 LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
                       const ClassWeighting& classes, float gradient_scale, RowRange range,
                       MatrixView gradient);
+LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                             float gradient_scale, RowRange range, MatrixView gradient);
 
 const char* instruction_set() noexcept;  // "AVX3", as Highway calls what it chose
 

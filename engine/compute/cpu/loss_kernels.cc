@@ -91,17 +91,73 @@ LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targ
   return total;
 }
 
+LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                             float gradient_scale, RowRange range, MatrixView gradient) {
+  const Floats d;
+  const hn::RebindToSigned<Floats> integers;
+  using Bytes = hn::Rebind<std::uint8_t, Floats>;
+  const Bytes bytes;
+  const FloatVector zero = hn::Zero(d);
+  const FloatVector one = hn::Set(d, 1.0F);
+  const FloatVector scale = hn::Set(d, gradient_scale);
+  const std::size_t columns = logits.columns;
+  const bool wants_gradient = gradient.rows != 0;
+  LossSum total;
+  for (std::size_t r = range.first; r < range.last; ++r) {
+    const float* row = logits.row(r);
+    const std::uint8_t* row_labels = labels.data() + r * columns;
+    float* grad = wants_gradient ? gradient.row(r) : nullptr;
+    FloatVector losses = zero;
+    // Adds the losses of a vector of entries and returns their gradients.
+    const auto take = [&](FloatVector x, hn::Vec<Bytes> label_bytes) HWY_ATTR {
+      const FloatVector label = hn::ConvertTo(d, hn::PromoteTo(integers, label_bytes));
+      const auto is_known = hn::Le(label, one);
+      const auto is_positive = hn::Gt(x, zero);
+      // exp(-|x|) never overflows: log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), and the sigmoid of x is
+      // 1 / (1 + exp(-|x|)) where x > 0, else exp(-|x|) / (1 + exp(-|x|)).
+      const FloatVector e = hn::Exp(d, hn::Neg(hn::Abs(x)));
+      const FloatVector loss = hn::Add(hn::NegMulAdd(x, label, hn::Max(x, zero)), hn::Log1p(d, e));
+      losses = hn::Add(losses, hn::IfThenElseZero(is_known, loss));
+      const auto is_wrong = hn::Xor(is_positive, hn::Eq(label, one));
+      total.correct_count += hn::CountTrue(d, hn::AndNot(is_wrong, is_known));
+      const FloatVector sigmoid = hn::Div(hn::IfThenElse(is_positive, one, e), hn::Add(one, e));
+      return hn::IfThenElseZero(is_known, hn::Mul(hn::Sub(sigmoid, label), scale));
+    };
+    for_columns(
+        columns,
+        [&](std::size_t c) HWY_ATTR {
+          const FloatVector g = take(hn::LoadU(d, row + c), hn::LoadU(bytes, row_labels + c));
+          if (wants_gradient) hn::StoreU(g, d, grad + c);
+        },
+        [&](std::size_t c, std::size_t n) HWY_ATTR {
+          HWY_ALIGN std::uint8_t tail[hn::MaxLanes(Floats())];
+          std::fill_n(tail, hn::MaxLanes(Floats()), unlabelled);
+          std::copy_n(row_labels + c, n, tail);
+          const FloatVector g = take(load_tail(row + c, n), hn::LoadU(bytes, tail));
+          if (wants_gradient) store_tail(g, grad + c, n);
+        });
+    total.loss += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, losses)));
+  }
+  return total;
+}
+
 }  // namespace gneiss::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace gneiss::cpu {
 HWY_EXPORT(cross_entropy);
+HWY_EXPORT(binary_cross_entropy);
 
 LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
                       const ClassWeighting& classes, float gradient_scale, RowRange range,
                       MatrixView gradient) {
   return HWY_DYNAMIC_DISPATCH(cross_entropy)(logits, targets, classes, gradient_scale, range, gradient);
+}
+
+LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                             float gradient_scale, RowRange range, MatrixView gradient) {
+  return HWY_DYNAMIC_DISPATCH(binary_cross_entropy)(logits, labels, gradient_scale, range, gradient);
 }
 
 }  // namespace gneiss::cpu
