@@ -15,7 +15,7 @@ std::uint64_t compressed_at_most(std::uint64_t raw_bytes) { return raw_bytes + r
 
 }  // namespace
 
-BatchEntry forecast_batch(const SampledBatch& batch) {
+BatchEntry forecast_batch(const SampledBatch& batch, std::uint32_t label_columns) {
   const std::uint64_t hidden = batch.blocks.front().dst_count;
   std::uint64_t numbers = 2 * batch.nodes.size();  // a slot, or admission and slot, for each
   numbers += 2 * std::uint64_t{batch.seed_count} + 2 * hidden;
@@ -25,7 +25,8 @@ BatchEntry forecast_batch(const SampledBatch& batch) {
     numbers += block.indptr.size() + block.indices.size() + 2 * block.edge_positions.size();
   }
   const std::uint64_t section_bytes = 2 * frame_section_alignment;  // its header, and padding
-  const std::uint64_t frame_bytes = 4 * numbers + (12 + 8 * batch.blocks.size()) * section_bytes;
+  const std::uint64_t label_bytes = std::uint64_t{batch.seed_count} * label_columns;
+  const std::uint64_t frame_bytes = 4 * numbers + label_bytes + (12 + 8 * batch.blocks.size()) * section_bytes;
   const std::uint64_t inputs_bytes = 4 * batch.nodes.size() + 4 * section_bytes;
   BatchEntry entry{};
   entry.key = batch.key;

@@ -62,14 +62,26 @@ void BatchPlanner::order_shared_inputs(std::size_t index) {
   GNEISS_ASSERT(input_nodes_.size() == ascending_.size());
 }
 
+void BatchPlanner::look_up_labels(const SampledBatch& batch) {
+  targets_.clear();
+  label_rows_.clear();
+  for (const NodeId seed : std::span(batch.nodes).first(batch.seed_count)) {
+    if (labels_.columns == 0) {
+      targets_.push_back(labels_.classes[to_index(seed)]);
+      continue;
+    }
+    const auto row = labels_.row(seed);
+    label_rows_.insert(label_rows_.end(), row.begin(), row.end());
+  }
+}
+
 const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   GNEISS_ASSERT(!batch.blocks.empty());
   order_inputs(index, batch);
   SampledBlock& first = batch.blocks.front();
   for (std::uint32_t& source : first.indices) source = new_local_[source];
   dst_in_src_.assign(new_local_.begin(), new_local_.begin() + first.dst_count);
-  targets_.clear();
-  for (std::uint32_t i = 0; i < batch.seed_count; ++i) targets_.push_back(labels_[to_index(batch.nodes[i])]);
+  look_up_labels(batch);
 
   const auto cached = static_cast<std::uint32_t>(cpu_slots_.size());
   const auto inputs = static_cast<std::uint32_t>(input_nodes_.size());
@@ -83,6 +95,8 @@ const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   frame_.seeds = nodes.first(batch.seed_count);
   frame_.targets = targets_;
   frame_.target_seeds = {};
+  frame_.label_rows = label_rows_;
+  frame_.label_columns = labels_.columns;
   frame_.hidden_nodes = nodes.first(first.dst_count);
   frame_.plan = ranges_;
   frame_.cpu_slots = cpu_slots_;

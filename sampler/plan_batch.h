@@ -8,6 +8,7 @@
 
 #include "sampler/neighbor_sampler.h"
 #include "storage/format/batch_frame.h"
+#include "storage/format/node_labels.h"
 #include "storage/pack/shared_layout.h"
 #include "storage/pack/tier_planner.h"
 
@@ -17,7 +18,7 @@ namespace gneiss {
 class BatchPlanner {
  public:
   //   shared  how batches share the rows that they read from disk; null where each has its own
-  BatchPlanner(const TierPlan& plan, const SharedLayout* shared, std::span<const std::int32_t> labels)
+  BatchPlanner(const TierPlan& plan, const SharedLayout* shared, const NodeLabels& labels)
       : plan_(plan), shared_(shared), labels_(labels) {}
 
   // The frame to store for `batch`, which is number `index` of the pool; valid until the next call. Changes
@@ -30,11 +31,12 @@ class BatchPlanner {
 
   void order_shared_inputs(std::size_t index);
   void add_input(std::size_t i);
+  void look_up_labels(const SampledBatch& batch);
 
   const TierPlan& plan_;
   const SharedLayout* shared_;
-  std::span<const std::int32_t> labels_;  // of every node
-  std::vector<std::uint64_t> order_;      // node << 32 | sampled local id
+  const NodeLabels& labels_;
+  std::vector<std::uint64_t> order_;  // node << 32 | sampled local id
   std::vector<std::uint32_t> new_local_;
   std::vector<NodeId> ascending_;
   std::vector<Placement> placements_;  // of ascending_
@@ -46,6 +48,7 @@ class BatchPlanner {
   std::vector<PageRun> page_runs_;
   std::vector<std::uint32_t> dst_in_src_;
   std::vector<std::int32_t> targets_;
+  std::vector<std::uint8_t> label_rows_;
   std::vector<PlanRange> ranges_;
   BatchFrame frame_;
 };

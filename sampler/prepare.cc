@@ -108,7 +108,7 @@ class Preparer {
           sampler_->sample(index, worker, batch);
           counted.inputs.assign(batch.nodes.begin(), batch.nodes.end());
           std::ranges::sort(counted.inputs);
-          counted.entry = forecast_batch(batch);
+          counted.entry = forecast_batch(batch, dataset_.info().label_columns);
           if (schedule_.key(index).split == Split::train) count_accesses(counted.inputs);
         },
         [&](std::size_t, CountedBatch& counted) {
@@ -153,7 +153,7 @@ class Preparer {
   void write_samples() {
     if (work_->has(pool_file_name)) return end_sampling();
     start_sampler();
-    const auto labels = dataset_.read_labels();
+    const NodeLabels labels = dataset_.read_labels();
     std::vector<SampledBatch> scratch(pool_.thread_count());
     std::vector<BatchCompressor> compressors(pool_.thread_count());
     std::vector<BatchPlanner> planners(pool_.thread_count(),

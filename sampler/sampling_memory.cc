@@ -25,7 +25,10 @@ std::uint64_t batch_memory_bytes(const DatasetInfo& info, const PreparationOptio
     nodes = std::min(info.node_count, nodes + drawn);
   }
   const std::uint64_t bytes_per_edge = options.edge_positions ? 84 : 28;
-  return std::max(least, std::min(nodes, count_max) * 140 + std::min(edges, count_max) * bytes_per_edge);
+  const std::uint64_t label_bytes =
+      std::min<std::uint64_t>(options.batch_size, info.node_count) * info.label_columns;
+  return std::max(least, std::min(nodes, count_max) * 140 + std::min(edges, count_max) * bytes_per_edge +
+                             7 * label_bytes);
 }
 
 }  // namespace
@@ -48,11 +51,13 @@ SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request
       (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
   const std::uint64_t always =
       program_bytes + 4 * seeds + bytes_per_batch * divide_up(seeds, options.batch_size);
-  // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken.
+  // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken. Labels of one
+  // class are among the 16 bytes, columns of them are not; reading them takes them twice.
+  const std::uint64_t label_bytes = 2 * info.label_columns * info.node_count;
   // Where batches may share rows, planning holds more once the batches in work are given back.
   const bool may_share = request.disk_budget_bytes > 0 || request.dry_run;
   const std::uint64_t passes =
-      std::max(16 * info.node_count + batch_memory_bytes(info, options) * pool.thread_count(),
+      std::max(16 * info.node_count + label_bytes + batch_memory_bytes(info, options) * pool.thread_count(),
                (may_share ? 32 : 16) * info.node_count);
   const std::uint64_t sweep = GraphSweep::memory_bytes(info, sweep_options(info));
   if (request.memory_bytes >= always + passes + LoadedTopology::memory_bytes(info)) return {};

@@ -51,6 +51,7 @@ nlohmann::json list_preparations(const Dataset& dataset) {
 void run_info(const Arguments& arguments) {
   const Dataset dataset = Dataset::open(arguments.dataset);
   nlohmann::json statistics = dataset.statistics();
+  if (!statistics.contains("task")) statistics.update({{"task", "multi-class"}, {"metric", "accuracy"}});
   fmt::print("{}\n  {:<18}{}\n{}", arguments.dataset, "made from", dataset.info().source,
              format_statistics(statistics));
   statistics["fingerprint"] = fmt::format("{:016x}", dataset.fingerprint());

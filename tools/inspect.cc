@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -49,6 +50,20 @@ void write_features(const std::filesystem::path& path, const TieredRows& rows) {
   write_npy(path, dtype, shape, bytes);
 }
 
+// One class a seed as (seeds,) of i32, -1: none; columns as `import npy` takes them, (seeds, columns) with
+// NaN.
+void write_labels(const std::filesystem::path& path, const BatchView& view) {
+  if (view.label_columns == 0) return write_npy_vector(path, Dtype::i32, view.targets);
+  std::vector<float> values;
+  values.reserve(view.label_rows.size());
+  for (const std::uint8_t entry : view.label_rows) {
+    values.push_back(entry == unlabelled ? std::numeric_limits<float>::quiet_NaN()
+                                         : static_cast<float>(entry));
+  }
+  const std::array<std::uint64_t, 2> shape{view.seed_count(), view.label_columns};
+  write_npy(path, Dtype::f32, shape, std::as_bytes(std::span(values)));
+}
+
 constexpr std::array<std::string_view, 4> batch_files{"seeds.npy", "input_nodes.npy", "labels.npy",
                                                       "features.npy"};
 
@@ -64,7 +79,7 @@ void write_batch(const std::filesystem::path& out, const BatchView& view, std::s
   };
   write_nodes("seeds", view.hidden_nodes.first(view.seed_count()));
   write_nodes("input_nodes", inputs);
-  write_npy_vector(out / "labels.npy", Dtype::i32, view.targets);
+  write_labels(out / "labels.npy", view);
   write_features(out / "features.npy", view.input);
   for (std::size_t hop = 0; hop < view.blocks.size(); ++hop) {
     const BlockView& block = view.blocks[hop];

@@ -29,6 +29,8 @@ struct TrainCommand {
   TrainOptions train;
   std::string optimizer = "adam";
   std::string lr_schedule = "constant";
+  std::string task = "auto";
+  std::string metric = "auto";
   std::uint64_t read_bytes = 1U << 20;
   std::uint32_t runs = 1;
   std::uint64_t memory_bytes = 0;
@@ -60,6 +62,11 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"lr_step_epochs", train.learning_rate.step_epochs},
           {"lr_gamma", shortest(train.learning_rate.gamma)},
           {"early_stopping_patience", train.patience},
+          {"task", name_of(*train.objective.task)},
+          {"metric", name_of(*train.objective.metric)},
+          {"class_weights", train.objective.class_weights},
+          {"label_smoothing", shortest(train.objective.label_smoothing)},
+          {"gradient_clipping", shortest(train.optimizer.gradient_norm_max)},
           {"weight_decay", shortest(train.optimizer.weight_decay)},
           {"epochs", train.schedule.epochs},
           {"eval_every", train.schedule.eval_every},
@@ -122,7 +129,7 @@ FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, Cpu
   options.checkpoint = folder.checkpoint(file_seed);
   options.state = folder.state(file_seed);
   options.resume = folder.goes_on() && std::filesystem::exists(options.state);
-  const std::uint32_t done = options.resume ? epochs_done(preparation, options, backend) : 0;
+  const std::uint32_t done = options.resume ? epochs_done(dataset, preparation, options, backend) : 0;
   if (is_one_of_many) fmt::print("Run with seed {}\n", seed);
   std::vector<nlohmann::json> earlier;
   if (folder.goes_on()) earlier = folder.keep_metrics(seed, done);
@@ -130,16 +137,13 @@ FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, Cpu
     fmt::print("Going on after epoch {} of the run in {}\n", done, folder.path().string());
   }
   RunResult result = train(dataset, preparation, cpu_tier, options, backend, [&](const EpochResult& epoch) {
-    fmt::print("{}\n", epoch_line(epoch));
+    fmt::print("{}\n", epoch_line(epoch, *options.objective.metric));
     std::fflush(stdout);
     nlohmann::json line = epoch_json(epoch);
     line["seed"] = seed;
     folder.append_metrics(line);
   });
-  std::string line = fmt::format("Best epoch: {:02}", result.best_epoch);
-  if (result.valid_accuracy) line += fmt::format(", Valid: {:.2f}%", *result.valid_accuracy * 100);
-  if (result.test_accuracy) line += fmt::format(", Test: {:.2f}%", *result.test_accuracy * 100);
-  fmt::print("{}\n", line);
+  fmt::print("{}\n", best_line(result));
   std::fflush(stdout);
   nlohmann::json json = run_json(result, earlier);
   return {std::move(result), std::move(json)};
@@ -168,6 +172,9 @@ void run(TrainCommand& command) {
   }
   options.pipeline.read_bytes = static_cast<std::uint32_t>(command.read_bytes);
   const Dataset dataset = Dataset::open(command.dataset);
+  if (command.task != "auto") options.objective.task = parse_task(command.task);
+  if (command.metric != "auto") options.objective.metric = parse_metric(command.metric);
+  options.objective = resolve_objective(options.objective, dataset.info());
   const Preparation preparation = Preparation::open(dataset, command.preparation);
   // Unless a shuffle was asked for, which train() refuses: the plan has an order of its own.
   if (preparation.info().planned == Residency::belady && command.shuffle_flag->count() == 0) {
@@ -211,16 +218,21 @@ void run(TrainCommand& command) {
 
   nlohmann::json summary = results.front().json;
   if (command.runs > 1) {
-    std::vector<double> tests;
-    for (const auto& [result, json] : results) {
-      summary["runs"].push_back(json);
-      if (result.test_accuracy) tests.push_back(*result.test_accuracy);
-    }
-    if (!tests.empty()) {
+    for (const auto& [result, json] : results) summary["runs"].push_back(json);
+    for (const Metric metric : all_metrics) {
+      std::vector<double> tests;
+      for (const auto& [result, json] : results) {
+        if (const auto score = result.test ? result.test->of(metric) : std::nullopt) tests.push_back(*score);
+      }
+      if (tests.empty()) continue;
       const auto [mean, deviation] = mean_and_deviation(tests);
-      fmt::print("Test over {} runs: {:.2f}% +- {:.2f}\n", tests.size(), mean * 100, deviation * 100);
-      summary["test_accuracy"] = mean;
-      summary["test_accuracy_deviation"] = deviation;
+      const std::string key = fmt::format("test_{}", name_of(metric));
+      summary[key] = mean;
+      summary[key + "_deviation"] = deviation;
+      if (metric == results.front().result.metric) {
+        fmt::print("Test{} over {} runs: {:.2f}% +- {:.2f}\n", metric_suffix(metric), tests.size(),
+                   mean * 100, deviation * 100);
+      }
     }
   }
   summary["command"] = "train";
@@ -271,9 +283,6 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str();
   app.add_option("--lr-gamma", train.learning_rate.gamma, "What a step multiplies the rate by")
       ->capture_default_str();
-  app.add_option("--early-stopping-patience", train.patience,
-                 "Stop after so many epochs without a better validation accuracy; 0: never")
-      ->capture_default_str();
   app.add_option("--weight-decay", train.optimizer.weight_decay, "Weight decay")->capture_default_str();
   app.add_option("--epochs", train.schedule.epochs, "Epochs to train")
       ->check(CLI::Range(1U, 1000000U))
@@ -288,6 +297,34 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str();
   app.add_option("--runs", command.runs, "Train so often, with seeds SEED, SEED+1, ..., and report the mean")
       ->check(CLI::Range(1U, 1000U))
+      ->capture_default_str();
+}
+
+void add_objective_options(CLI::App& app, TrainCommand& command) {
+  TrainOptions& train = command.train;
+  app.add_option(
+         "--task", command.task,
+         "multi-class, multi-label (columns of 0 and 1) or binary (one of them, or two classes, with one "
+         "logit); auto: as the labels are")
+      ->check(CLI::IsMember({"auto", "multi-class", "multi-label", "binary"}))
+      ->capture_default_str();
+  app.add_option(
+         "--metric", command.metric,
+         "What decides which epoch is best: accuracy, f1 (macro) or rocauc; auto: accuracy for multi-class, "
+         "else rocauc")
+      ->check(CLI::IsMember({"auto", "accuracy", "f1", "rocauc"}))
+      ->capture_default_str();
+  app.add_option("--early-stopping-patience", train.patience,
+                 "Stop after so many epochs in which validation's --metric was not better; 0: never")
+      ->capture_default_str();
+  app.add_option("--class-weights", train.objective.class_weights,
+                 "What each class counts in the loss: none, balanced (rare classes more) or W1,W2,...")
+      ->capture_default_str();
+  app.add_option("--label-smoothing", train.objective.label_smoothing,
+                 "Share of each label spread over all classes, 0 to below 1")
+      ->capture_default_str();
+  app.add_option("--gradient-clipping", train.optimizer.gradient_norm_max,
+                 "Scale gradients down to this norm, of all together; 0: never")
       ->capture_default_str();
 }
 
@@ -322,6 +359,7 @@ void register_train(CLI::App& app) {
                   "The preparation, as 'gneiss prepare --name' called it")
       ->capture_default_str();
   add_model_options(*sub, *command);
+  add_objective_options(*sub, *command);
   add_pipeline_options(*sub, *command);
   add_memory_option(*sub, command->memory_bytes);
   add_threads_option(*sub, command->threads);

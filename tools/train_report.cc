@@ -17,12 +17,35 @@ std::string_view waited_for(const PipelineTimes& times) {
   return times.reader.busy_seconds >= times.assembler.busy_seconds ? "the drive" : "assembly";
 }
 
+// ", Valid: 69.50%"; nothing where there is no score.
+std::string score_text(std::string_view split, Metric metric, std::optional<double> score) {
+  return score ? fmt::format(", {}{}: {:.2f}%", split, metric_suffix(metric), *score * 100) : "";
+}
+
+// "valid_accuracy", "valid_f1"
+void add_scores(nlohmann::json& json, std::string_view split, const Scores& scores) {
+  for (const Metric metric : all_metrics) {
+    if (const auto score = scores.of(metric)) json[fmt::format("{}_{}", split, name_of(metric))] = *score;
+  }
+}
+
 }  // namespace
 
-std::string epoch_line(const EpochResult& epoch) {
-  std::string line = fmt::format("Epoch: {:02}, Loss: {:.4f}, Train: {:.2f}%", epoch.epoch,
-                                 epoch.train.loss(), epoch.train.share() * 100);
-  if (epoch.valid) line += fmt::format(", Valid: {:.2f}%", epoch.valid->share() * 100);
+std::string metric_suffix(Metric metric) {
+  return metric == Metric::accuracy ? "" : fmt::format(" {}", title_of(metric));
+}
+
+std::string best_line(const RunResult& run) {
+  std::string line = fmt::format("Best epoch: {:02}", run.best_epoch);
+  line += score_text("Valid", run.metric, run.valid_score);
+  if (run.test) line += score_text("Test", run.metric, run.test->of(run.metric));
+  return line;
+}
+
+std::string epoch_line(const EpochResult& epoch, Metric metric) {
+  std::string line = fmt::format("Epoch: {:02}, Loss: {:.4f}", epoch.epoch, epoch.train.loss);
+  line += score_text("Train", metric, epoch.train.of(metric));
+  if (epoch.valid) line += score_text("Valid", metric, epoch.valid->of(metric));
   const double waiting = percent(epoch.times.consumer.starved_seconds, epoch.seconds);
   line += fmt::format("  |  {}, {} read, computing {:.0f} %", format_seconds(epoch.seconds),
                       format_bytes(static_cast<double>(epoch.cost.bytes_read)), 100 - waiting);
@@ -76,8 +99,7 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
 
 nlohmann::json epoch_json(const EpochResult& epoch) {
   nlohmann::json json{{"epoch", epoch.epoch},
-                      {"loss", epoch.train.loss()},
-                      {"train_accuracy", epoch.train.share()},
+                      {"loss", epoch.train.loss},
                       {"seconds", epoch.seconds},
                       {"evaluation_seconds", epoch.evaluation_seconds},
                       {"batches", epoch.batches},
@@ -91,12 +113,14 @@ nlohmann::json epoch_json(const EpochResult& epoch) {
                       {"drive_busy_seconds", epoch.times.reader.busy_seconds},
                       {"drive_blocked_seconds", epoch.times.reader.blocked_seconds},
                       {"assemble_seconds", epoch.times.assembler.busy_seconds}};
-  if (epoch.valid) json["valid_accuracy"] = epoch.valid->share();
+  add_scores(json, "train", epoch.train);
+  if (epoch.valid) add_scores(json, "valid", *epoch.valid);
   return json;
 }
 
 nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>& earlier) {
   nlohmann::json json{{"best_epoch", run.best_epoch},
+                      {"metric", name_of(run.metric)},
                       {"io_engine", run.io_engine},
                       {"direct_reads", run.direct_reads},
                       {"batches_in_flight", run.memory.slot_count},
@@ -110,6 +134,10 @@ nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>&
   for (const nlohmann::json& epoch : epochs) {
     json["epoch_seconds"].push_back(epoch.at("seconds"));
     json["epochs"].push_back(epoch);
+    for (const Metric metric : all_metrics) {
+      const std::string key = fmt::format("valid_{}", name_of(metric));
+      if (epoch.value("epoch", 0U) == run.best_epoch && epoch.contains(key)) json[key] = epoch.at(key);
+    }
     rows += epoch.at("input_rows").get<std::uint64_t>();
     bytes += epoch.at("bytes_read").get<std::uint64_t>();
     reads += epoch.at("read_operations").get<std::uint64_t>();
@@ -118,8 +146,8 @@ nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>&
   json["input_rows"] = rows;
   json["bytes_read"] = bytes;
   json["read_operations"] = reads;
-  if (run.valid_accuracy) json["valid_accuracy"] = *run.valid_accuracy;
-  if (run.test_accuracy) json["test_accuracy"] = *run.test_accuracy;
+  if (run.valid_score) json[fmt::format("valid_{}", name_of(run.metric))] = *run.valid_score;
+  if (run.test) add_scores(json, "test", *run.test);
   return json;
 }
 

@@ -65,12 +65,21 @@ struct EdgeScales {
   std::span<const float> self{};         // [dst_count]
 };
 
-struct LossSum {
-  double loss = 0;  // the sum over labelled rows; divide by labelled_count for the mean
-  std::uint32_t labelled_count = 0;
-  std::uint32_t correct_count = 0;  // the largest logit (the first of equals) is the label
+// How cross-entropy weighs classes: the arguments of PyTorch's CrossEntropyLoss.
+struct ClassWeighting {
+  std::span<const float> weights{};  // [classes], 0 or more; empty: all ones
+  float smoothing = 0;               // the share of each target that all classes get alike, 0 to 1
+};
 
-  double mean() const noexcept { return labelled_count == 0 ? 0 : loss / labelled_count; }
+struct LossSum {
+  double loss = 0;                   // the sum; divide by `weight` for the mean
+  double weight = 0;                 // of what has a label; their number, unless classes have weights
+  std::uint64_t labelled_count = 0;  // rows, or entries of several columns
+  // The largest logit (the first of equals) is the label; of binary entries: the logit is above 0 where it
+  // is 1.
+  std::uint64_t correct_count = 0;
+
+  double mean() const noexcept { return weight > 0 ? loss / weight : 0; }
 };
 
 // One step of Adam over flat arrays; see Optimizer for what the numbers mean.
@@ -152,10 +161,23 @@ class Backend {
   virtual void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue,
                                  MatrixView gradient) = 0;
 
-  // Softmax cross-entropy: mean over the rows whose target is not no_label (-1).
+  // Softmax cross-entropy over the rows whose target y is not no_label (-1), s being the smoothing:
+  //   loss = sum over rows of -(1 - s) * weights[y] * log p[y]  -  s / classes * sum over c of weights[c] *
+  //   log p[c] weight = sum over rows of weights[y]
   // gradient[n, classes] is the derivative of the mean; a view with no rows: not wanted.
   virtual LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
-                                MatrixView gradient) = 0;
+                                const ClassWeighting& classes, MatrixView gradient) = 0;
+
+  // Binary cross-entropy with logits, over the entries whose label y is 0 or 1; any other value is none.
+  //   loss = sum over entries of log(1 + exp(x)) - x * y, weight = their number
+  //   labels  [n * columns], row after row
+  // gradient[n, columns] as above; 0 where there is no label.
+  virtual LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                                       MatrixView gradient) = 0;
+
+  // Scales `values` by norm_max / (norm + 1e-6) where that is below 1, and returns their Euclidean norm
+  // before.
+  virtual double clip_norm(std::span<float> values, double norm_max) = 0;
 
   virtual void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
                     std::span<float> first_moments, std::span<float> second_moments) = 0;

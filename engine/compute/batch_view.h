@@ -10,6 +10,7 @@
 #include "engine/compute/tiered_rows.h"
 #include "storage/base/ids.h"
 #include "storage/format/batch_key.h"
+#include "storage/format/node_labels.h"
 
 namespace gneiss {
 
@@ -23,6 +24,9 @@ struct BatchView {
   // destinations are a prefix of sources: so the nodes of every hidden row are a prefix of these.
   std::span<const NodeId> hidden_nodes{};
   std::span<const std::int32_t> targets{};  // the class of each seed; no_label where it has none
+  // Where labels have columns: [seeds, label_columns] of 0, 1 and `unlabelled`; then there are no targets.
+  std::span<const std::uint8_t> label_rows{};
+  std::uint32_t label_columns = 0;
 
   std::uint32_t seed_count() const noexcept {
     return blocks.empty() ? input.row_count() : blocks.back().dst_count;

@@ -178,10 +178,20 @@ void activate_gradient(const Matrix& before, Activation activation, const Dropou
   }
 }
 
-Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets) {
+Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
+                   const ClassWeighting& classes) {
   Loss loss;
   loss.gradient = Matrix(logits.rows, logits.columns);
-  for (const std::int32_t target : targets) loss.labelled_count += target == no_label ? 0 : 1;
+  const auto weight_of = [&](std::size_t c) {
+    return classes.weights.empty() ? 1.0 : static_cast<double>(classes.weights[c]);
+  };
+  double weight = 0;
+  for (const std::int32_t target : targets) {
+    if (target == no_label) continue;
+    ++loss.labelled_count;
+    weight += weight_of(static_cast<std::size_t>(target));
+  }
+  const auto smoothing = static_cast<double>(classes.smoothing);
   for (std::size_t r = 0; r < logits.rows; ++r) {
     if (targets[r] == no_label) continue;
     const auto target = static_cast<std::size_t>(targets[r]);
@@ -189,14 +199,48 @@ Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets) 
     for (std::size_t c = 1; c < logits.columns; ++c) best = logits(r, c) > logits(r, best) ? c : best;
     double sum = 0;
     for (std::size_t c = 0; c < logits.columns; ++c) sum += std::exp(logits(r, c) - logits(r, best));
-    loss.mean += (std::log(sum) + logits(r, best) - logits(r, target)) / loss.labelled_count;
     loss.correct_count += best == target ? 1 : 0;
+    if (weight == 0) continue;
+    // What class c's log-probability counts in the mean, and what all of them do.
+    double total = 0;
+    const auto share_of = [&](std::size_t c) {
+      const double kept = c == target ? 1 - smoothing : 0;
+      return (kept + smoothing / static_cast<double>(logits.columns)) * weight_of(c) / weight;
+    };
     for (std::size_t c = 0; c < logits.columns; ++c) {
-      const double share = std::exp(logits(r, c) - logits(r, best)) / sum;
-      loss.gradient(r, c) = (share - (c == target ? 1.0 : 0.0)) / loss.labelled_count;
+      total += share_of(c);
+      loss.mean += share_of(c) * (std::log(sum) + logits(r, best) - logits(r, c));
+    }
+    for (std::size_t c = 0; c < logits.columns; ++c) {
+      const double probability = std::exp(logits(r, c) - logits(r, best)) / sum;
+      loss.gradient(r, c) = total * probability - share_of(c);
     }
   }
   return loss;
+}
+
+Loss binary_cross_entropy(const Matrix& logits, std::span<const std::uint8_t> labels) {
+  Loss loss;
+  loss.gradient = Matrix(logits.rows, logits.columns);
+  for (const std::uint8_t label : labels) loss.labelled_count += label <= 1 ? 1 : 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] > 1) continue;
+    const double x = logits.values[i];
+    const double y = labels[i];
+    const auto count = static_cast<double>(loss.labelled_count);
+    loss.mean += (std::max(x, 0.0) - x * y + std::log1p(std::exp(-std::abs(x)))) / count;
+    loss.correct_count += (x > 0) == (y == 1) ? 1 : 0;
+    loss.gradient.values[i] = (1 / (1 + std::exp(-x)) - y) / count;
+  }
+  return loss;
+}
+
+double clip_norm(std::span<double> values, double norm_max) {
+  double squares = 0;
+  for (const double value : values) squares += value * value;
+  const double norm = std::sqrt(squares);
+  for (double& value : values) value *= std::min(1.0, norm_max / (norm + 1e-6));
+  return norm;
 }
 
 void adam(const AdamStep& step, std::span<const double> gradients, AdamState& state) {

@@ -49,11 +49,15 @@ void activate_gradient(const Matrix& before, Activation activation, const Dropou
 
 struct Loss {
   double mean = 0;
-  std::uint32_t labelled_count = 0;
-  std::uint32_t correct_count = 0;
+  std::uint64_t labelled_count = 0;
+  std::uint64_t correct_count = 0;
   Matrix gradient;
 };
-Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets);
+Loss cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
+                   const ClassWeighting& classes = {});
+Loss binary_cross_entropy(const Matrix& logits, std::span<const std::uint8_t> labels);
+// Scales the values where their norm is above norm_max; returns the norm before.
+double clip_norm(std::span<double> values, double norm_max);
 
 struct AdamState {
   std::vector<double> values;

@@ -1,19 +1,45 @@
 #include "engine/nn/cross_entropy.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "storage/base/error.h"
+
 namespace gneiss {
 
-CrossEntropy::CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t class_count)
-    : backend_(&backend),
-      class_count_(class_count),
-      memory_(backend.allocate(std::size_t{seed_count_max} * class_count)) {}
-
-LossSum CrossEntropy::evaluate(ConstMatrixView logits, const BatchView& batch) {
-  return backend_->cross_entropy(logits, batch.targets, {});
+void check_cross_entropy(const CrossEntropyOptions& options, std::uint32_t class_count) {
+  // Written so that a NaN is refused too.
+  if (!(options.label_smoothing >= 0 && options.label_smoothing < 1)) {
+    fail(Kind::config, "--label-smoothing is {}; use 0 or more, below 1", options.label_smoothing);
+  }
+  const std::vector<float>& weights = options.class_weights;
+  if (weights.empty()) return;
+  if (weights.size() != class_count) {
+    fail(Kind::config, "--class-weights gives {} weights, the dataset has {} classes; give one a class",
+         weights.size(), class_count);
+  }
+  for (std::size_t c = 0; c < weights.size(); ++c) {
+    if (!(weights[c] >= 0) || std::isinf(weights[c])) {
+      fail(Kind::config, "--class-weights: class {} weighs {}; use 0 or more", c, weights[c]);
+    }
+  }
+  if (std::ranges::count(weights, 0.0F) == static_cast<std::ptrdiff_t>(weights.size())) {
+    fail(Kind::config, "--class-weights are all 0; there is nothing to learn from");
+  }
 }
 
-LossSum CrossEntropy::evaluate_with_gradient(ConstMatrixView logits, const BatchView& batch) {
-  gradient_ = memory_.matrix(logits.rows, class_count_);
-  return backend_->cross_entropy(logits, batch.targets, gradient_);
+CrossEntropy::CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t class_count,
+                           const CrossEntropyOptions& options)
+    : Loss(backend, seed_count_max, class_count),
+      weights_(backend.allocate(options.class_weights.size())),
+      smoothing_(options.label_smoothing) {
+  check_cross_entropy(options, class_count);
+  if (!options.class_weights.empty()) backend.copy_in(options.class_weights, weights_.data());
+}
+
+LossSum CrossEntropy::compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient) {
+  return backend().cross_entropy(logits, batch.targets, {.weights = weights_.span(), .smoothing = smoothing_},
+                                 gradient);
 }
 
 }  // namespace gneiss

@@ -1,29 +1,37 @@
-// Softmax cross-entropy over the seeds' logits, with the gradient that Model::backward() takes.
+// Softmax cross-entropy over one class a seed, with weights of classes and label smoothing.
+//
+// Source: PyTorch's CrossEntropyLoss(weight, ignore_index, reduction="mean", label_smoothing): the mean is
+// weighted by
+//         the weights of the seeds' own classes; smoothing spreads its share evenly before classes are
+//         weighted. Szegedy et al. (2016) for the smoothing.
 #pragma once
 
-#include <cstdint>
+#include <vector>
 
-#include "engine/compute/backend.h"
-#include "engine/compute/batch_view.h"
+#include "engine/nn/loss.h"
 
 namespace gneiss {
 
-class CrossEntropy {
- public:
-  // Takes the memory of the gradient once.
-  CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t class_count);
+struct CrossEntropyOptions {
+  std::vector<float> class_weights{};  // one a class, 0 or more; empty: all alike
+  float label_smoothing = 0;           // 0 to below 1
+};
 
-  // Loss and accuracy over the labelled seeds; gradient() is unspecified after.
-  LossSum evaluate(ConstMatrixView logits, const BatchView& batch);
-  // The same, and gradient() becomes the derivative of the mean loss.
-  LossSum evaluate_with_gradient(ConstMatrixView logits, const BatchView& batch);
-  MatrixView gradient() const noexcept { return gradient_; }
+// Throws Error(config) for a smoothing outside [0, 1), weights that are negative, no numbers or all 0, or not
+// `class_count` of them.
+void check_cross_entropy(const CrossEntropyOptions& options, std::uint32_t class_count);
+
+class CrossEntropy final : public Loss {
+ public:
+  // Throws Error(config) as check_cross_entropy() does.
+  CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t class_count,
+               const CrossEntropyOptions& options = {});
 
  private:
-  Backend* backend_;
-  std::uint32_t class_count_;
-  Buffer memory_;
-  MatrixView gradient_;
+  LossSum compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient) override;
+
+  Buffer weights_;
+  float smoothing_;
 };
 
 }  // namespace gneiss

@@ -20,7 +20,8 @@ std::string_view name_of(OptimizerKind kind) noexcept {
 void check_optimizer(const OptimizerOptions& options) {
   // Written so that a NaN is refused too.
   for (const auto& [name, value] :
-       {std::pair{"learning rate", options.learning_rate}, std::pair{"weight decay", options.weight_decay}}) {
+       {std::pair{"learning rate", options.learning_rate}, std::pair{"weight decay", options.weight_decay},
+        std::pair{"norm of --gradient-clipping", options.gradient_norm_max}}) {
     if (!(value >= 0) || std::isinf(value)) fail(Kind::config, "the {} is {}; use 0 or more", name, value);
   }
   for (const float beta : {options.beta1, options.beta2}) {
@@ -35,6 +36,10 @@ Optimizer::Optimizer(ParameterSet& parameters, const OptimizerOptions& options)
 
 void Optimizer::step() {
   ++step_count_;
+  if (options_.gradient_norm_max > 0) {
+    parameters_->backend().clip_norm(parameters_->gradients(),
+                                     static_cast<double>(options_.gradient_norm_max));
+  }
   parameters_->backend().adam({.learning_rate = options_.learning_rate,
                                .beta1 = options_.beta1,
                                .beta2 = options_.beta2,

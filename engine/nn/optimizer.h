@@ -1,7 +1,7 @@
 // Adam and AdamW with PyTorch's semantics: the same numbers from the same gradients.
 //
 // Source: Kingma and Ba (2015); Loshchilov and Hutter (2019) for the decoupled decay of AdamW. In Adam,
-//         weight_decay is an L2 term added to the gradient.
+//         weight_decay is an L2 term added to the gradient. Pascanu et al. (2013) for clipping by the norm.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,10 @@ struct OptimizerOptions {
   float beta2 = 0.999F;
   float epsilon = 1e-8F;
   float weight_decay = 0;
+  float gradient_norm_max = 0;  // of all gradients together, as clip_grad_norm_ clips them; 0: any
 };
 
-// Throws Error(config) for a rate or a decay below 0 or without end, or a beta outside [0, 1).
+// Throws Error(config) for a rate, a decay or a norm below 0 or without end, or a beta outside [0, 1).
 void check_optimizer(const OptimizerOptions& options);
 
 class Optimizer {
@@ -33,7 +34,7 @@ class Optimizer {
   // Throws Error(config) as check_optimizer() does.
   Optimizer(ParameterSet& parameters, const OptimizerOptions& options);
 
-  // One step along the gradients that backward() left.
+  // One step along the gradients that backward() left, clipped.
   void step();
 
   // For a schedule, and for a resume (with the set's values and moments).

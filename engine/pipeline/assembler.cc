@@ -26,7 +26,8 @@ void Assembler::assemble(BatchSlot& slot) {
   if (slot.frame.input_count() != entry.input_count || slot.frame.hidden_nodes.size() != entry.hidden_count ||
       slot.frame.seeds.size() != entry.seed_count || slot.frame.edge_count() != entry.edge_count ||
       slot.frame.edge_count() - slot.frame.blocks.front().indices.size() != entry.inner_edge_count ||
-      slot.frame.blocks.size() != preparation_.info().options.fanouts.size()) {
+      slot.frame.blocks.size() != preparation_.info().options.fanouts.size() ||
+      slot.frame.label_columns != dataset_.label_columns) {
     fail(Kind::corruption, "{}: its frame and its index disagree; prepare it again", name);
   }
   const auto segment_bytes = slot.segment.bytes().first(segment.bytes);
@@ -40,6 +41,8 @@ void Assembler::assemble(BatchSlot& slot) {
   view.blocks = slot.blocks;
   view.hidden_nodes = slot.frame.hidden_nodes;
   view.targets = slot.frame.targets;
+  view.label_rows = slot.frame.label_rows;
+  view.label_columns = slot.frame.label_columns;
   slot.batch.position = slot.position;
 }
 

@@ -7,7 +7,7 @@
 namespace gneiss {
 
 void write_checkpoint(const std::filesystem::path& path, const ParameterSet& parameters, std::uint32_t epoch,
-                      std::optional<double> valid_accuracy) {
+                      Metric metric, std::optional<double> valid_score) {
   std::vector<std::vector<float>> values;
   std::vector<NamedTensor> tensors;
   for (const Parameter& parameter : parameters.parameters()) {
@@ -19,7 +19,7 @@ void write_checkpoint(const std::filesystem::path& path, const ParameterSet& par
                        .bytes = std::as_bytes(std::span<const float>(values.back()))});
   }
   std::map<std::string, std::string> metadata{{"format", "pt"}, {"epoch", std::to_string(epoch)}};
-  if (valid_accuracy) metadata["valid_accuracy"] = fmt::format("{:.6f}", *valid_accuracy);
+  if (valid_score) metadata[fmt::format("valid_{}", name_of(metric))] = fmt::format("{:.6f}", *valid_score);
   write_safetensors(path, tensors, metadata);
 }
 

@@ -6,12 +6,13 @@
 #include <optional>
 
 #include "engine/nn/parameter_set.h"
+#include "engine/train/scores.h"
 
 namespace gneiss {
 
 // Writes to a temporary name, syncs, renames: the last good file is never lost. Throws Error(io).
 void write_checkpoint(const std::filesystem::path& path, const ParameterSet& parameters, std::uint32_t epoch,
-                      std::optional<double> valid_accuracy);
+                      Metric metric, std::optional<double> valid_score);
 
 // Fills `parameters` from the file. Throws Error: input (missing), corruption (damaged, other shapes).
 void read_checkpoint(const std::filesystem::path& path, ParameterSet& parameters);

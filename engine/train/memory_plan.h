@@ -21,7 +21,7 @@ std::vector<BlockMaxima> block_maxima(const Preparation& preparation);
 // What a plan is made from: known of a preparation, or foreseen before it is made.
 struct MemoryNeeds {
   std::uint64_t cpu_tier_bytes = 0;
-  std::uint64_t model_bytes = 0;  // activations, parameters, gradients, moments
+  std::uint64_t model_bytes = 0;  // activations, parameters, gradients, moments; scores that ROC-AUC keeps
   std::uint64_t slot_bytes = 0;   // one batch in flight
   std::uint64_t index_bytes = 0;  // of pool and pack
 };

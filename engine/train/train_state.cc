@@ -56,6 +56,11 @@ std::string difference(const std::string& there, const std::string& here, const 
     text += fmt::format("{}{} is {} there and {} here", text.empty() ? "" : ", ", key, value(old, key),
                         item.dump());
   }
+  // What is left at its default is not in an identity.
+  for (const auto& [key, item] : old.items()) {
+    if (now.contains(key)) continue;
+    text += fmt::format("{}{} is {} there and not given here", text.empty() ? "" : ", ", key, item.dump());
+  }
   return text.empty() ? "it has options that this program does not know" : text;
 }
 
@@ -77,8 +82,12 @@ TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& pa
   state.step = number_of<std::uint64_t>(metadata, "step", path);
   state.optimizer_step = number_of<std::uint64_t>(metadata, "optimizer_step", path);
   state.best_epoch = number_of<std::uint32_t>(metadata, "best_epoch", path);
-  if (metadata.contains("valid_accuracy"))
-    state.valid_accuracy = number_of<double>(metadata, "valid_accuracy", path);
+  for (const Metric metric : all_metrics) {
+    const std::string key = fmt::format("valid_{}", name_of(metric));
+    if (!metadata.contains(key)) continue;
+    state.metric = metric;
+    state.valid_score = number_of<double>(metadata, key.c_str(), path);
+  }
   if (state.epochs_done == 0 || state.best_epoch > state.epochs_done) {
     fail(Kind::corruption, "{}: best epoch {} of {} epochs cannot be", path.string(), state.best_epoch,
          state.epochs_done);
@@ -137,7 +146,9 @@ void write_train_state(const std::filesystem::path& path, const TrainState& stat
                     {"optimizer_step", std::to_string(state.optimizer_step)},
                     {"best_epoch", std::to_string(state.best_epoch)}};
   // Shortest digits that give the same double again.
-  if (state.valid_accuracy) metadata["valid_accuracy"] = fmt::format("{}", *state.valid_accuracy);
+  if (state.valid_score) {
+    metadata[fmt::format("valid_{}", name_of(state.metric))] = fmt::format("{}", *state.valid_score);
+  }
   metadata["xxh3"] = checksum_of(metadata, tensors);
   write_safetensors(path, tensors, metadata);
 }

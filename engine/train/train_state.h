@@ -14,6 +14,7 @@
 #include <string>
 
 #include "engine/nn/parameter_set.h"
+#include "engine/train/scores.h"
 
 namespace gneiss {
 
@@ -23,7 +24,8 @@ struct TrainState {
   std::uint64_t step = 0;  // training batches seen: the key of the next dropout masks
   std::uint64_t optimizer_step = 0;
   std::uint32_t best_epoch = 0;
-  std::optional<double> valid_accuracy;  // of the best epoch
+  Metric metric = Metric::accuracy;   // of the score
+  std::optional<double> valid_score;  // of the best epoch
 };
 
 // Writes `state` with the parameters' values and moments and the best epoch's values

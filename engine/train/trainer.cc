@@ -4,7 +4,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "engine/nn/cross_entropy.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/train_state.h"
 #include "storage/base/error.h"
@@ -18,7 +17,7 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
                            const TrainOptions& options) {
   return {.feature_columns = dataset.info().feature_dim,
           .hidden_columns = options.hidden,
-          .class_count = dataset.info().class_count,
+          .class_count = logit_columns(options.objective, dataset.info()),
           .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
           .dropout = options.dropout,
           .seed = options.schedule.seed};
@@ -32,10 +31,13 @@ void add(BatchCost& sum, const BatchCost& cost) {
   sum.disk_rows += cost.disk_rows;
 }
 
-void add(Accuracy& sum, const LossSum& loss) {
-  sum.correct += loss.correct_count;
-  sum.labelled += loss.labelled_count;
-  sum.loss_sum += loss.loss;
+// With the defaults of the task filled in. Throws Error(config) when the options cannot be.
+TrainOptions resolve(const TrainOptions& options, const Dataset& dataset) {
+  check_optimizer(options.optimizer);
+  check_learning_rate(options.learning_rate);
+  TrainOptions resolved = options;
+  resolved.objective = resolve_objective(options.objective, dataset.info());
+  return resolved;
 }
 
 // What the numbers of a run depend on. Caches are left out, for they change none, and the number of epochs,
@@ -62,6 +64,17 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   // A cosine reaches zero at the last epoch: with more of them it is another one.
   if (rate.schedule == RateSchedule::cosine) identity["epochs"] = options.schedule.epochs;
   identity["weight_decay"] = fmt::format("{}", options.optimizer.weight_decay);
+  // Only where they are not the default: states of before these options were go on.
+  if (options.optimizer.gradient_norm_max > 0) {
+    identity["gradient_clipping"] = fmt::format("{}", options.optimizer.gradient_norm_max);
+  }
+  const ObjectiveOptions& objective = options.objective;
+  if (objective.task == Task::binary) identity["task"] = name_of(*objective.task);
+  if (objective.metric != Metric::accuracy) identity["metric"] = name_of(*objective.metric);
+  if (objective.class_weights != "none") identity["class_weights"] = objective.class_weights;
+  if (objective.label_smoothing > 0) {
+    identity["label_smoothing"] = fmt::format("{}", objective.label_smoothing);
+  }
   identity["seed"] = options.schedule.seed;
   identity["shuffle"] = options.schedule.shuffle;
   identity["device"] = backend.name();
@@ -77,30 +90,34 @@ void check_epochs(const TrainState& state, const TrainOptions& options) {
 // The parameters of the best epoch so far, in memory and, if wanted, on disk.
 class BestModel {
  public:
-  BestModel(ParameterSet& parameters, std::filesystem::path path)
-      : parameters_(parameters), path_(std::move(path)), values_(parameters.element_count()) {}
+  BestModel(ParameterSet& parameters, std::filesystem::path path, Metric metric)
+      : parameters_(parameters),
+        path_(std::move(path)),
+        metric_(metric),
+        values_(parameters.element_count()) {}
 
-  void keep(std::uint32_t epoch, std::optional<double> valid_accuracy) {
+  void keep(std::uint32_t epoch, std::optional<double> valid_score) {
     Backend& backend = parameters_.backend();
     backend.copy_out(parameters_.values().data(), values_);
-    if (!path_.empty()) write_checkpoint(path_, parameters_, epoch, valid_accuracy);
+    if (!path_.empty()) write_checkpoint(path_, parameters_, epoch, metric_, valid_score);
   }
   void restore() { parameters_.backend().copy_in(values_, parameters_.values().data()); }
   std::span<float> values() noexcept { return values_; }
 
   // Takes as best what a state brought into values(); writes it, for the kill may have come before that.
-  void take_over(std::uint32_t epoch, std::optional<double> valid_accuracy) {
+  void take_over(std::uint32_t epoch, std::optional<double> valid_score) {
     if (path_.empty()) return;
     std::vector<float> current(values_.size());
     parameters_.backend().copy_out(parameters_.values().data(), current);
     restore();
-    write_checkpoint(path_, parameters_, epoch, valid_accuracy);
+    write_checkpoint(path_, parameters_, epoch, metric_, valid_score);
     parameters_.backend().copy_in(current, parameters_.values().data());
   }
 
  private:
   ParameterSet& parameters_;
   std::filesystem::path path_;
+  Metric metric_;
   std::vector<float> values_;
 };
 
@@ -115,13 +132,16 @@ class Run {
         schedule_(preparation, options.schedule),
         model_(make_model(options.model, backend, model_options(dataset, preparation, options),
                           block_maxima(preparation))),
-        loss_(backend, seed_count_max(preparation), dataset.info().class_count),
+        loss_(make_loss(options.objective, dataset, backend, seed_count_max(preparation))),
+        scores_(make_score_sum(options.objective, dataset.info(), preparation)),
+        metric_(*options.objective.metric),
         optimizer_(model_->parameters(), options.optimizer),
-        best_(model_->parameters(), options.checkpoint),
+        best_(model_->parameters(), options.checkpoint, metric_),
         identity_(identity_of(preparation, options, backend)) {}
 
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
     RunResult result;
+    result.metric = metric_;
     if (options_.resume) go_on(result);
     cpu_tier_.rewind();
     result.memory = plan_training(dataset_, preparation_, options_, model_->backend());
@@ -145,19 +165,25 @@ class Run {
           done.evaluation_seconds = clock.seconds();
         }
         const bool is_last = epoch + 1 == options_.schedule.epochs;
-        const bool is_better =
-            done.valid && (!result.valid_accuracy || done.valid->share() > *result.valid_accuracy);
-        if (is_better || (is_last && !result.valid_accuracy)) {
+        const std::optional<double> score = done.valid ? done.valid->of(metric_) : std::nullopt;
+        if (done.valid && !score) {
+          fail(Kind::input,
+               "no column of the valid split's labels has both a 0 and a 1, which {} needs; give another "
+               "--metric, or --eval-every 0",
+               title_of(metric_));
+        }
+        const bool is_better = score && (!result.valid_score || *score > *result.valid_score);
+        if (is_better || (is_last && !result.valid_score)) {
           result.best_epoch = done.epoch;
-          if (done.valid) result.valid_accuracy = done.valid->share();
-          best_.keep(done.epoch, result.valid_accuracy);
+          result.valid_score = score;
+          best_.keep(done.epoch, result.valid_score);
         }
         on_epoch(done);
         save(result);
       }
     }
     best_.restore();
-    if (!schedule_.test_batches().empty()) result.test_accuracy = test().share();
+    if (!schedule_.test_batches().empty()) result.test = test();
     return result;
   }
 
@@ -170,7 +196,7 @@ class Run {
 
   // A function of what a state holds: an interrupted run stops where it would have.
   bool has_run_out_of_patience(const RunResult& result, std::uint32_t epochs_done) const {
-    return options_.patience > 0 && result.valid_accuracy &&
+    return options_.patience > 0 && result.valid_score &&
            epochs_done - result.best_epoch >= options_.patience;
   }
 
@@ -182,9 +208,9 @@ class Run {
     step_ = state.step;
     result.resumed_after = state.epochs_done;
     result.best_epoch = state.best_epoch;
-    result.valid_accuracy = state.valid_accuracy;
+    result.valid_score = state.valid_score;
     if (state.best_epoch > 0) {
-      best_.take_over(state.best_epoch, state.valid_accuracy);
+      best_.take_over(state.best_epoch, state.valid_score);
     } else if (state.epochs_done == options_.schedule.epochs) {
       // Stopped on the way without validation, and now told that this was the way's end.
       result.best_epoch = state.epochs_done;
@@ -219,7 +245,8 @@ class Run {
                        .step = step_,
                        .optimizer_step = optimizer_.step_count(),
                        .best_epoch = result.best_epoch,
-                       .valid_accuracy = result.valid_accuracy},
+                       .metric = metric_,
+                       .valid_score = result.valid_score},
                       model_->parameters(), best_.values());
   }
 
@@ -230,6 +257,7 @@ class Run {
         schedule_.train_batches(epoch % preparation_.info().options.sample_epochs).size();
     Progress progress(fmt::format("epoch {}", result.epoch), count, Progress::Unit::items);
     const PipelineTimes before = source.times();
+    scores_.clear();
     const Stopwatch clock;
     for (std::size_t i = 0; i < count; ++i) {
       const SourcedBatch& sourced = take(source);
@@ -241,13 +269,13 @@ class Run {
              "features",
              result.epoch, to_string(sourced.view.key));
       }
-      add(result.train, loss);
       add(result.cost, sourced.cost);
       step_losses.push_back(static_cast<float>(loss.mean()));
       progress.advance(1);
     }
     result.batches = count;
     result.seconds = clock.seconds();
+    result.train = scores_.scores();
     result.times = source.times() - before;
     return result;
   }
@@ -259,12 +287,14 @@ class Run {
     LossSum loss;
     {
       const TraceSpan forward = span("forward");
-      loss = loss_.evaluate_with_gradient(model_->forward(batch, context), batch);
+      const ConstMatrixView logits = model_->forward(batch, context);
+      loss = loss_->evaluate_with_gradient(logits, batch);
+      scores_.add(loss, logits, batch);
     }
-    if (loss.labelled_count == 0) return loss;
+    if (loss.weight == 0) return loss;
     {
       const TraceSpan backward = span("backward");
-      model_->backward(batch, loss_.gradient());
+      model_->backward(batch, loss_->gradient());
     }
     const TraceSpan optimizer = span("optimizer");
     const std::uint64_t per_epoch = preparation_.info().train_batches_per_epoch;
@@ -275,18 +305,18 @@ class Run {
     return loss;
   }
 
-  Accuracy evaluate(PipelinedSource& source, std::size_t count) {
-    Accuracy accuracy;
+  Scores evaluate(PipelinedSource& source, std::size_t count) {
+    scores_.clear();
     for (std::size_t i = 0; i < count; ++i) {
       const SourcedBatch& sourced = take(source);
       const TraceSpan span(options_.pipeline.trace, Trace::compute_lane, "evaluate", sourced.view.key);
       const ConstMatrixView logits = model_->forward(sourced.view, {.is_training = false});
-      add(accuracy, loss_.evaluate(logits, sourced.view));
+      scores_.add(loss_->evaluate(logits, sourced.view), logits, sourced.view);
     }
-    return accuracy;
+    return scores_.scores();
   }
 
-  Accuracy test() {
+  Scores test() {
     PipelineOptions options = pipeline_;
     options.assembly.transpose = false;
     const auto& batches = schedule_.test_batches();
@@ -310,7 +340,9 @@ class Run {
   const TrainOptions& options_;
   EpochSchedule schedule_;
   std::unique_ptr<Model> model_;
-  CrossEntropy loss_;
+  std::unique_ptr<Loss> loss_;
+  ScoreSum scores_;
+  Metric metric_;
   Optimizer optimizer_;
   BestModel best_;
   std::string identity_;
@@ -322,16 +354,18 @@ class Run {
 
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          Backend& backend) {
-  check_optimizer(options.optimizer);
-  check_learning_rate(options.learning_rate);
-  const std::uint64_t bytes = model_bytes(
-      options.model, backend, model_options(dataset, preparation, options), block_maxima(preparation));
+  const TrainOptions resolved = resolve(options, dataset);
+  const std::uint64_t bytes =
+      model_bytes(resolved.model, backend, model_options(dataset, preparation, resolved),
+                  block_maxima(preparation)) +
+      score_bytes(resolved.objective, dataset.info(), preparation);
   return plan_memory(memory_needs(preparation, bytes), options.memory_bytes, options.pipeline.slot_count);
 }
 
-std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& options,
+std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                           const Backend& backend) {
-  const TrainState state = peek_train_state(options.state, identity_of(preparation, options, backend));
+  const TrainState state =
+      peek_train_state(options.state, identity_of(preparation, resolve(options, dataset), backend));
   check_epochs(state, options);
   return state.epochs_done;
 }
@@ -345,7 +379,8 @@ RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier&
          "shuffle, or prepare with --residency static",
          preparation.name());
   }
-  return Run(dataset, preparation, cpu_tier, options, backend).run(on_epoch);
+  const TrainOptions resolved = resolve(options, dataset);
+  return Run(dataset, preparation, cpu_tier, resolved, backend).run(on_epoch);
 }
 
 }  // namespace gneiss

@@ -20,6 +20,7 @@
 #include "engine/train/epoch_schedule.h"
 #include "engine/train/learning_rate.h"
 #include "engine/train/memory_plan.h"
+#include "engine/train/objective.h"
 #include "storage/base/parallel.h"
 
 namespace gneiss {
@@ -30,7 +31,8 @@ struct TrainOptions {
   float dropout = 0.5F;
   OptimizerOptions optimizer;
   LearningRateOptions learning_rate;
-  std::uint32_t patience = 0;  // stop after so many epochs without a better validation accuracy; 0: never
+  ObjectiveOptions objective;
+  std::uint32_t patience = 0;  // stop after so many epochs without a better validation score; 0: never
   ScheduleOptions schedule;
   PipelineOptions pipeline;  // slot_count: the most; the memory plan may take fewer
   std::uint64_t memory_bytes = 0;
@@ -39,21 +41,10 @@ struct TrainOptions {
   bool resume = false;               // go on from `state`, which must be of a run with the same options
 };
 
-struct Accuracy {
-  std::uint64_t correct = 0;
-  std::uint64_t labelled = 0;
-  double loss_sum = 0;
-
-  double share() const noexcept {
-    return labelled == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(labelled);
-  }
-  double loss() const noexcept { return labelled == 0 ? 0 : loss_sum / static_cast<double>(labelled); }
-};
-
 struct EpochResult {
   std::uint32_t epoch = 0;  // from 1, as printed
-  Accuracy train;           // during training, with dropout
-  std::optional<Accuracy> valid;
+  Scores train;             // during training, with dropout
+  std::optional<Scores> valid;
   double seconds = 0;             // of the training batches
   double evaluation_seconds = 0;  // of the validation batches
   std::uint64_t batches = 0;
@@ -64,10 +55,11 @@ struct EpochResult {
 struct RunResult {
   std::uint32_t resumed_after = 0;  // epochs that an earlier process had done; the first here is the next one
   std::vector<EpochResult> epochs;
-  std::uint32_t best_epoch = 0;  // by validation accuracy, the first of equals; the last without validation
-  std::optional<double> valid_accuracy;
-  std::optional<double> test_accuracy;  // of the best epoch's model
-  std::vector<float> step_losses;       // of every training step done here
+  Metric metric = Metric::accuracy;  // what epochs were compared by
+  std::uint32_t best_epoch = 0;  // by the validation score, the first of equals; the last without validation
+  std::optional<double> valid_score;  // the metric of the best epoch
+  std::optional<Scores> test;         // of the best epoch's model
+  std::vector<float> step_losses;     // of every training step done here
   MemoryPlan memory;
   std::string io_engine;
   bool direct_reads = false;
@@ -78,7 +70,7 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
                          Backend& backend);
 
 // The epochs that the run whose state lies at options.state had done. Throws as a resume from it would.
-std::uint32_t epochs_done(const Preparation& preparation, const TrainOptions& options,
+std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                           const Backend& backend);
 
 // Calls `on_epoch` after each epoch.

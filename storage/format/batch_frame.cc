@@ -6,6 +6,7 @@
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/checksum.h"
 #include "storage/base/error.h"
+#include "storage/format/node_labels.h"
 
 namespace gneiss {
 namespace {
@@ -20,6 +21,7 @@ bool is_frame_section(SectionKind kind) {
     case SectionKind::frame_target_seeds:
     case SectionKind::frame_hidden_nodes:
     case SectionKind::frame_input_nodes:
+    case SectionKind::frame_label_rows:
     case SectionKind::frame_plan:
     case SectionKind::frame_cpu_slots:
     case SectionKind::frame_block_shapes:
@@ -46,13 +48,14 @@ class FrameBuilder {
  public:
   explicit FrameBuilder(std::vector<std::byte>& out) : out_(out) {}
 
+  // `row_values`: of them make a row.
   template <class T>
-  void add(SectionKind kind, Dtype dtype, std::span<const T> values) {
+  void add(SectionKind kind, Dtype dtype, std::span<const T> values, std::size_t row_values = 1) {
     SectionEntry entry{};
     entry.kind = kind;
     entry.dtype = dtype;
-    entry.columns = sizeof(T) / size_of(dtype);
-    entry.rows = values.size();
+    entry.columns = row_values * (sizeof(T) / size_of(dtype));
+    entry.rows = values.size() / row_values;
     entry.bytes = values.size_bytes();
     entry.xxh3 = checksum(std::as_bytes(values));
     entries_.push_back(entry);
@@ -88,11 +91,18 @@ class FrameReader {
         check_sections_(check_sections),
         table_(parse_section_table(bytes, frame_magic, bytes.size(), name, is_frame_section)) {}
 
+  // Columns of a section of single elements; 0 where it is missing.
+  std::uint64_t columns(SectionKind kind) const {
+    const SectionEntry* entry = table_.find(kind);
+    return entry == nullptr ? 0 : entry->columns;
+  }
+
   template <class T>
-  std::span<const T> view(SectionKind kind, Dtype dtype) const {
+  std::span<const T> view(SectionKind kind, Dtype dtype, std::uint64_t row_values = 1) const {
     const SectionEntry* entry = table_.find(kind);
     if (entry == nullptr) return {};
-    expect_shape(*entry, dtype, entry->bytes / sizeof(T), sizeof(T) / size_of(dtype), name_);
+    expect_shape(*entry, dtype, entry->bytes / (row_values * sizeof(T)),
+                 row_values * (sizeof(T) / size_of(dtype)), name_);
     const auto section = bytes_.subspan(entry->offset, entry->bytes);
     if (check_sections_ && checksum(section) != entry->xxh3) {
       fail(Kind::corruption, "{}: section {} does not match its checksum", name_,
@@ -143,7 +153,13 @@ const char* find_flaw(const BatchFrame& frame) {
   if (frame.hidden_nodes.size() != frame.blocks.front().dst_count)
     return "the hidden nodes have the wrong length";
   if (frame.seeds.size() != frame.blocks.back().dst_count) return "the seeds have the wrong length";
-  if (frame.target_seeds.empty() && frame.targets.size() != frame.seeds.size()) {
+  if (frame.label_columns > 0) {
+    if (!frame.targets.empty() || !frame.target_seeds.empty()) return "it has both classes and label columns";
+    if (frame.label_rows.size() != frame.seeds.size() * frame.label_columns) {
+      return "the labels have the wrong length";
+    }
+    if (!std::ranges::all_of(frame.label_rows, is_label_entry)) return "a label is neither 0 nor 1 nor none";
+  } else if (frame.target_seeds.empty() && frame.targets.size() != frame.seeds.size()) {
     return "the targets have the wrong length";
   }
   if (!frame.target_seeds.empty() && frame.target_seeds.size() != frame.targets.size()) {
@@ -184,7 +200,11 @@ void encode_batch_frame(const BatchFrame& frame, std::vector<std::byte>& out) {
   GNEISS_ASSERT(find_flaw(frame) == nullptr && frame.blocks.size() <= hops_max);
   FrameBuilder builder(out);
   builder.add(SectionKind::frame_seeds, Dtype::u32, frame.seeds);
-  builder.add(SectionKind::frame_targets, Dtype::i32, frame.targets);
+  if (frame.label_columns > 0) {
+    builder.add(SectionKind::frame_label_rows, Dtype::u8, frame.label_rows, frame.label_columns);
+  } else {
+    builder.add(SectionKind::frame_targets, Dtype::i32, frame.targets);
+  }
   if (!frame.target_seeds.empty())
     builder.add(SectionKind::frame_target_seeds, Dtype::u32, frame.target_seeds);
   builder.add(SectionKind::frame_hidden_nodes, Dtype::u32, frame.hidden_nodes);
@@ -218,6 +238,15 @@ void parse_batch_frame(std::span<const std::byte> bytes, std::string_view name, 
   frame.seeds = reader.view<NodeId>(SectionKind::frame_seeds, Dtype::u32);
   frame.targets = reader.view<std::int32_t>(SectionKind::frame_targets, Dtype::i32);
   frame.target_seeds = reader.view<std::uint32_t>(SectionKind::frame_target_seeds, Dtype::u32);
+  const std::uint64_t label_columns = reader.columns(SectionKind::frame_label_rows);
+  if (label_columns > label_columns_max) {
+    fail(Kind::corruption, "{}: {} labels a seed are more than {}", name, label_columns, label_columns_max);
+  }
+  frame.label_columns = static_cast<std::uint32_t>(label_columns);
+  frame.label_rows = {};
+  if (label_columns > 0) {
+    frame.label_rows = reader.view<std::uint8_t>(SectionKind::frame_label_rows, Dtype::u8, label_columns);
+  }
   frame.hidden_nodes = reader.view<NodeId>(SectionKind::frame_hidden_nodes, Dtype::u32);
   frame.plan = reader.view<PlanRange>(SectionKind::frame_plan, Dtype::u32);
   frame.cpu_slots = reader.view<std::uint32_t>(SectionKind::frame_cpu_slots, Dtype::u32);

@@ -15,7 +15,9 @@ bool is_graph_section(SectionKind kind) {
   return kind == SectionKind::csc_indptr || kind == SectionKind::csc_indices;
 }
 bool is_feature_section(SectionKind kind) { return kind == SectionKind::feature_rows; }
-bool is_label_section(SectionKind kind) { return kind == SectionKind::class_labels; }
+bool is_label_section(SectionKind kind) {
+  return kind == SectionKind::class_labels || kind == SectionKind::label_columns;
+}
 
 std::string split_key(Split split, std::size_t chunk) {
   return fmt::format("split/{}/{:08}", name_of(split), chunk);
@@ -34,6 +36,7 @@ void check_sizes(const DatasetInfo& info, const std::string& folder) {
   check("edges", info.edge_count, 0, std::uint64_t{1} << 56);
   check("features a node", info.feature_dim, 1, feature_dim_max);
   check("classes", info.class_count, 0, 0x7FFFFFFF);
+  check("labels a node", info.label_columns, 0, label_columns_max);
 }
 
 struct Manifest {
@@ -60,6 +63,7 @@ Manifest read_manifest(const Catalog& catalog, const std::string& folder) {
     }
     info.feature_dtype = parse_feature_dtype(dtype);
     info.class_count = json.at("classes").get<std::uint32_t>();
+    info.label_columns = json.value("label_columns", std::uint32_t{0});
     info.source = json.at("source").get<std::string>();
     check_sizes(info, folder);
     return {std::move(info), json.at("files")};
@@ -89,7 +93,12 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
     fail(Kind::corruption, "{}: its rows have a checksum per {} bytes, expected one per {}", features.name(),
          rows.checksum_block_bytes, feature_checksum_block_bytes);
   }
-  expect_shape(labels.require(SectionKind::class_labels), Dtype::i32, info.node_count, 1, labels.name());
+  if (info.label_columns > 0) {
+    expect_shape(labels.require(SectionKind::label_columns), Dtype::u8, info.node_count, info.label_columns,
+                 labels.name());
+  } else {
+    expect_shape(labels.require(SectionKind::class_labels), Dtype::i32, info.node_count, 1, labels.name());
+  }
 }
 
 // Trained models outlive the data they came from. Throws Error(io) rather than let them go with it.
@@ -184,7 +193,20 @@ std::vector<std::uint64_t> Dataset::read_indptr() const {
   return indptr;
 }
 
-std::vector<std::int32_t> Dataset::read_labels() const {
+NodeLabels Dataset::read_labels() const {
+  NodeLabels labels{.classes = {}, .entries = {}, .columns = info_.label_columns};
+  if (labels.columns > 0) {
+    const AlignedBuffer bytes = labels_.read_section(labels_.require(SectionKind::label_columns));
+    const auto entries = bytes.as<std::uint8_t>();
+    const auto wrong = std::ranges::find_if_not(entries, is_label_entry);
+    if (wrong != entries.end()) {
+      const auto index = static_cast<std::size_t>(wrong - entries.begin());
+      fail(Kind::corruption, "{}: node {}, column {} holds {}, which is neither 0 nor 1 nor none",
+           labels_.name(), index / labels.columns, index % labels.columns, *wrong);
+    }
+    labels.entries.assign(entries.begin(), entries.end());
+    return labels;
+  }
   const AlignedBuffer bytes = labels_.read_section(labels_.require(SectionKind::class_labels));
   const auto values = bytes.as<std::int32_t>();
   for (const std::int32_t label : values) {
@@ -193,7 +215,8 @@ std::vector<std::int32_t> Dataset::read_labels() const {
            info_.class_count);
     }
   }
-  return {values.begin(), values.end()};
+  labels.classes.assign(values.begin(), values.end());
+  return labels;
 }
 
 nlohmann::json Dataset::statistics() const { return catalog_.get_json("statistics"); }
@@ -258,17 +281,18 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   {
     Catalog catalog(partial_ / "catalog", Catalog::Access::create);
     std::vector<Catalog::Change> changes;
-    const nlohmann::json manifest{{"format_version", format_version},
-                                  {"nodes", info.node_count},
-                                  {"edges", info.edge_count},
-                                  {"feature_dim", info.feature_dim},
-                                  {"feature_dtype", name_of(info.feature_dtype)},
-                                  {"classes", info.class_count},
-                                  {"source", info.source},
-                                  {"files",
-                                   {{graph_file_name, describe_file(graph)},
-                                    {features_file_name, describe_file(features)},
-                                    {labels_file_name, describe_file(labels)}}}};
+    nlohmann::json manifest{{"format_version", format_version},
+                            {"nodes", info.node_count},
+                            {"edges", info.edge_count},
+                            {"feature_dim", info.feature_dim},
+                            {"feature_dtype", name_of(info.feature_dtype)},
+                            {"classes", info.class_count},
+                            {"source", info.source},
+                            {"files",
+                             {{graph_file_name, describe_file(graph)},
+                              {features_file_name, describe_file(features)},
+                              {labels_file_name, describe_file(labels)}}}};
+    if (info.label_columns > 0) manifest["label_columns"] = info.label_columns;
     changes.emplace_back("dataset", manifest.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     changes.emplace_back("statistics", statistics.dump());
     for (const auto& [split, nodes] :

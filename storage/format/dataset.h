@@ -16,6 +16,7 @@
 #include "storage/base/ids.h"
 #include "storage/format/batch_key.h"
 #include "storage/format/catalog.h"
+#include "storage/format/node_labels.h"
 #include "storage/format/section_file.h"
 #include "storage/io/file_lock.h"
 
@@ -34,11 +35,15 @@ struct DatasetInfo {
   std::uint64_t edge_count = 0;  // in-edges stored, after reversal and deduplication
   std::uint32_t feature_dim = 0;
   Dtype feature_dtype = Dtype::f32;
-  std::uint32_t class_count = 0;
-  std::string source;  // what it was made from, in words
+  std::uint32_t class_count = 0;    // 0 where labels have columns
+  std::uint32_t label_columns = 0;  // of 0, 1 or none for each node; 0: one class a node
+  std::string source{};             // what it was made from, in words
 
   std::uint64_t row_bytes() const noexcept { return feature_dim * size_of(feature_dtype); }
   std::uint64_t feature_bytes() const noexcept { return node_count * row_bytes(); }
+  std::uint64_t label_bytes() const noexcept {
+    return node_count * (label_columns > 0 ? label_columns : sizeof(std::int32_t));
+  }
 };
 
 class Dataset {
@@ -62,8 +67,9 @@ class Dataset {
   std::vector<NodeId> split(Split split) const;
   // In-edge offsets: N + 1 values, checked to ascend from 0 to edge_count.
   std::vector<std::uint64_t> read_indptr() const;
-  std::vector<std::int32_t> read_labels() const;  // checked: -1 or below class_count
-  nlohmann::json statistics() const;              // what the importer recorded
+  // Checked: classes are -1 or below class_count, entries are 0, 1 or `unlabelled`.
+  NodeLabels read_labels() const;
+  nlohmann::json statistics() const;  // what the importer recorded
 
  private:
   Dataset(std::filesystem::path folder, FileLock lock, Catalog catalog);
@@ -85,7 +91,8 @@ struct DatasetSplits {
 
 // Builds a dataset beside its final name, DIR.partial, and renames it once it is whole.
 //   graph.csc, features.bin and labels.bin are written by the caller into folder() with SectionWriter
-//   (sections csc_indptr and csc_indices; feature_rows with feature_checksum_block_bytes; class_labels).
+//   (sections csc_indptr and csc_indices; feature_rows with feature_checksum_block_bytes; class_labels or
+//   label_columns).
 // A writer destroyed before seal() removes what it wrote. What a killed one left is removed by the next. Runs
 // that lie in an old dataset are kept in the new one; its preparations go with it.
 class DatasetWriter {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "storage/base/error.h"
+#include "storage/format/node_labels.h"
 
 namespace gneiss {
 namespace {
@@ -28,10 +29,11 @@ std::uint32_t checked_u32(std::uint64_t value, const BatchKey& key) {
 
 // A frame's bytes grow with its counts: at most 64 hops (each an offset and a row per hidden node), 8 bytes a
 // seed, 12 an edge, 8 an input, and the table of sections. This allows four times that and more for sections
-// yet to come, and keeps a damaged size from becoming an allocation of gigabytes.
+// yet to come, and the most columns of labels a seed, and keeps a damaged size from becoming an allocation of
+// gigabytes.
 constexpr std::uint64_t raw_bytes_base = 1U << 20;
-bool is_justified(std::uint64_t raw_bytes, std::uint64_t rows) {
-  return raw_bytes <= raw_bytes_base + 64 * rows;
+bool is_justified(std::uint64_t raw_bytes, std::uint64_t rows, std::uint64_t seeds) {
+  return raw_bytes <= raw_bytes_base + 64 * rows + label_columns_max * seeds;
 }
 
 bool has_sound_counts(const BatchEntry& entry) {
@@ -40,8 +42,9 @@ bool has_sound_counts(const BatchEntry& entry) {
                              std::uint64_t{entry.seed_count} + std::uint64_t{4} * entry.hidden_count;
   return entry.key.split <= Split::test && entry.seed_count <= entry.hidden_count &&
          entry.hidden_count <= entry.input_count && tier_rows <= entry.input_count &&
-         entry.inner_edge_count <= entry.edge_count && is_justified(entry.frame_raw_bytes, rows) &&
-         is_justified(entry.inputs_raw_bytes, entry.input_count);
+         entry.inner_edge_count <= entry.edge_count &&
+         is_justified(entry.frame_raw_bytes, rows, entry.seed_count) &&
+         is_justified(entry.inputs_raw_bytes, entry.input_count, 0);
 }
 
 std::uint32_t tier_rows(const BatchFrame& frame, Tier tier) {

@@ -48,7 +48,8 @@ enum class SectionKind : std::uint32_t {
   tier_nodes = 11,    // u32 [rows]: the node of each row of a tier image
   tier_moves = 12,    // u32 [slots]: where each slot's row goes when the pool begins anew
   // labels.bin
-  class_labels = 20,  // i32 [N], -1: none
+  class_labels = 20,   // i32 [N], -1: none
+  label_columns = 21,  // u8 [N, columns]: 0, 1, or 255: none
   // samples.zst
   batch_index = 30,   // BatchEntry [batches]
   batch_frames = 31,  // compressed frames, each at a multiple of 4096
@@ -63,6 +64,7 @@ enum class SectionKind : std::uint32_t {
   frame_target_seeds = 52,   // u32 [targets]: the seed each target belongs to; absent: target i is seed i's
   frame_hidden_nodes = 53,   // u32: node ids of block 0's destinations
   frame_input_nodes = 54,    // u32 [inputs]: node ids in local order
+  frame_label_rows = 56,     // u8 [seeds, columns]: labels of each seed, in place of frame_targets
   frame_plan = 60,           // PlanRange [ranges]: which store and tier local ids come from
   frame_cpu_slots = 61,      // u32: row of the cpu tier for each input of that tier
   frame_block_shapes = 62,   // BlockShape [hops]

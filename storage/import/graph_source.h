@@ -48,7 +48,8 @@ class LabelSource {
   virtual ~LabelSource() = default;
   virtual const std::string& name() const noexcept = 0;
   virtual std::uint64_t row_count() const noexcept = 0;
-  virtual void read(std::span<double> target) = 0;  // NaN: no label
+  virtual std::uint64_t column_count() const noexcept = 0;  // 1: a class a node; more: columns of 0 and 1
+  virtual void read(std::span<double> target) = 0;          // the next rows, whole; NaN: no label
   virtual void finish() = 0;
 };
 

@@ -28,7 +28,8 @@ GraphSource open_npy_folder(const std::filesystem::path& folder) {
   source.features = make_npy_rows(open_array(folder, "node_feat.npy", "the features, (nodes, dimension),"));
   source.node_count = source.features->row_count();
   source.edges = make_npy_edges(open_array(folder, "edge_index.npy", "the edges, (2, E) or (E, 2),"));
-  source.labels = make_npy_labels(open_array(folder, "node_label.npy", "one class a node"));
+  source.labels = make_npy_labels(
+      open_array(folder, "node_label.npy", "a class, or several labels of 0 and 1, for each node"));
   const char* valid = std::filesystem::exists(folder / "valid_idx.npy") ? "valid_idx.npy" : "val_idx.npy";
   const std::array files{"train_idx.npy", valid, "test_idx.npy"};
   for (std::size_t i = 0; i < files.size(); ++i) {

@@ -101,23 +101,24 @@ class CsvRows final : public RowSource {
 class CsvLabels final : public LabelSource {
  public:
   CsvLabels(std::unique_ptr<CsvReader> table, std::uint64_t row_count)
-      : table_(std::move(table)), row_count_(row_count) {
-    if (const std::size_t columns = table_->count_fields(); columns > 1) {
-      fail(Kind::input, "{} has {} labels a node; one is read, several (ogbn-proteins) are not",
-           table_->name(), columns);
-    }
-  }
+      : table_(std::move(table)),
+        row_count_(row_count),
+        columns_(std::max<std::size_t>(1, table_->count_fields())) {
+  }  // an empty table is told of when it is read
   const std::string& name() const noexcept override { return table_->name(); }
   std::uint64_t row_count() const noexcept override { return row_count_; }
+  std::uint64_t column_count() const noexcept override { return columns_; }
   void read(std::span<double> target) override {
-    for (double& label : target)
-      expect_row(*table_, std::span<double>(&label, 1), row_count_, "num-node-list");
+    for (std::size_t first = 0; first < target.size(); first += columns_) {
+      expect_row(*table_, target.subspan(first, columns_), row_count_, "num-node-list");
+    }
   }
   void finish() override { expect_table_end(*table_, row_count_, "num-node-list"); }
 
  private:
   std::unique_ptr<CsvReader> table_;
   std::uint64_t row_count_;
+  std::uint64_t columns_;
 };
 
 SplitSource read_csv_split(const std::filesystem::path& path, std::uint64_t node_count) {

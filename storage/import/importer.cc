@@ -112,16 +112,14 @@ DatasetStatistics import_graph(GraphSource source, const std::filesystem::path& 
   DatasetStatistics statistics;
   DatasetSplits splits;
   std::uint32_t class_count = 0;
+  std::uint32_t label_columns = 0;
   {
-    const LabelTable labels = read_labels(*source.labels, source.node_count);
+    const LabelTable labels = write_labels(*source.labels, source.node_count, folder / labels_file_name);
     splits = check_splits(source.splits, labels);
     source.splits = {};
     class_count = labels.class_count;
+    label_columns = labels.label_columns;
     statistics.labelled_nodes = labels.labelled_nodes;
-    SectionWriter writer(folder / labels_file_name, labels_magic);
-    writer.write({.kind = SectionKind::class_labels, .dtype = Dtype::i32},
-                 std::span<const std::int32_t>(labels.labels));
-    writer.finish();
   }
 
   std::uint64_t edge_count = 0;
@@ -153,6 +151,7 @@ DatasetStatistics import_graph(GraphSource source, const std::filesystem::path& 
                      .feature_dim = static_cast<std::uint32_t>(source.features->column_count()),
                      .feature_dtype = dtype,
                      .class_count = class_count,
+                     .label_columns = label_columns,
                      .source = source.description};
   statistics.source_edges = source.edges->edge_count();
   statistics.train_nodes = splits.train.size();

@@ -1,6 +1,6 @@
 // From a graph source to a sealed dataset, in bounded memory.
 //
-// Memory: options.memory_bytes, plus 5 bytes a node for labels and split marks and one bit for degrees.
+// Memory: options.memory_bytes, plus a byte and two bits a node for split marks, labels and degrees.
 // Errors: config (the target exists), input (the source), io, cancelled; nothing is left behind.
 #pragma once
 

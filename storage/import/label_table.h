@@ -1,10 +1,11 @@
 // Labels and splits, checked against each other before any of them is written.
 //
-// Memory: 5 bytes a node while importing.
+// Memory: a byte and a bit a node while importing; labels stream into their file.
 // Errors: input, naming file, place and value.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <vector>
 
 #include "storage/format/dataset.h"
@@ -16,14 +17,16 @@ namespace gneiss {
 inline constexpr std::uint64_t class_count_max = 1ULL << 20;
 
 struct LabelTable {
-  std::vector<std::int32_t> labels;  // per node; -1: none
-  std::uint32_t class_count = 0;     // the largest label and one
+  std::uint32_t class_count = 0;    // the largest label and one; 0 where there are several columns
+  std::uint32_t label_columns = 0;  // 0 where there is one
   std::uint64_t labelled_nodes = 0;
+  std::vector<bool> is_labelled;  // per node: in one column at least
 };
 
-// NaN and negative labels mean "none". Throws on fractions, labels beyond class_count_max, a wrong count of
-// rows, and when no node has a label.
-LabelTable read_labels(LabelSource& source, std::uint64_t node_count);
+// Writes labels.bin. One column holds classes: NaN and negative numbers mean "none". Several hold 0, 1, or
+// NaN for "none", each, and nothing else. Throws on fractions, labels beyond class_count_max, a wrong count
+// of rows, and when no node has a label.
+LabelTable write_labels(LabelSource& source, std::uint64_t node_count, const std::filesystem::path& file);
 
 // Ids below node_count, distinct, labelled; the training split not empty. Empty validation or test splits
 // and nodes in two splits are warned of.

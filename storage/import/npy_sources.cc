@@ -54,16 +54,17 @@ class NpyEdges final : public EdgeSource {
   std::vector<std::int64_t> pairs_;
 };
 
-class NpyRows final : public RowSource {
+// The rows of a matrix, in order, whichever way it is stored.
+template <class T>
+class NpyMatrix {
  public:
-  explicit NpyRows(NpyArray array) : array_(std::move(array)) {
+  //   what  "features must come as (nodes, dimension)", for messages
+  NpyMatrix(NpyArray array, const char* what) : array_(std::move(array)) {
     const auto shape = array_.shape();
     if (shape.empty() || shape.size() > 2) {
-      fail(Kind::input, "{} has the shape {}; features must come as (nodes, dimension)", name(),
-           format_shape(shape));
+      fail(Kind::input, "{} has the shape {}; {}", name(), format_shape(shape), what);
     }
     rows_ = shape[0];
-    if (rows_ == 0) fail(Kind::input, "{} has no rows; a graph needs at least one node", name());
     columns_ = shape.size() == 2 ? shape[1] : 1;
     by_column_ = array_.header().fortran_order && columns_ > 1;
     if (by_column_ && !array_.can_seek()) {
@@ -72,17 +73,15 @@ class NpyRows final : public RowSource {
     }
     rewind();
   }
-  const std::string& name() const noexcept override { return array_.name(); }
-  std::uint64_t row_count() const noexcept override { return rows_; }
-  std::uint64_t column_count() const noexcept override { return columns_; }
-  Dtype natural_dtype() const noexcept override {
-    return array_.header().type == NpyType::f16 ? Dtype::f16 : Dtype::f32;
-  }
-  void rewind() override {
+  const std::string& name() const noexcept { return array_.name(); }
+  NpyType type() const noexcept { return array_.header().type; }
+  std::uint64_t row_count() const noexcept { return rows_; }
+  std::uint64_t column_count() const noexcept { return columns_; }
+  void rewind() {
     next_row_ = 0;
     if (!by_column_) stream_.emplace(array_.stream());
   }
-  void read(std::span<float> target) override {
+  void read(std::span<T> target) {
     if (!by_column_) return stream_->read(target);
     const std::size_t count = target.size() / columns_;
     column_.resize(count);
@@ -92,7 +91,7 @@ class NpyRows final : public RowSource {
     }
     next_row_ += count;
   }
-  void finish() override {
+  void finish() {
     if (!by_column_) stream_->finish();
   }
 
@@ -103,7 +102,28 @@ class NpyRows final : public RowSource {
   bool by_column_ = false;
   std::uint64_t next_row_ = 0;
   std::optional<NpyStream> stream_;
-  std::vector<float> column_;
+  std::vector<T> column_;
+};
+
+class NpyRows final : public RowSource {
+ public:
+  explicit NpyRows(NpyArray array) : matrix_(std::move(array), "features must come as (nodes, dimension)") {
+    if (matrix_.row_count() == 0) {
+      fail(Kind::input, "{} has no rows; a graph needs at least one node", name());
+    }
+  }
+  const std::string& name() const noexcept override { return matrix_.name(); }
+  std::uint64_t row_count() const noexcept override { return matrix_.row_count(); }
+  std::uint64_t column_count() const noexcept override { return matrix_.column_count(); }
+  Dtype natural_dtype() const noexcept override {
+    return matrix_.type() == NpyType::f16 ? Dtype::f16 : Dtype::f32;
+  }
+  void rewind() override { matrix_.rewind(); }
+  void read(std::span<float> target) override { matrix_.read(target); }
+  void finish() override { matrix_.finish(); }
+
+ private:
+  NpyMatrix<float> matrix_;
 };
 
 void expect_one_column(const NpyArray& array, const char* what) {
@@ -114,18 +134,16 @@ void expect_one_column(const NpyArray& array, const char* what) {
 
 class NpyLabels final : public LabelSource {
  public:
-  explicit NpyLabels(NpyArray array) : array_(std::move(array)) {
-    expect_one_column(array_, "one label a node is read, as (nodes,) or (nodes, 1), not several");
-    stream_.emplace(array_.stream());
-  }
-  const std::string& name() const noexcept override { return array_.name(); }
-  std::uint64_t row_count() const noexcept override { return array_.shape()[0]; }
-  void read(std::span<double> target) override { stream_->read(target); }
-  void finish() override { stream_->finish(); }
+  explicit NpyLabels(NpyArray array)
+      : matrix_(std::move(array), "labels must come as (nodes,) or (nodes, labels)") {}
+  const std::string& name() const noexcept override { return matrix_.name(); }
+  std::uint64_t row_count() const noexcept override { return matrix_.row_count(); }
+  std::uint64_t column_count() const noexcept override { return matrix_.column_count(); }
+  void read(std::span<double> target) override { matrix_.read(target); }
+  void finish() override { matrix_.finish(); }
 
  private:
-  NpyArray array_;
-  std::optional<NpyStream> stream_;
+  NpyMatrix<double> matrix_;
 };
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace gneiss {
 std::unique_ptr<EdgeSource> make_npy_edges(NpyArray array);
 // (N, F) of numbers; (N,) is taken as (N, 1). Fortran order needs an array that can seek.
 std::unique_ptr<RowSource> make_npy_rows(NpyArray array);
-// (N,) or (N, 1), integers, or floats with NaN for "no label".
+// (N,), or (N, C) in C or Fortran order; integers, or floats with NaN for "no label". What the values may be
+// says write_labels().
 std::unique_ptr<LabelSource> make_npy_labels(NpyArray array);
 // (n,) or (n, 1) of integers, read whole.
 SplitSource read_npy_split(const NpyArray& array, std::uint64_t node_count);

@@ -77,7 +77,10 @@ nlohmann::json to_json(const DatasetStatistics& statistics) {
           {"source_edges", statistics.source_edges},
           {"feature_dim", info.feature_dim},
           {"feature_dtype", name_of(info.feature_dtype)},
+          {"task", info.label_columns > 0 ? "multi-label" : "multi-class"},
+          {"metric", info.label_columns > 0 ? "rocauc" : "accuracy"},
           {"classes", info.class_count},
+          {"label_columns", info.label_columns},
           {"train_nodes", statistics.train_nodes},
           {"valid_nodes", statistics.valid_nodes},
           {"test_nodes", statistics.test_nodes},
@@ -92,8 +95,8 @@ nlohmann::json to_json(const DatasetStatistics& statistics) {
           {"infinite_values", statistics.infinite_values},
           {"graph_bytes", statistics.graph_bytes()},
           {"feature_bytes", info.feature_bytes()},
-          {"label_bytes", 4 * info.node_count},
-          {"in_memory_bytes", statistics.graph_bytes() + info.feature_bytes() + 4 * info.node_count}};
+          {"label_bytes", info.label_bytes()},
+          {"in_memory_bytes", statistics.graph_bytes() + info.feature_bytes() + info.label_bytes()}};
 }
 
 std::string format_statistics(const nlohmann::json& statistics) {
@@ -115,7 +118,14 @@ std::string format_statistics(const nlohmann::json& statistics) {
   if (statistics.value("nan_values", 0) > 0 || statistics.value("infinite_values", 0) > 0) {
     line("not finite", fmt::format("{} NaN, {} infinite", count("nan_values"), count("infinite_values")));
   }
-  line("classes", fmt::format("{}, {} nodes labelled", count("classes"), count("labelled_nodes")));
+  if (statistics.value("label_columns", 0U) > 0) {
+    line("labels", fmt::format("{} columns of 0 and 1, {} nodes labelled", count("label_columns"),
+                               count("labelled_nodes")));
+    line("task", "multi-label, judged by ROC-AUC (rocauc)");
+  } else {
+    line("classes", fmt::format("{}, {} nodes labelled", count("classes"), count("labelled_nodes")));
+    line("task", "multi-class, judged by accuracy");
+  }
   line("splits", fmt::format("train {}, valid {}, test {}", count("train_nodes"), count("valid_nodes"),
                              count("test_nodes")));
   line("on disk", fmt::format("topology {}, features {}, labels {}", bytes("graph_bytes"),

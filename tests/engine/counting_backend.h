@@ -69,8 +69,15 @@ class CountingBackend final : public Backend {
     inner_.epilogue_gradient(activated, epilogue, gradient);
   }
   LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
-                        MatrixView gradient) override {
-    return inner_.cross_entropy(logits, targets, gradient);
+                        const ClassWeighting& classes, MatrixView gradient) override {
+    return inner_.cross_entropy(logits, targets, classes, gradient);
+  }
+  LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                               MatrixView gradient) override {
+    return inner_.binary_cross_entropy(logits, labels, gradient);
+  }
+  double clip_norm(std::span<float> values, double norm_max) override {
+    return inner_.clip_norm(values, norm_max);
   }
   void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
             std::span<float> first_moments, std::span<float> second_moments) override {

@@ -29,7 +29,7 @@ TEST_CASE("losses and accuracies are those of fixed rows in the same order, to t
   const RunResult expected = graph.train(ordered_run(), "tiny");
   const RunResult exchanged = graph.train(ordered_run(), "belady", 2);
   CHECK(same_run(exchanged, expected));
-  CHECK(exchanged.test_accuracy.has_value());
+  CHECK(exchanged.test.has_value());
   CHECK(graph.open("belady").info().planned == Residency::belady);
   // Rows did come from the tier, and not the same in every epoch.
   CHECK(exchanged.epochs[0].cost.cpu_rows > 0);
@@ -51,8 +51,8 @@ TEST_CASE("a run killed in the middle of the pool finds the tier's rows again") 
     options.resume = true;
     const RunResult resumed = graph.train(options, "belady");
     CHECK(resumed.resumed_after == killed_in - 1);
-    CHECK(resumed.valid_accuracy == expected.valid_accuracy);
-    CHECK(resumed.test_accuracy == expected.test_accuracy);
+    CHECK(resumed.valid_score == expected.valid_score);
+    CHECK(resumed.test == expected.test);
     CHECK(std::ranges::equal(resumed.step_losses,
                              std::span(expected.step_losses).last(resumed.step_losses.size())));
     std::filesystem::remove(options.state);

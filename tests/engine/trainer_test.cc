@@ -42,13 +42,13 @@ double accuracy_of(const LearnableGraph& graph, const std::filesystem::path& che
                            if (position >= batches.size()) return std::nullopt;
                            return batches[position];
                          });
-  Accuracy accuracy;
+  LossSum all;
   while (const SourcedBatch* batch = source.next()) {
     const LossSum sum = loss.evaluate(model->forward(batch->view, {.is_training = false}), batch->view);
-    accuracy.correct += sum.correct_count;
-    accuracy.labelled += sum.labelled_count;
+    all.correct_count += sum.correct_count;
+    all.labelled_count += sum.labelled_count;
   }
-  return accuracy.share();
+  return static_cast<double>(all.correct_count) / static_cast<double>(all.labelled_count);
 }
 
 }  // namespace
@@ -103,15 +103,15 @@ TEST_CASE("the best epoch's model is kept, and the test accuracy is its own") {
     std::uint32_t best_epoch = 0;
     for (const EpochResult& epoch : run.epochs) {
       REQUIRE(epoch.valid.has_value());
-      if (epoch.valid->share() <= best) continue;
-      best = epoch.valid->share();
+      if (epoch.valid->accuracy <= best) continue;
+      best = epoch.valid->accuracy;
       best_epoch = epoch.epoch;
     }
     CHECK(run.best_epoch == best_epoch);
-    CHECK(run.valid_accuracy == best);
+    CHECK(run.valid_score == best);
     const EpochSchedule schedule(preparation, options.schedule);
     CHECK(accuracy_of(graph, options.checkpoint, options, schedule.valid_batches()) == best);
-    CHECK(accuracy_of(graph, options.checkpoint, options, schedule.test_batches()) == run.test_accuracy);
+    CHECK(accuracy_of(graph, options.checkpoint, options, schedule.test_batches()) == run.test->accuracy);
   }
 }
 
@@ -129,14 +129,14 @@ TEST_CASE("validation is due every so many epochs and after the last; without it
   options.schedule.eval_every = 0;
   run = graph.train(options);
   CHECK(run.best_epoch == 5);
-  CHECK_FALSE(run.valid_accuracy.has_value());
-  CHECK(run.test_accuracy.has_value());
+  CHECK_FALSE(run.valid_score.has_value());
+  CHECK(run.test.has_value());
   CHECK(run.step_losses == losses);  // validation never changes training
 
   const LearnableGraph without(0.0);
   run = without.train(short_run());
   CHECK(run.best_epoch == 3);
-  CHECK_FALSE(run.valid_accuracy.has_value());
+  CHECK_FALSE(run.valid_score.has_value());
 }
 
 TEST_CASE("a schedule holds every training batch once an epoch, in the order that the epoch has") {

@@ -25,6 +25,7 @@ struct ReadBatch {
   std::vector<NodeId> seeds;
   std::vector<NodeId> inputs;  // in local order
   std::vector<std::int32_t> targets;
+  std::vector<std::uint8_t> label_rows;
   std::vector<std::vector<std::pair<NodeId, NodeId>>> edges;  // per hop: (source, destination), in order
   std::vector<std::vector<std::uint64_t>> edge_positions;
   std::vector<std::byte> features;  // of the inputs, through the tiers
@@ -38,6 +39,7 @@ ReadBatch read_batch(const Preparation& preparation, std::size_t index, std::uin
   parse_batch_frame(raw.bytes(), "a frame", true, frame);
   batch.seeds.assign(frame.seeds.begin(), frame.seeds.end());
   batch.targets.assign(frame.targets.begin(), frame.targets.end());
+  batch.label_rows.assign(frame.label_rows.begin(), frame.label_rows.end());
   batch.inputs = preparation.pool().read_input_nodes(batch.entry);
   for (std::size_t hop = 0; hop < frame.blocks.size(); ++hop) {
     const BlockFrame& block = frame.blocks[hop];
@@ -74,8 +76,14 @@ ReadBatch read_batch(const Preparation& preparation, std::size_t index, std::uin
 
 void check_batch(const ReadBatch& batch, const test::SmallDataset& source,
                  const PreparationOptions& options) {
-  for (std::size_t i = 0; i < batch.seeds.size(); ++i)
-    CHECK(batch.targets[i] == source.labels[to_index(batch.seeds[i])]);
+  const std::size_t columns = source.info.label_columns;
+  CHECK(batch.label_rows.size() == batch.seeds.size() * columns);
+  for (std::size_t i = 0; i < batch.seeds.size(); ++i) {
+    const std::size_t node = to_index(batch.seeds[i]);
+    if (columns == 0) CHECK(batch.targets[i] == source.labels[node]);
+    CHECK(std::ranges::equal(std::span(batch.label_rows).subspan(i * columns, columns),
+                             std::span(source.entries).subspan(node * columns, columns)));
+  }
   std::vector<std::byte> expected;
   for (const NodeId node : batch.inputs) {
     const auto row = source.row(node);
@@ -122,6 +130,22 @@ TEST_CASE("prepared batches hold the source's seeds, labels, edges and rows, for
         CHECK(std::ranges::equal(batch.seeds, schedule.seeds(i)));
         check_batch(batch, source, request.options);
       }
+    }
+  }
+}
+
+TEST_CASE("prepared batches hold the source's columns of labels, few and many") {
+  for (const std::uint32_t columns : {1U, 112U, 4096U}) {
+    CAPTURE(columns);
+    const test::TemporaryFolder folder;
+    const auto source = test::write_small_dataset(folder / "d", {.label_columns = columns});
+    const auto request = small_request();
+    run_prepare(folder / "d", request);
+    const Dataset dataset = Dataset::open(folder / "d");
+    const Preparation preparation = Preparation::open(dataset, "p");
+    preparation.verify(nullptr);
+    for (std::size_t i = 0; i < preparation.pool().entries().size(); ++i) {
+      check_batch(read_batch(preparation, i, source.info.row_bytes()), source, request.options);
     }
   }
 }

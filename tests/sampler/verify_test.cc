@@ -115,6 +115,47 @@ TEST_CASE("a flipped bit is found in every header and anywhere in the data") {
   CHECK(verify_dataset(d, {}).damaged_count() == 0);
 }
 
+TEST_CASE("columns of labels that are flipped, cut short or another dataset's are found") {
+  const test::TemporaryFolder folder;
+  const fs::path d = folder / "d";
+  const auto data = test::write_small_dataset(
+      d, {.nodes = 60, .edges = 300, .dim = 7, .label_columns = 5, .train = 20, .valid = 4, .test = 4});
+  auto request = test::small_request();
+  request.options.sample_epochs = 1;
+  test::run_prepare(d, request);
+  CHECK(verify_dataset(d, {}).damaged_count() == 0);
+  RandomStream random(9);
+  const Ranges ranges = ranges_of(d / labels_file_name, labels_magic);
+  REQUIRE(ranges.back().second == 60 * 5);
+  for (const auto& [begin, bytes] : ranges) {
+    for (int n = 0; n < 40; ++n) {
+      const std::uint64_t offset = begin + random.below(bytes);
+      const auto bit = static_cast<unsigned>(random.below(8));
+      CHECK_MESSAGE(finds(d, labels_file_name, offset, bit, labels_file_name), offset, " bit ", bit);
+    }
+  }
+  const std::string whole = read_text_file(d / labels_file_name);
+  for (const std::uint64_t length : {0U, 63U, 4096U, 4097U, 4395U}) {
+    CAPTURE(length);
+    fs::resize_file(d / labels_file_name, length);
+    EXPECT_ERROR(Dataset::open(d), Kind::corruption, labels_file_name);
+    CHECK(verify_dataset(d, {}).damaged_count() > 0);
+    write_text_file(d / labels_file_name, whole);
+  }
+  CHECK(verify_dataset(d, {}).damaged_count() == 0);
+  // Whole in itself, of the same shape, but of another dataset.
+  test::write_small_dataset(folder / "e", {.nodes = 60,
+                                           .edges = 300,
+                                           .dim = 7,
+                                           .label_columns = 5,
+                                           .train = 20,
+                                           .valid = 4,
+                                           .test = 4,
+                                           .seed = 2});
+  fs::copy_file(folder / "e" / labels_file_name, d / labels_file_name, fs::copy_options::overwrite_existing);
+  EXPECT_ERROR(Dataset::open(d), Kind::corruption, "not the file that the catalog describes");
+}
+
 TEST_CASE("a flipped bit in the catalog's tables and logs is found") {
   const test::TemporaryFolder folder;
   const fs::path d = folder / "d";

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "storage/format/node_labels.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/frame_editor.h"
 
@@ -72,6 +73,8 @@ void expect_same(const BatchFrame& a, const BatchFrame& b) {
   CHECK(std::ranges::equal(a.seeds, b.seeds));
   CHECK(std::ranges::equal(a.targets, b.targets));
   CHECK(std::ranges::equal(a.target_seeds, b.target_seeds));
+  CHECK(std::ranges::equal(a.label_rows, b.label_rows));
+  CHECK(a.label_columns == b.label_columns);
   CHECK(std::ranges::equal(a.hidden_nodes, b.hidden_nodes));
   CHECK(same_plan(a.plan, b.plan));
   CHECK(std::ranges::equal(a.cpu_slots, b.cpu_slots));
@@ -125,6 +128,59 @@ TEST_CASE("targets can be apart from seeds: pairs, or several labels of one seed
   source.target_seeds = {1, 1, 0};
   const AlignedBuffer bytes = encode(source.frame());
   expect_same(parse(bytes), source.frame());
+}
+
+TEST_CASE("labels of several columns take the place of targets, and only 0, 1 and none are labels") {
+  const Source source;
+  const std::vector<std::uint8_t> labels{0, 1, unlabelled, 1, unlabelled, 0};
+  BatchFrame frame = source.frame();
+  frame.targets = {};
+  frame.label_rows = labels;
+  frame.label_columns = 3;
+  const AlignedBuffer bytes = encode(frame);
+  expect_same(parse(bytes), frame);
+
+  const auto edited = [&](const auto& change) {
+    test::FrameEditor editor(bytes.bytes(), frame_magic);
+    change(editor);
+    const AlignedBuffer built = editor.build();
+    parse(built);
+  };
+  using enum SectionKind;
+  for (const std::uint8_t value : std::array<std::uint8_t, 3>{2, 127, 254}) {
+    EXPECT_ERROR(edited([&](test::FrameEditor& editor) { editor.at(frame_label_rows).set(5, value); }),
+                 Kind::corruption, "neither 0 nor 1 nor none");
+  }
+  EXPECT_ERROR(edited([](test::FrameEditor& editor) { editor.remove(frame_label_rows); }), Kind::corruption,
+               "targets have the wrong length");
+  for (const std::size_t length : {0U, 3U, 9U}) {
+    EXPECT_ERROR(edited([&](test::FrameEditor& editor) { editor.at(frame_label_rows).bytes.resize(length); }),
+                 Kind::corruption, "labels have the wrong length");
+  }
+  EXPECT_ERROR(edited([](test::FrameEditor& editor) {
+                 editor.at(frame_label_rows).entry.columns = 5000;
+                 editor.at(frame_label_rows).bytes.resize(10'000);
+               }),
+               Kind::corruption, "5000 labels a seed");
+  EXPECT_ERROR(
+      edited([](test::FrameEditor& editor) { editor.at(frame_label_rows).entry.dtype = Dtype::u16; }),
+      Kind::corruption, "expected u8");
+  const AlignedBuffer with_targets = encode(source.frame());
+  EXPECT_ERROR(
+      edited([&](test::FrameEditor& editor) {
+        editor.sections.push_back(test::FrameEditor(with_targets.bytes(), frame_magic).at(frame_targets));
+      }),
+      Kind::corruption, "both classes and label columns");
+  for (std::size_t bit = 0; bit < bytes.size() * 8; bit += 3) {
+    AlignedBuffer copy = aligned(bytes.bytes());
+    copy.data()[bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
+    try {
+      expect_same(parse(copy), frame);  // the padding between sections
+      parse(copy, /*check_sections=*/false);
+    } catch (const Error& error) {
+      CHECK((error.kind() == Kind::corruption || error.kind() == Kind::input));
+    }
+  }
 }
 
 TEST_CASE("a plan names feature stores and tiers, several ranges of each") {

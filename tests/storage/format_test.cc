@@ -168,7 +168,7 @@ TEST_CASE("a dataset gives back what was sealed") {
   CHECK(dataset.split(Split::train) == std::vector{NodeId{0}});
   CHECK(dataset.split(Split::test).empty());
   CHECK(dataset.read_indptr() == std::vector<std::uint64_t>{0, 2, 3, 4});
-  CHECK(dataset.read_labels() == std::vector<std::int32_t>{0, 1, -1});
+  CHECK(dataset.read_labels().classes == std::vector<std::int32_t>{0, 1, -1});
   CHECK(dataset.statistics()["nodes"] == 3);
   dataset.catalog().verify();
 }

@@ -113,7 +113,7 @@ TEST_CASE("degrees, homophily, communities and splits are what was asked for") {
   CHECK(static_cast<double>(same) / static_cast<double>(indices.size()) ==
         doctest::Approx(0.6).epsilon(0.08));
 
-  const auto labels = dataset.read_labels();
+  const auto labels = dataset.read_labels().classes;
   std::uint64_t clean = 0;
   std::vector<std::uint64_t> of_class(8);
   for (std::uint64_t node = 0; node < 40'000; ++node) {

@@ -45,6 +45,45 @@ TEST_CASE("a manifest with counts that cannot be is refused") {
   expect_refused([](auto& json) { json["format_version"] = 0; }, Kind::input, "import it again");
 }
 
+TEST_CASE("columns of labels are given back, and any other shape, count or value is refused") {
+  const test::TemporaryFolder folder;
+  const auto data = test::write_small_dataset(folder / "d", {.label_columns = 3});
+  {
+    const Dataset dataset = Dataset::open(folder / "d");
+    const NodeLabels labels = dataset.read_labels();
+    CHECK(labels.columns == 3);
+    CHECK(labels.classes.empty());
+    CHECK(labels.entries == data.entries);
+    CHECK(labels.row(NodeId{7})[1] == data.entries[7 * 3 + 1]);
+    CHECK(dataset.info().label_columns == 3);
+    CHECK(dataset.info().label_bytes() == 600);
+  }
+  const auto refused = [&](const auto& change, Kind kind, const char* words) {
+    test::write_small_dataset(folder / "d", {.label_columns = 3, .force = true});
+    change_manifest(folder / "d", change);
+    EXPECT_ERROR(Dataset::open(folder / "d"), kind, words);
+  };
+  refused([](auto& json) { json["label_columns"] = 4; }, Kind::corruption, "expected u8 200 x 4");
+  refused([](auto& json) { json.erase("label_columns"); }, Kind::corruption, "kind 20");
+  refused([](auto& json) { json["label_columns"] = 5000; }, Kind::corruption, "5000 labels a node");
+  refused([](auto& json) { json["label_columns"] = "three"; }, Kind::corruption, "manifest is damaged");
+  refused([](auto& json) { json["nodes"] = 201; }, Kind::corruption, "expected u64 202 x 1");
+  expect_refused([](auto& json) { json["label_columns"] = 1; }, Kind::corruption, "kind 21");
+
+  // Sealed with its checksum right, but no label.
+  auto wrong = data.entries;
+  wrong[3 * 41 + 2] = 2;
+  DatasetWriter writer(folder / "e", false);
+  for (const char* file : {graph_file_name, features_file_name}) {
+    std::filesystem::copy(folder / "d" / file, writer.folder() / file);
+  }
+  SectionWriter labels(writer.folder() / labels_file_name, labels_magic);
+  labels.write<std::uint8_t>({.kind = SectionKind::label_columns, .dtype = Dtype::u8, .columns = 3}, wrong);
+  labels.finish();
+  writer.seal(data.info, data.splits, {});
+  EXPECT_ERROR(Dataset::open(folder / "e").read_labels(), Kind::corruption, "node 41, column 2 holds 2");
+}
+
 TEST_CASE("splits with ids out of range, named twice or cut short are refused") {
   const test::TemporaryFolder folder;
   test::write_small_dataset(folder / "d");

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "storage/base/dtype.h"
@@ -66,7 +67,7 @@ Imported read_dataset(const std::filesystem::path& folder) {
   Imported imported{.indptr = dataset.read_indptr(),
                     .indices = {},
                     .features = std::vector<float>(dataset.info().node_count * dataset.info().feature_dim),
-                    .labels = dataset.read_labels(),
+                    .labels = dataset.read_labels().classes,
                     .train = {}};
   const AlignedBuffer indices =
       dataset.graph().read_section(dataset.graph().require(SectionKind::csc_indices));
@@ -240,7 +241,19 @@ TEST_CASE("a folder that does not fit together is refused in one sentence, and n
   refuse("node_feat.npy", npy<float>({1, 5, 1}, std::vector<float>(5)), "shape (1, 5, 1)");
   refuse("node_feat.npy", std::string(60, '\0'), "without a header");
   refuse("node_label.npy", npy<I>({4}, {0, 1, 2, 1}), "4 labels");
-  refuse("node_label.npy", npy<I>({5, 2}, std::vector<I>(10)), "not several");
+  refuse("node_label.npy", npy<I>({5, 2, 1}, std::vector<I>(10)), "(nodes,) or (nodes, labels)");
+  refuse("node_label.npy", npy<I>({5, 0}, {}), "0 labels a node");
+  refuse("node_label.npy", npy<I>({4, 2}, std::vector<I>(8)), "4 labels");
+  refuse("node_label.npy", npy<I>({5, 5000}, std::vector<I>(25'000)), "5000 labels a node");
+  refuse("node_label.npy", npy<I>({5, 2}, {0, 1, 1, 2, 0, 0, 0, 0, 0, 0}), "row 1, column 1 is 2");
+  refuse("node_label.npy", npy<I>({5, 2}, {0, 1, 1, 1, -1, 0, 0, 0, 0, 0}), "row 2, column 0 is -1");
+  refuse("node_label.npy", npy<float>({5, 2}, {0, 1, 0.5F, 0, 0, 0, 0, 0, 0, 0}), "row 1, column 0 is 0.5");
+  refuse("node_label.npy", npy<float>({5, 2}, {0, 1, 0, INFINITY, 0, 0, 0, 0, 0, 0}),
+         "row 1, column 1 is inf");
+  refuse("node_label.npy", npy<float>({5, 2}, std::vector<float>(10, NAN)), "gives no node a label");
+  refuse("node_label.npy", npy<float>({5, 2}, {0, 1, 0, 1, NAN, NAN, 0, 1, 0, 1}),
+         "node 2, which has no label");
+  refuse("node_label.npy", npy<I>({5, 2}, std::vector<I>(10)).substr(0, 180), "truncated");
   refuse("node_label.npy", npy<float>({5}, {0, 1, 0.5, 1, 1}), "node 2 has the label 0.5");
   refuse("node_label.npy", npy<I>({5}, {0, 1, 99'999'999, 1, 1}), "node 2 has the label");
   refuse("node_label.npy", npy<I>({5}, {-1, -1, -1, -1, -1}), "gives no node a label");
@@ -258,6 +271,52 @@ TEST_CASE("a folder that does not fit together is refused in one sentence, and n
     EXPECT_ERROR(import_npy(folder), Kind::input, "is missing");
   }
   EXPECT_ERROR(open_npy_folder(folder / "none"), Kind::input, "is not a folder");
+}
+
+TEST_CASE("labels of several columns are imported from any type and order, NaN as none") {
+  const TemporaryFolder folder;
+  const float none = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> values{0, 1, none, 1, 1, 0, none, none, 1, none, 0, 0, none, none, none};
+  const std::vector<std::uint8_t> expected{0, 1, 255, 1, 1, 0, 255, 255, 1, 255, 0, 0, 255, 255, 255};
+  std::vector<double> by_column;
+  for (std::size_t column = 0; column < 3; ++column) {
+    for (std::size_t row = 0; row < 5; ++row)
+      by_column.push_back(static_cast<double>(values[row * 3 + column]));
+  }
+  const auto labels_of = [&](const std::string& file) {
+    write_graph(folder / "source");
+    write_file(folder / "source" / "node_label.npy", file);
+    ImportOptions options;
+    options.force = true;
+    options.thread_count = 1;
+    const auto statistics = import_graph(open_npy_folder(folder / "source"), folder / "out.gneiss", options);
+    CHECK(statistics.info.label_columns == 3);
+    CHECK(statistics.info.class_count == 0);
+    CHECK(to_json(statistics).at("task") == "multi-label");
+    CHECK(to_json(statistics).at("metric") == "rocauc");
+    CHECK(format_statistics(to_json(statistics)).find("3 columns of 0 and 1") != std::string::npos);
+    const Dataset dataset = Dataset::open(folder / "out.gneiss");
+    CHECK(dataset.info().label_columns == 3);
+    return dataset.read_labels().entries;
+  };
+  CHECK(labels_of(npy<float>({5, 3}, values)) == expected);
+  CHECK(labels_of(npy<double>({5, 3}, by_column, {.fortran_order = true})) == expected);
+  std::vector<std::uint8_t> whole{0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 0, 1};
+  CHECK(labels_of(npy<std::uint8_t>({5, 3}, whole)) == whole);
+  CHECK(labels_of(npy<std::int64_t>({5, 3}, {whole.begin(), whole.end()})) == whole);
+  const std::vector<std::uint64_t> shape{5, 3};
+  CHECK(labels_of(npy_file("|b1", shape, std::string(whole.begin(), whole.end()))) == whole);
+
+  // OGB's tables and archives, as ogbn-proteins has its labels.
+  write_ogb(folder / "ogbn_proteins");
+  write_file(folder / "ogbn_proteins/raw/node-label.csv.gz",
+             gzip("0,1,nan\n1,1,0\nnan,nan,1\nnan,0,0\nnan,nan,nan\n"));
+  CHECK(import_ogb(folder, "ogbn_proteins").labelled_nodes == 4);
+  CHECK(Dataset::open(folder / "out.gneiss").read_labels().entries == expected);
+  write_file(folder / "ogbn_proteins/raw/node-label.csv.gz", gzip("0,1\n1,1\n1\n0,0\n0,0\n"));
+  EXPECT_ERROR(import_ogb(folder, "ogbn_proteins"), Kind::input, "line 3: 2 numbers were expected");
+  write_file(folder / "ogbn_proteins/raw/node-label.csv.gz", gzip("0,1\n1,1\n1,3\n0,0\n0,0\n"));
+  EXPECT_ERROR(import_ogb(folder, "ogbn_proteins"), Kind::input, "row 2, column 1 is 3");
 }
 
 TEST_CASE("odd but usable splits are warned of") {

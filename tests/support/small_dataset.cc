@@ -35,7 +35,13 @@ void fill_rows(SmallDataset& data, const SmallDatasetOptions& options) {
   }
   RandomStream labels(mix_key(options.seed, label_stream));
   for (std::uint32_t node = 0; node < options.nodes; ++node) {
-    data.labels.push_back(static_cast<std::int32_t>(labels.below(options.classes + 1)) - 1);
+    if (options.label_columns == 0) {
+      data.labels.push_back(static_cast<std::int32_t>(labels.below(options.classes + 1)) - 1);
+    }
+    for (std::uint32_t column = 0; column < options.label_columns; ++column) {
+      const std::uint64_t draw = labels.below(4);
+      data.entries.push_back(draw < 2 ? static_cast<std::uint8_t>(draw) : unlabelled);
+    }
   }
 }
 
@@ -75,7 +81,13 @@ void write_files(const SmallDataset& data, bool force) {
                             data.features);
   features.finish();
   SectionWriter labels(writer.folder() / labels_file_name, labels_magic);
-  labels.write<std::int32_t>({.kind = SectionKind::class_labels, .dtype = Dtype::i32}, data.labels);
+  if (data.info.label_columns > 0) {
+    labels.write<std::uint8_t>(
+        {.kind = SectionKind::label_columns, .dtype = Dtype::u8, .columns = data.info.label_columns},
+        data.entries);
+  } else {
+    labels.write<std::int32_t>({.kind = SectionKind::class_labels, .dtype = Dtype::i32}, data.labels);
+  }
   labels.finish();
   writer.seal(data.info, data.splits, {{"nodes", data.info.node_count}});
 }
@@ -102,7 +114,8 @@ SmallDataset write_small_dataset(const std::filesystem::path& folder, const Smal
                .edge_count = edges.size(),
                .feature_dim = options.dim,
                .feature_dtype = options.dtype,
-               .class_count = options.classes,
+               .class_count = options.label_columns > 0 ? 0 : options.classes,
+               .label_columns = options.label_columns,
                .source = "a test"};
   fill_graph(data, std::move(edges));
   fill_rows(data, options);

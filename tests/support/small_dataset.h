@@ -22,6 +22,7 @@ struct SmallDatasetOptions {
   std::uint32_t dim = 8;
   Dtype dtype = Dtype::f32;
   std::uint32_t classes = 4;
+  std::uint32_t label_columns = 0;  // of 0, 1 and none, in place of classes
   std::uint32_t train = 60;
   std::uint32_t valid = 20;
   std::uint32_t test = 20;
@@ -37,6 +38,7 @@ struct SmallDataset {
   std::vector<NodeId> indices;        // [E] ascending per destination
   std::vector<std::byte> features;    // [N, dim] of info.feature_dtype: any bit pattern
   std::vector<std::int32_t> labels;   // [N]; -1: none
+  std::vector<std::uint8_t> entries;  // [N, label_columns]; 255: none
   DatasetSplits splits;               // disjoint, in random order
 
   std::span<const std::byte> row(NodeId node) const {

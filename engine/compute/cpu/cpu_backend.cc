@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -20,8 +21,8 @@ namespace {
 constexpr std::size_t piece_rows = 256;
 // Weight gradients sum over rows: at most this many partial products, for each takes a weight's memory.
 constexpr std::size_t partial_count_max = 16;
-constexpr std::size_t loss_piece_count_max = 64;
-constexpr std::size_t piece_elements = 16384;  // of flat arrays: 64 KiB
+constexpr std::size_t sum_piece_count_max = 64;  // of sums whose parts lie on the stack
+constexpr std::size_t piece_elements = 16384;    // of flat arrays: 64 KiB
 
 // Enough for a row of the widest instruction set at the start of every matrix.
 constexpr std::size_t buffer_alignment = 64;
@@ -191,26 +192,53 @@ class CpuBackend final : public Backend {
   }
 
   LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
-                        MatrixView gradient) override {
+                        const ClassWeighting& classes, MatrixView gradient) override {
     GNEISS_ASSERT(targets.size() == logits.rows);
-    GNEISS_ASSERT(gradient.rows == 0 || gradient.rows == logits.rows);
+    GNEISS_ASSERT(classes.weights.empty() || classes.weights.size() == logits.columns);
     LossSum total;
     for (const std::int32_t target : targets) {
-      GNEISS_ASSERT(target == no_label || static_cast<std::size_t>(target) < logits.columns);
-      total.labelled_count += target == no_label ? 0 : 1;
+      if (target == no_label) continue;
+      const auto index = static_cast<std::size_t>(target);
+      GNEISS_ASSERT(index < logits.columns);
+      ++total.labelled_count;
+      total.weight += classes.weights.empty() ? 1.0 : static_cast<double>(classes.weights[index]);
     }
-    const float scale = total.labelled_count == 0 ? 0.0F : 1.0F / static_cast<float>(total.labelled_count);
-    std::array<LossSum, loss_piece_count_max> parts;
-    const Pieces pieces = cut(logits.rows, piece_rows, parts.size());
-    run(pieces.count, [&](std::size_t piece) {
-      const cpu::RowRange range = rows_of(pieces, piece, logits.rows);
-      parts[piece] = cpu::cross_entropy(logits, targets, scale, range, gradient);
+    sum_losses(logits, gradient, total, [&](float scale, cpu::RowRange range) {
+      return cpu::cross_entropy(logits, targets, classes, scale, range, gradient);
     });
-    for (std::size_t piece = 0; piece < pieces.count; ++piece) {
-      total.loss += parts[piece].loss;
-      total.correct_count += parts[piece].correct_count;
-    }
     return total;
+  }
+
+  LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                               MatrixView gradient) override {
+    GNEISS_ASSERT(labels.size() == logits.rows * logits.columns);
+    LossSum total;
+    for (const std::uint8_t label : labels) total.labelled_count += label <= 1 ? 1 : 0;
+    total.weight = static_cast<double>(total.labelled_count);
+    sum_losses(logits, gradient, total, [&](float scale, cpu::RowRange range) {
+      return cpu::binary_cross_entropy(logits, labels, scale, range, gradient);
+    });
+    return total;
+  }
+
+  double clip_norm(std::span<float> values, double norm_max) override {
+    std::array<double, sum_piece_count_max> parts{};
+    const Pieces pieces = cut(values.size(), piece_elements, parts.size());
+    const auto piece_of = [&](std::size_t piece) {
+      const cpu::RowRange range = rows_of(pieces, piece, values.size());
+      return values.subspan(range.first, range.last - range.first);
+    };
+    run(pieces.count, [&](std::size_t piece) { parts[piece] = cpu::sum_of_squares(piece_of(piece)); });
+    double squares = 0;
+    for (const double part : parts) squares += part;
+    const double norm = std::sqrt(squares);
+    const double factor = norm_max / (norm + 1e-6);
+    // Written so that a norm that is not finite leaves its mark on the values, as in PyTorch.
+    if (!(factor >= 1)) {
+      run(pieces.count,
+          [&](std::size_t piece) { cpu::scale_values(piece_of(piece), static_cast<float>(factor)); });
+    }
+    return norm;
   }
 
   void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
@@ -237,6 +265,22 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(scales.destination.empty() || scales.destination.size() == block.dst_count);
     GNEISS_ASSERT(scales.source.empty() || scales.source.size() == block.src_count);
     GNEISS_ASSERT(scales.self.empty() || scales.self.size() == block.dst_count);
+  }
+
+  // Adds what compute(gradient_scale, rows) gives for each piece of rows, in their order, to `total`, whose
+  // weight is already that of all rows.
+  template <class Compute>
+  void sum_losses(ConstMatrixView logits, MatrixView gradient, LossSum& total, const Compute& compute) {
+    GNEISS_ASSERT(gradient.rows == 0 || gradient.rows == logits.rows);
+    const float scale = total.weight > 0 ? 1.0F / static_cast<float>(total.weight) : 0.0F;
+    std::array<LossSum, sum_piece_count_max> parts;
+    const Pieces pieces = cut(logits.rows, piece_rows, parts.size());
+    run(pieces.count,
+        [&](std::size_t piece) { parts[piece] = compute(scale, rows_of(pieces, piece, logits.rows)); });
+    for (std::size_t piece = 0; piece < pieces.count; ++piece) {
+      total.loss += parts[piece].loss;
+      total.correct_count += parts[piece].correct_count;
+    }
   }
 
   // A reference to the work fits into a std::function without memory of its own.

@@ -1,4 +1,4 @@
-// Element-wise work between the products: epilogues, loss, sums and the optimizer's step.
+// Element-wise work between the products: epilogues, sums and the optimizer's step.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/compute/cpu/element_kernels.cc"
 #include <hwy/foreach_target.h>  // compiles this file once per instruction set
@@ -9,21 +9,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/compute/batch_view.h"
 #include "engine/compute/cpu/kernels.h"
 #include "engine/compute/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace gneiss::cpu::HWY_NAMESPACE {
-
-// Calls full(column) for each whole vector and tail(column, count) for what is left.
-template <class Full, class Tail>
-HWY_INLINE void for_columns(std::size_t columns, const Full& full, const Tail& tail) {
-  const std::size_t lanes = lane_count();
-  std::size_t column = 0;
-  for (; column + lanes <= columns; column += lanes) full(column);
-  if (column != columns) tail(column, columns - column);
-}
 
 void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values) {
   const Floats d;
@@ -109,51 +99,31 @@ void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stri
       });
 }
 
-LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets, float gradient_scale,
-                      RowRange range, MatrixView gradient) {
-  const Floats d;
-  const std::size_t columns = logits.columns;
-  LossSum total;
-  for (std::size_t r = range.first; r < range.last; ++r) {
-    const bool wants_gradient = gradient.rows != 0;
-    float* grad = wants_gradient ? gradient.row(r) : nullptr;
-    if (targets[r] == no_label) {
-      if (wants_gradient) std::fill_n(grad, columns, 0.0F);
-      continue;
-    }
-    const auto target = static_cast<std::size_t>(targets[r]);
-    const float* row = logits.row(r);
-    const auto best = static_cast<std::size_t>(std::max_element(row, row + columns) - row);
-    const FloatVector largest = hn::Set(d, row[best]);
-    FloatVector sums = hn::Zero(d);
-    for_columns(
-        columns,
-        [&](std::size_t c) HWY_ATTR {
-          const FloatVector e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + c), largest));
-          sums = hn::Add(sums, e);
-          if (wants_gradient) hn::StoreU(e, d, grad + c);
-        },
-        [&](std::size_t c, std::size_t n) HWY_ATTR {
-          const FloatVector e = hn::Exp(d, hn::Sub(load_tail(row + c, n), largest));
-          sums = hn::Add(sums, hn::IfThenElseZero(hn::FirstN(d, n), e));
-          if (wants_gradient) store_tail(e, grad + c, n);
-        });
-    const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-    total.loss += std::log(static_cast<double>(sum)) + static_cast<double>(row[best]) -
-                  static_cast<double>(row[target]);
-    ++total.labelled_count;
-    total.correct_count += best == target ? 1 : 0;
-    if (wants_gradient) {
-      const FloatVector factor = hn::Set(d, gradient_scale / sum);
-      for_columns(
-          columns,
-          [&](std::size_t c) HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, grad + c), factor), d, grad + c); },
-          [&](std::size_t c, std::size_t n)
-              HWY_ATTR { store_tail(hn::Mul(load_tail(grad + c, n), factor), grad + c, n); });
-      grad[target] -= gradient_scale;
-    }
+double sum_of_squares(std::span<const float> values) {
+  using Doubles = hn::ScalableTag<double>;
+  const Doubles d;
+  const hn::Rebind<float, Doubles> narrow;
+  const std::size_t lanes = hn::Lanes(d);
+  auto sums = hn::Zero(d);
+  std::size_t i = 0;
+  for (; i + lanes <= values.size(); i += lanes) {
+    const auto value = hn::PromoteTo(d, hn::LoadU(narrow, values.data() + i));
+    sums = hn::MulAdd(value, value, sums);
   }
-  return total;
+  double sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  for (; i < values.size(); ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  return sum;
+}
+
+void scale_values(std::span<float> values, float factor) {
+  const Floats d;
+  const FloatVector factors = hn::Set(d, factor);
+  float* data = values.data();
+  for_columns(
+      values.size(),
+      [&](std::size_t i) HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, data + i), factors), d, data + i); },
+      [&](std::size_t i, std::size_t n)
+          HWY_ATTR { store_tail(hn::Mul(load_tail(data + i, n), factors), data + i, n); });
 }
 
 void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
@@ -211,7 +181,8 @@ HWY_EXPORT(epilogue);
 HWY_EXPORT(epilogue_gradient);
 HWY_EXPORT(column_sums);
 HWY_EXPORT(sum_parts);
-HWY_EXPORT(cross_entropy);
+HWY_EXPORT(sum_of_squares);
+HWY_EXPORT(scale_values);
 HWY_EXPORT(adam);
 HWY_EXPORT(instruction_set);
 
@@ -227,9 +198,9 @@ void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
 void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out) {
   HWY_DYNAMIC_DISPATCH(sum_parts)(parts, part_count, part_stride, out);
 }
-LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets, float gradient_scale,
-                      RowRange range, MatrixView gradient) {
-  return HWY_DYNAMIC_DISPATCH(cross_entropy)(logits, targets, gradient_scale, range, gradient);
+double sum_of_squares(std::span<const float> values) { return HWY_DYNAMIC_DISPATCH(sum_of_squares)(values); }
+void scale_values(std::span<float> values, float factor) {
+  HWY_DYNAMIC_DISPATCH(scale_values)(values, factor);
 }
 void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
           std::span<float> first_moments, std::span<float> second_moments) {

@@ -42,10 +42,17 @@ void epilogue_gradient(ConstMatrixView activated, const Epilogue& what, RowRange
 void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out);
 // out[i] = sum over p < part_count of parts[p * part_stride + i], in the order of p.
 void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out);
-LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets, float gradient_scale,
-                      RowRange range, MatrixView gradient);
+double sum_of_squares(std::span<const float> values);
+void scale_values(std::span<float> values, float factor);
 void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
           std::span<float> first_moments, std::span<float> second_moments);
+
+// In loss_kernels.cc. Sums loss and correct_count of a range; the counts of labels are the caller's.
+LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
+                      const ClassWeighting& classes, float gradient_scale, RowRange range,
+                      MatrixView gradient);
+LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
+                             float gradient_scale, RowRange range, MatrixView gradient);
 
 const char* instruction_set() noexcept;  // "AVX3", as Highway calls what it chose
 

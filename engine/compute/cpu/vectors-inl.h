@@ -44,6 +44,15 @@ HWY_INLINE void store_tail(FloatVector value, float* p, std::size_t count) {
   std::memcpy(p, lanes, count * sizeof(float));
 }
 
+// Calls full(column) for each whole vector and tail(column, count) for what is left.
+template <class Full, class Tail>
+HWY_INLINE void for_columns(std::size_t columns, const Full& full, const Tail& tail) {
+  const std::size_t lanes = lane_count();
+  std::size_t column = 0;
+  for (; column + lanes <= columns; column += lanes) full(column);
+  if (column != columns) tail(column, columns - column);
+}
+
 // How elements of each dtype become f32. `full` reads lane_count() of them at `column` of an unaligned
 // row, `tail` the first `count`.
 struct LoadF32 {
