@@ -52,6 +52,7 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"model", train.model},
           {"hidden", train.hidden},
           {"dropout", shortest(train.dropout)},
+          {"num_heads", train.head_count},
           {"optimizer", command.optimizer},
           {"lr", shortest(train.optimizer.learning_rate)},
           {"lr_schedule", name_of(train.learning_rate.schedule)},
@@ -246,7 +247,12 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--hidden", train.hidden, "Columns of each hidden layer")
       ->check(CLI::Range(1U, 65536U))
       ->capture_default_str();
-  app.add_option("--dropout", train.dropout, "Share of hidden values dropped in training, 0 to below 1")
+  app.add_option("--dropout", train.dropout,
+                 "Share of hidden values, and of gat's attention weights, dropped in training, 0 to below 1")
+      ->capture_default_str();
+  app.add_option("--num-heads", train.head_count,
+                 "gat: attention heads; those of a hidden layer share its columns, the last layer's are averaged")
+      ->check(CLI::Range(1U, 64U))
       ->capture_default_str();
   app.add_option("--optimizer", command.optimizer, "adam or adamw (decoupled weight decay)")
       ->check(CLI::IsMember({"adam", "adamw"}))

@@ -21,6 +21,7 @@
 
 namespace gneiss {
 
+class AttentionOperators;
 class Backend;
 
 // Memory on a backend's device: owned here, zeroed once, moved and never copied.
@@ -122,12 +123,21 @@ class Backend {
   virtual void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
                       MatrixView out) = 0;
 
+  // out[n, m] = epilogue(out + x[n, k] . weight[m, k]^T)
+  virtual void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
+                          MatrixView out) = 0;
+  // values[n, m] = epilogue(values), where a product alone could not have it
+  virtual void apply_epilogue(const Epilogue& epilogue, MatrixView values) = 0;
+
   // weight_gradient[m, k] = dz[n, m]^T . x[n, k], bias_gradient[m] = column sums of dz (empty: not wanted).
   //   scratch  weight_gradient_scratch(n, m, k) elements or more, for partial products
   virtual void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
                                       std::span<float> bias_gradient, std::span<float> scratch) = 0;
   virtual std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
                                               std::size_t in_columns) const noexcept = 0;
+
+  // weight_gradient[m, k] += dz[n, m]^T . x[n, k], for few rows: one thread's product
+  virtual void add_outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient) = 0;
 
   // dx[n, k] = dz[n, m] . weight[m, k]
   virtual void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) = 0;
@@ -159,6 +169,9 @@ class Backend {
 
   virtual void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
                     std::span<float> first_moments, std::span<float> second_moments) = 0;
+
+  // The operators that graph attention needs besides.
+  virtual AttentionOperators& attention() noexcept = 0;
 };
 
 inline void Buffer::Release::operator()(float* data) const noexcept { backend->release(data); }

@@ -117,6 +117,6 @@ const ModelKind mlp_kind = describe_model<MlpModel, MlpSizes>(
       }
       return count;
     },
-    false);
+    {.uses_graph = false});
 
 }  // namespace gneiss

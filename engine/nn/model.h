@@ -25,7 +25,8 @@ struct ModelOptions {
   std::uint32_t class_count = 0;
   std::uint32_t layer_count = 2;  // equals the number of blocks, except for mlp
   float dropout = 0.5F;
-  std::uint64_t seed = 0;  // of the first parameters
+  std::uint32_t head_count = 4;  // gat: attention heads a layer; they share hidden_columns
+  std::uint64_t seed = 0;        // of the first parameters
 };
 
 // What a forward pass depends on besides its batch.
@@ -71,6 +72,12 @@ class Model {
   StepContext context_;  // of the last forward()
 };
 
+// What the registry checks options by.
+struct ModelTraits {
+  bool uses_graph = true;  // false: works on the seeds' own rows, any number of layers
+  bool has_heads = false;  // ModelOptions::head_count is its own
+};
+
 // One line of the registry.
 struct ModelKind {
   std::string_view name;
@@ -79,13 +86,13 @@ struct ModelKind {
   // Bytes of activations and their gradients, and elements of all parameters, without making a model.
   std::uint64_t (*activation_bytes)(const Backend&, const ModelOptions&, std::span<const BlockMaxima>);
   std::uint64_t (*parameter_count)(const ModelOptions&);
-  bool uses_graph = true;  // false: works on the seeds' own rows, any number of layers
+  ModelTraits traits;
 };
 
 // ModelType(backend, options, maxima); Sizes(backend, options, maxima).total() are the elements it allocates.
 template <class ModelType, class Sizes>
 ModelKind describe_model(std::string_view name, std::string_view summary,
-                         std::uint64_t (*parameter_count)(const ModelOptions&), bool uses_graph = true) {
+                         std::uint64_t (*parameter_count)(const ModelOptions&), ModelTraits traits = {}) {
   return {.name = name,
           .summary = summary,
           .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
@@ -95,7 +102,7 @@ ModelKind describe_model(std::string_view name, std::string_view summary,
             return Sizes(backend, options, maxima).total() * sizeof(float);
           },
           .parameter_count = parameter_count,
-          .uses_graph = uses_graph};
+          .traits = traits};
 }
 
 std::span<const ModelKind> model_kinds() noexcept;
@@ -105,7 +112,8 @@ const ModelKind& find_model_kind(std::string_view name);
 
 // Makes the model and its first parameters.
 //   maxima  one entry per block, block 0 first
-// Throws Error(config) when the options cannot be (0 layers, dropout outside [0, 1), blocks != layers).
+// Throws Error(config) when the options cannot be (0 layers, dropout outside [0, 1), blocks != layers, heads that do
+// not share the hidden columns evenly).
 std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const ModelOptions& options,
                                   std::span<const BlockMaxima> maxima);
 

@@ -1,6 +1,7 @@
 #include "engine/nn/parameter_set.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -9,7 +10,7 @@
 namespace gneiss {
 
 std::vector<std::uint64_t> Parameter::shape() const {
-  if (is_vector) return {columns};
+  if (!outer_shape.empty()) return outer_shape;
   return {rows, columns};
 }
 
@@ -51,16 +52,26 @@ std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> pa
 
 std::size_t ParameterSet::add_vector(std::string name, std::size_t columns, std::size_t fan_in,
                                      FirstValues first) {
+  const std::array<std::string, 1> names{std::move(name)};
+  return add_rows(names, {columns}, fan_in, columns, first);
+}
+
+std::size_t ParameterSet::add_rows(std::span<const std::string> names, const std::vector<std::uint64_t>& shape,
+                                   std::size_t fan_in, std::size_t fan_out, FirstValues first) {
   GNEISS_ASSERT(values_.size() == 0);
-  parameters_.push_back({.name = std::move(name),
-                         .rows = 1,
-                         .columns = columns,
-                         .offset = element_count_,
-                         .stride = columns,
-                         .first_bound = first_bound(first, fan_in, columns),
-                         .is_vector = true});
-  groups_.push_back({element_count_, 1, columns});
-  element_count_ += columns;
+  std::size_t columns = 1;
+  for (const std::uint64_t extent : shape) columns *= extent;
+  groups_.push_back({element_count_, names.size(), columns});
+  for (const std::string& name : names) {
+    parameters_.push_back({.name = name,
+                           .rows = 1,
+                           .columns = columns,
+                           .offset = element_count_,
+                           .stride = columns,
+                           .first_bound = first_bound(first, fan_in, fan_out),
+                           .outer_shape = shape});
+    element_count_ += columns;
+  }
   return groups_.size() - 1;
 }
 

@@ -26,14 +26,14 @@ enum class FirstValues : std::uint8_t {
 
 struct Parameter {
   std::string name;      // PyG's: "convs.0.lin_l.weight"
-  std::size_t rows = 0;  // [rows, columns]; a bias is [1, columns] and has one dimension outside
+  std::size_t rows = 0;  // [rows, columns]; a bias is [1, columns], of one dimension outside
   std::size_t columns = 0;
   std::size_t offset = 0;  // of its first element in values()
   std::size_t stride = 0;
   double first_bound = 0;  // no first value is further from 0
-  bool is_vector = false;
+  std::vector<std::uint64_t> outer_shape{};  // how files show it; empty: as [rows, columns]
 
-  std::vector<std::uint64_t> shape() const;  // {rows, columns} or {columns}
+  std::vector<std::uint64_t> shape() const;
   std::size_t element_count() const noexcept { return rows * columns; }
 };
 
@@ -52,6 +52,10 @@ class ParameterSet {
   // `fan_in`: the inputs of its layer.
   std::size_t add_vector(std::string name, std::size_t columns, std::size_t fan_in,
                          FirstValues first = FirstValues::linear);
+  // Declares parameters of equal shape that lie below each other, each a row of one matrix: attention's vectors,
+  // a head's beside the next one's, are [1, heads, columns] outside. `fan_in`, `fan_out`: for the first values.
+  std::size_t add_rows(std::span<const std::string> names, const std::vector<std::uint64_t>& shape,
+                       std::size_t fan_in, std::size_t fan_out, FirstValues first);
   void allocate();
 
   // Draws the first values: each is a function of (seed, parameter, element).

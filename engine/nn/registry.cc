@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "engine/compute/attention.h"
+#include "engine/nn/gat.h"
 #include "engine/nn/gcn.h"
 #include "engine/nn/gin.h"
 #include "engine/nn/mlp.h"
@@ -17,6 +19,7 @@ std::span<const ModelKind> model_kinds() noexcept {
   static const std::array kinds{
       sage_kind,
       gcn_kind,
+      gat_kind,
       gin_kind,
       mlp_kind,
   };
@@ -42,8 +45,15 @@ void check(const ModelKind& kind, const ModelOptions& options, std::span<const B
   if (!(options.dropout >= 0 && options.dropout < 1)) {
     fail(Kind::config, "--dropout is {}; use 0 or more, below 1", options.dropout);
   }
+  if (kind.traits.has_heads && (options.head_count == 0 || options.head_count > attention_heads_max)) {
+    fail(Kind::config, "--num-heads is {}; use 1 to {}", options.head_count, attention_heads_max);
+  }
+  if (kind.traits.has_heads && options.hidden_columns % options.head_count != 0) {
+    fail(Kind::config, "--hidden {} cannot be shared by --num-heads {}; use a multiple of the heads",
+         options.hidden_columns, options.head_count);
+  }
   if (maxima.empty()) fail(Kind::config, "the batches have no block; prepare with a fanout for each layer");
-  if (kind.uses_graph && maxima.size() != options.layer_count) {
+  if (kind.traits.uses_graph && maxima.size() != options.layer_count) {
     fail(Kind::config, "model {} has {} layers but the batches have {} hops; use one fanout a layer",
          kind.name, options.layer_count, maxima.size());
   }

@@ -15,9 +15,10 @@ SlotSizes slot_sizes(const Preparation& preparation) {
         std::max(sizes.compressed_bytes, round_up(entry.frame_bytes, file_section_alignment));
     sizes.raw_bytes = std::max<std::uint64_t>(sizes.raw_bytes, entry.frame_raw_bytes);
     sizes.page_rows = std::max<std::uint64_t>(sizes.page_rows, entry.page_rows);
-    // Inner blocks: their edges, and an offset per source; sources of all are at most the hidden nodes each.
+    // Inner blocks: for each edge its destination and its position, and an offset per source; sources of all are
+    // at most the hidden nodes each.
     const std::uint64_t offsets = (std::uint64_t{entry.hidden_count} + 1) * sizes.hop_count;
-    sizes.transposed_words = std::max(sizes.transposed_words, entry.inner_edge_count + offsets);
+    sizes.transposed_words = std::max(sizes.transposed_words, std::uint64_t{2} * entry.inner_edge_count + offsets);
   }
   return sizes;
 }
@@ -44,8 +45,9 @@ void BatchSlot::view_blocks(bool transpose) {
     if (transpose && !blocks.empty()) {
       const auto indptr = words.first(std::size_t{block.src_count} + 1);
       const auto indices = words.subspan(indptr.size(), block.indices.size());
-      words = words.subspan(indptr.size() + indices.size());
-      gneiss::transpose(view, indptr, indices);
+      const auto edges = words.subspan(indptr.size() + indices.size(), block.indices.size());
+      words = words.subspan(indptr.size() + indices.size() + edges.size());
+      gneiss::transpose(view, indptr, indices, edges);
     }
     blocks.push_back(view);
   }

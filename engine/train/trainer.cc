@@ -21,6 +21,7 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .class_count = dataset.info().class_count,
           .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
           .dropout = options.dropout,
+          .head_count = options.head_count,
           .seed = options.schedule.seed};
 }
 
@@ -50,6 +51,7 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   identity["hidden"] = options.hidden;
   // As text with the fewest digits that say which float it is.
   identity["dropout"] = fmt::format("{}", options.dropout);
+  if (find_model_kind(options.model).traits.has_heads) identity["num_heads"] = options.head_count;
   identity["optimizer"] = name_of(options.optimizer.kind);
   identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
   const LearningRateOptions& rate = options.learning_rate;

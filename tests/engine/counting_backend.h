@@ -46,6 +46,16 @@ class CountingBackend final : public Backend {
   void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out) override {
     inner_.linear(x, weight, epilogue, out);
   }
+  void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
+                  MatrixView out) override {
+    inner_.linear_add(x, weight, epilogue, out);
+  }
+  void apply_epilogue(const Epilogue& epilogue, MatrixView values) override {
+    inner_.apply_epilogue(epilogue, values);
+  }
+  void add_outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient) override {
+    inner_.add_outer_products(x, dz, weight_gradient);
+  }
   void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
                               std::span<float> bias_gradient, std::span<float> scratch) override {
     inner_.linear_weight_gradient(x, dz, weight_gradient, bias_gradient, scratch);
@@ -76,6 +86,7 @@ class CountingBackend final : public Backend {
             std::span<float> first_moments, std::span<float> second_moments) override {
     inner_.adam(step, values, gradients, first_moments, second_moments);
   }
+  AttentionOperators& attention() noexcept override { return inner_.attention(); }
 
  private:
   Backend& inner_;

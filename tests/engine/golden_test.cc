@@ -63,9 +63,13 @@ struct GoldenBatch {
                       .indptr = indptr[b],
                       .indices = indices[b]};
       if (b == 0) block.dst_in_src = dst_in_src;
-      transposed[b].resize(src_count + 1 + indices[b].size());
+      const std::size_t edge_count = indices[b].size();
+      transposed[b].resize(src_count + 1 + 2 * edge_count);
       const std::span<std::uint32_t> memory(transposed[b]);
-      if (b > 0) transpose(block, memory.first(src_count + 1), memory.subspan(src_count + 1));
+      if (b > 0) {
+        transpose(block, memory.first(src_count + 1), memory.subspan(src_count + 1, edge_count),
+                  memory.last(edge_count));
+      }
       check_block(block, "golden block");
       maxima.push_back({block.dst_count, block.src_count, block.edge_count()});
       blocks.push_back(block);
@@ -97,13 +101,17 @@ std::vector<float> dense(MatrixView matrix) {
 }  // namespace
 
 TEST_CASE("a model computes, learns and steps as PyTorch does") {
-  for (const std::string name : {"sage2", "sage3", "gcn2", "gcn3", "gin2", "gin3"}) {
+  for (const std::string name : {"sage2", "sage3", "gcn2", "gcn3", "gat2", "gat3", "gin2", "gin3"}) {
     CAPTURE(name);
-    const std::string kind_name = name.substr(0, name.size() - 1);
+    const std::string kind_name = name.substr(0, name.find_first_of("23_"));
     const auto file = SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/" + name + ".safetensors");
     const GoldenBatch golden(file);
     const auto number = [&](const char* key) {
       return static_cast<std::uint32_t>(std::stoi(file.metadata().at(key)));
+    };
+    const auto text = [&](const char* key, const char* without) {
+      const auto found = file.metadata().find(key);
+      return found == file.metadata().end() ? std::string(without) : found->second;
     };
     ThreadPool pool(2);
     const auto backend = make_cpu_backend(pool);
@@ -114,7 +122,8 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
                                      .hidden_columns = number("hidden"),
                                      .class_count = number("classes"),
                                      .layer_count = number("layers"),
-                                     .dropout = 0},
+                                     .dropout = 0,
+                                     .head_count = static_cast<std::uint32_t>(std::stoi(text("heads", "1")))},
                                     golden.maxima);
       ParameterSet& parameters = model->parameters();
       for (const Parameter& parameter : parameters.parameters()) {

@@ -394,9 +394,11 @@ TEST_CASE("edges transposed are the same edges, by source, in their order") {
   BlockView block{.dst_count = 4, .src_count = 6, .indptr = indptr, .indices = indices};
   std::vector<std::uint32_t> t_indptr(7);
   std::vector<std::uint32_t> t_indices(6);
-  transpose(block, t_indptr, t_indices);
+  std::vector<std::uint32_t> t_edges(6);
+  transpose(block, t_indptr, t_indices, t_edges);
   CHECK(t_indptr == std::vector<std::uint32_t>{0, 2, 3, 3, 3, 6, 6});
   CHECK(t_indices == std::vector<std::uint32_t>{0, 3, 2, 0, 0, 2});
+  CHECK(t_edges == std::vector<std::uint32_t>{1, 5, 4, 0, 2, 3});
   CHECK(block.is_transposed());
 }
 
