@@ -26,6 +26,7 @@ struct TrainCommand {
   std::string dataset;
   std::string preparation = "default";
   TrainOptions train;
+  std::string aggregator = "mean";
   std::string optimizer = "adam";
   std::string lr_schedule = "constant";
   std::uint64_t read_bytes = 1U << 20;
@@ -53,6 +54,7 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"hidden", train.hidden},
           {"dropout", shortest(train.dropout)},
           {"num_heads", train.head_count},
+          {"aggregator", command.aggregator},
           {"optimizer", command.optimizer},
           {"lr", shortest(train.optimizer.learning_rate)},
           {"lr_schedule", name_of(train.learning_rate.schedule)},
@@ -159,6 +161,7 @@ void run(TrainCommand& command) {
   settle_device(command.device);
   TrainOptions& options = command.train;
   options.memory_bytes = memory_budget(command.memory_bytes);
+  options.aggregator = parse_aggregator(command.aggregator);
   options.optimizer.kind = parse_optimizer(command.optimizer);
   options.learning_rate.schedule = parse_rate_schedule(command.lr_schedule);
   if (command.read_bytes < direct_io_alignment || command.read_bytes % direct_io_alignment != 0 ||
@@ -253,6 +256,9 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--num-heads", train.head_count,
                  "gat: attention heads; those of a hidden layer share its columns, the last layer's are averaged")
       ->check(CLI::Range(1U, 64U))
+      ->capture_default_str();
+  app.add_option("--aggregator", command.aggregator, "sage: mean or max of a node's neighbors")
+      ->check(CLI::IsMember({"mean", "max"}))
       ->capture_default_str();
   app.add_option("--optimizer", command.optimizer, "adam or adamw (decoupled weight decay)")
       ->check(CLI::IsMember({"adam", "adamw"}))

@@ -37,6 +37,12 @@ class Buffer {
     GNEISS_ASSERT(rows * columns <= count_);
     return {data_.get(), rows, columns};
   }
+  // The same memory for indices: a u32 is as large as an f32.
+  IndexMatrixView index_matrix(std::size_t rows, std::size_t columns) const {
+    static_assert(sizeof(std::uint32_t) == sizeof(float));
+    GNEISS_ASSERT(rows * columns <= count_);
+    return {reinterpret_cast<std::uint32_t*>(data_.get()), rows, columns};
+  }
 
  private:
   struct Release {
@@ -46,6 +52,8 @@ class Buffer {
   std::unique_ptr<float, Release> data_;
   std::size_t count_ = 0;
 };
+
+inline constexpr std::uint32_t no_source = 0xFFFFFFFFU;
 
 enum class Activation : std::uint8_t { none, relu };
 
@@ -100,6 +108,12 @@ class Backend {
   // out[d] = mean over neighbors s of rows[s], 0 where d has none. out[dst_count, rows.columns].
   virtual void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) = 0;
 
+  // out[d, c] = the largest rows[s, c] among neighbors s, 0 where d has none. out[dst_count, rows.columns].
+  //   winners  [dst_count, rows.columns]: the s it came from, the first of equals; no_source where d has no
+  //            neighbor. A view with no rows: not wanted
+  virtual void aggregate_max(const TieredRows& rows, const BlockView& block, MatrixView out,
+                             IndexMatrixView winners) = 0;
+
   // out[d] = weighted sum over neighbors s of rows[s]  +  weighted row of d itself; the weights are those of
   // `scales`. out[dst_count, rows.columns].
   virtual void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
@@ -150,6 +164,13 @@ class Backend {
   virtual void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate,
                                        ConstMatrixView d_self, ConstMatrixView activated,
                                        const Epilogue& epilogue, MatrixView dz) = 0;
+
+  // The way back of aggregate_max, of the self term and of the epilogue that made the sources, as above:
+  //   g[s, c] = sum over the d that have the neighbor s and winners[d, c] = s of d_aggregate[d, c]
+  //             +  (s < dst_count ? d_self[s, c] : 0)
+  virtual void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners,
+                                      ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                                      ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) = 0;
 
   // The way back of aggregate_sum and of the epilogue that made the sources, as above:
   //   g[s] = sum over edges s -> d of weight(s -> d) * d_aggregate[d]

@@ -4,6 +4,17 @@
 
 namespace gneiss {
 
+std::string_view name_of(Aggregator aggregator) noexcept {
+  return aggregator == Aggregator::max ? "max" : "mean";
+}
+
+Aggregator parse_aggregator(std::string_view name) {
+  for (const Aggregator aggregator : {Aggregator::mean, Aggregator::max}) {
+    if (name == name_of(aggregator)) return aggregator;
+  }
+  fail(Kind::config, "there is no aggregator '{}'; use mean or max", name);
+}
+
 Epilogue Model::layer_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const {
   Epilogue epilogue{.bias = vector_value(bias_group), .activation = Activation::none, .dropout = {}};
   if (layer + 1 == options_.layer_count) return epilogue;

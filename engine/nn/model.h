@@ -19,14 +19,20 @@
 
 namespace gneiss {
 
+// How a model makes one row of a node's neighbors.
+enum class Aggregator : std::uint8_t { mean, max };
+std::string_view name_of(Aggregator aggregator) noexcept;
+Aggregator parse_aggregator(std::string_view name);  // throws Error(config)
+
 struct ModelOptions {
   std::uint32_t feature_columns = 0;
   std::uint32_t hidden_columns = 256;
   std::uint32_t class_count = 0;
   std::uint32_t layer_count = 2;  // equals the number of blocks, except for mlp
   float dropout = 0.5F;
-  std::uint32_t head_count = 4;  // gat: attention heads a layer; they share hidden_columns
-  std::uint64_t seed = 0;        // of the first parameters
+  std::uint32_t head_count = 4;              // gat: attention heads a layer; they share hidden_columns
+  Aggregator aggregator = Aggregator::mean;  // sage
+  std::uint64_t seed = 0;                    // of the first parameters
 };
 
 // What a forward pass depends on besides its batch.
@@ -72,10 +78,11 @@ class Model {
   StepContext context_;  // of the last forward()
 };
 
-// What the registry checks options by.
+// Which options a model has: the others neither bind nor describe it.
 struct ModelTraits {
-  bool uses_graph = true;  // false: works on the seeds' own rows, any number of layers
-  bool has_heads = false;  // ModelOptions::head_count is its own
+  bool uses_graph = true;       // false: works on the seeds' own rows, any number of layers
+  bool has_heads = false;       // ModelOptions::head_count
+  bool has_aggregator = false;  // ModelOptions::aggregator
 };
 
 // One line of the registry.

@@ -22,6 +22,7 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
           .dropout = options.dropout,
           .head_count = options.head_count,
+          .aggregator = options.aggregator,
           .seed = options.schedule.seed};
 }
 
@@ -51,7 +52,12 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   identity["hidden"] = options.hidden;
   // As text with the fewest digits that say which float it is.
   identity["dropout"] = fmt::format("{}", options.dropout);
-  if (find_model_kind(options.model).traits.has_heads) identity["num_heads"] = options.head_count;
+  const ModelTraits& traits = find_model_kind(options.model).traits;
+  if (traits.has_heads) identity["num_heads"] = options.head_count;
+  // What is not as it was before there was a choice.
+  if (traits.has_aggregator && options.aggregator != Aggregator::mean) {
+    identity["aggregator"] = name_of(options.aggregator);
+  }
   identity["optimizer"] = name_of(options.optimizer.kind);
   identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
   const LearningRateOptions& rate = options.learning_rate;

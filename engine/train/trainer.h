@@ -28,7 +28,8 @@ struct TrainOptions {
   std::string model = "sage";
   std::uint32_t hidden = 128;
   float dropout = 0.5F;
-  std::uint32_t head_count = 4;  // of models that have heads
+  std::uint32_t head_count = 4;              // of models that have heads
+  Aggregator aggregator = Aggregator::mean;  // of models that can choose
   OptimizerOptions optimizer;
   LearningRateOptions learning_rate;
   std::uint32_t patience = 0;  // stop after so many epochs without a better validation accuracy; 0: never

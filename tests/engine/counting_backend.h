@@ -28,6 +28,15 @@ class CountingBackend final : public Backend {
   void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) override {
     inner_.aggregate_mean(rows, block, out);
   }
+  void aggregate_max(const TieredRows& rows, const BlockView& block, MatrixView out,
+                     IndexMatrixView winners) override {
+    inner_.aggregate_max(rows, block, out, winners);
+  }
+  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners, ConstMatrixView d_aggregate,
+                              ConstMatrixView d_self, ConstMatrixView activated, const Epilogue& epilogue,
+                              MatrixView dz) override {
+    inner_.aggregate_max_gradient(block, winners, d_aggregate, d_self, activated, epilogue, dz);
+  }
   void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
                      MatrixView out) override {
     inner_.aggregate_sum(rows, block, scales, out);

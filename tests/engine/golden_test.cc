@@ -101,7 +101,7 @@ std::vector<float> dense(MatrixView matrix) {
 }  // namespace
 
 TEST_CASE("a model computes, learns and steps as PyTorch does") {
-  for (const std::string name : {"sage2", "sage3", "gcn2", "gcn3", "gat2", "gat3", "gin2", "gin3"}) {
+  for (const std::string name : {"sage2", "sage3", "gcn2", "gcn3", "gat2", "gat3", "gin2", "gin3", "sage_max"}) {
     CAPTURE(name);
     const std::string kind_name = name.substr(0, name.find_first_of("23_"));
     const auto file = SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/" + name + ".safetensors");
@@ -123,7 +123,8 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
                                      .class_count = number("classes"),
                                      .layer_count = number("layers"),
                                      .dropout = 0,
-                                     .head_count = static_cast<std::uint32_t>(std::stoi(text("heads", "1")))},
+                                     .head_count = static_cast<std::uint32_t>(std::stoi(text("heads", "1"))),
+                                     .aggregator = parse_aggregator(text("aggregator", "mean"))},
                                     golden.maxima);
       ParameterSet& parameters = model->parameters();
       for (const Parameter& parameter : parameters.parameters()) {

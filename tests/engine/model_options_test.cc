@@ -53,6 +53,11 @@ std::vector<Case> cases() {
       {"gat", dense, {.hidden_columns = 18, .dropout = 0.0F, .head_count = 2}},
       {"gat", dense, {.hidden_columns = 18, .dropout = 0.4F, .head_count = 6}},
       {"gat", wide, {.hidden_columns = 130, .dropout = 0.2F, .head_count = 5}},
+      {"sage", two, {.hidden_columns = 16, .dropout = 0.0F, .aggregator = Aggregator::max}},
+      {"sage", three, {.hidden_columns = 24, .dropout = 0.3F, .aggregator = Aggregator::max}},
+      {"sage", one, {.hidden_columns = 8, .dropout = 0.5F, .aggregator = Aggregator::max}},
+      {"sage", dense, {.hidden_columns = 17, .dropout = 0.5F, .aggregator = Aggregator::max}},
+      {"sage", wide, {.hidden_columns = 130, .dropout = 0.2F, .aggregator = Aggregator::max}},
   };
   for (Case& c : cases) {
     c.options.feature_columns = c.batch.columns;

@@ -1,5 +1,6 @@
 #include "tests/engine/reference_forward.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "storage/base/error.h"
@@ -32,10 +33,25 @@ void add(Matrix& target, const Matrix& more) {
   for (std::size_t i = 0; i < more.values.size(); ++i) target.values[i] += more.values[i];
 }
 
+Matrix aggregate_max(const Matrix& rows, const BlockView& block) {
+  Matrix out(block.dst_count, rows.columns);
+  for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
+    for (std::size_t c = 0; c < rows.columns && block.degree(dst) > 0; ++c) {
+      double most = -INFINITY;
+      for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
+        most = std::max(most, rows(block.indices[edge], c));
+      }
+      out(dst, c) = most;
+    }
+  }
+  return out;
+}
+
 Matrix sage(const Forward& f, std::uint32_t layer, const Matrix& h, const Matrix& own) {
   const BlockView& block = f.batch.blocks[layer];
-  Matrix out =
-      reference::linear(reference::aggregate_mean(h, block), f.parameter("convs", layer, "lin_l.weight"));
+  const bool is_max = f.options.aggregator == Aggregator::max;
+  Matrix out = reference::linear(is_max ? aggregate_max(h, block) : reference::aggregate_mean(h, block),
+                                 f.parameter("convs", layer, "lin_l.weight"));
   add(out, reference::linear(own, f.parameter("convs", layer, "lin_r.weight")));
   reference::add_bias(out, f.parameter("convs", layer, "lin_l.bias").values);
   return out;

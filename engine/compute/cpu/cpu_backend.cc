@@ -50,6 +50,15 @@ class CpuBackend final : public Backend {
     pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::aggregate_mean(rows, block, range, out); });
   }
 
+  void aggregate_max(const TieredRows& rows, const BlockView& block, MatrixView out,
+                     IndexMatrixView winners) override {
+    GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
+    GNEISS_ASSERT(winners.rows == 0 || (winners.rows == out.rows && winners.columns == out.columns));
+    GNEISS_ASSERT(rows.row_count() >= block.src_count);
+    pieces_.for_rows(out.rows,
+                     [&](cpu::RowRange range) { cpu::aggregate_max(rows, block, range, out, winners); });
+  }
+
   void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
                      MatrixView out) override {
     check_scales(scales, block);
@@ -154,6 +163,21 @@ class CpuBackend final : public Backend {
                   activated.columns == dz.columns);
     pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
       cpu::aggregate_mean_gradient(block, d_aggregate, d_self, activated, epilogue, range, dz);
+    });
+  }
+
+  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners, ConstMatrixView d_aggregate,
+                              ConstMatrixView d_self, ConstMatrixView activated, const Epilogue& epilogue,
+                              MatrixView dz) override {
+    check_epilogue(epilogue, dz);
+    GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
+    GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_self.rows == block.dst_count);
+    GNEISS_ASSERT(winners.rows == block.dst_count && winners.columns == dz.columns);
+    GNEISS_ASSERT(activated.rows == block.src_count && dz.rows == block.src_count);
+    GNEISS_ASSERT(d_aggregate.columns == dz.columns && d_self.columns == dz.columns &&
+                  activated.columns == dz.columns);
+    pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
+      cpu::aggregate_max_gradient(block, winners, d_aggregate, d_self, activated, epilogue, range, dz);
     });
   }
 

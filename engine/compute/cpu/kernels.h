@@ -30,6 +30,13 @@ void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate
 void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales, ConstMatrixView d_aggregate,
                             ConstMatrixView activated, const Epilogue& epilogue, RowRange src, MatrixView dz);
 
+// In max_kernels.cc.
+void aggregate_max(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out,
+                   IndexMatrixView winners);
+void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners, ConstMatrixView d_aggregate,
+                            ConstMatrixView d_self, ConstMatrixView activated, const Epilogue& epilogue,
+                            RowRange src, MatrixView dz);
+
 // In scale_kernels.cc. `source` is zeroed before: only the rows of these destinations are written.
 void symmetric_scales(const BlockView& block, RowRange dst, std::span<float> destination,
                       std::span<float> source);

@@ -241,3 +241,4 @@ if __name__ == "__main__":
     make_case("gin", folder / "gin3.safetensors", 6, 10, [3, 5, 4], 12, 11, 5, node_count=60)
     make_case("gat", folder / "gat2.safetensors", 7, 24, [3, 4], 21, 16, 7, heads=4)
     make_case("gat", folder / "gat3.safetensors", 8, 10, [3, 5, 4], 12, 15, 5, node_count=60, heads=3)
+    make_case("sage", folder / "sage_max.safetensors", 19, 10, [3, 5, 4], 12, 17, 5, node_count=60, aggregator="max")
