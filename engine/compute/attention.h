@@ -1,10 +1,12 @@
-// The operators of graph attention: a softmax over each destination's edges, and sums weighted by it, head by head.
+// The operators of graph attention: a softmax over each destination's edges, and sums weighted by it, head
+// by head.
 //
 // Why:    apart from Backend, for a backend may come without them, and other models need none.
-// Loops:  every destination has one edge to itself, its loop, whatever the block holds: edges of the block from a
-//         destination's own row count for nothing.
+// Loops:  every destination has one edge to itself, its loop, whatever the block holds: edges of the block
+//         from a destination's own row count for nothing.
 // Order:  a destination's sums run over its loop first, then over its neighbors in the sampler's order.
-// Source: Velickovic et al., Graph Attention Networks (ICLR 2018); the semantics are those of PyG's GATConv.
+// Source: Velickovic et al., Graph Attention Networks (ICLR 2018); the semantics are those of PyG's
+//         GATConv.
 #pragma once
 
 #include <cstddef>
@@ -39,8 +41,8 @@ using ConstEdgeValues = BasicEdgeValues<const float>;
 struct AttentionRule {
   float negative_slope = 0.2F;  // of the leaky ReLU over scores
   float weight_scale = 1.0F;    // what every share is multiplied by to be a weight
-  // Of the shares. row_nodes are the destinations' nodes; "column" 0 .. heads - 1 is the loop, and so on neighbor by
-  // neighbor in the sampler's order: tiers renumber sources, but change no mask.
+  // Of the shares. row_nodes are the destinations' nodes; "column" 0 .. heads - 1 is the loop, and so on
+  // neighbor by neighbor in the sampler's order: tiers renumber sources, but change no mask.
   Dropout dropout{};
 };
 
@@ -52,8 +54,8 @@ class AttentionOperators {
   virtual void row_products(const TieredRows& rows, ConstMatrixView weight, MatrixView out) = 0;
 
   // The softmax over a destination's edges and its loop, head by head.
-  //   scores   [src_count, 2 * heads]: of each row as a source, then of each row as a destination; an edge s -> d has
-  //            the score leaky_relu(scores[s, h] + scores[row of d, heads + h])
+  //   scores   [src_count, 2 * heads]: of each row as a source, then of each row as a destination. An edge
+  //            s -> d has the score leaky_relu(scores[s, h] + scores[row of d, heads + h])
   //   shares   of a destination and head they sum to 1; 0 for edges from the destination's own row
   //   weights  shares through the rule; may be `shares` itself where the rule changes nothing
   virtual void softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
@@ -64,13 +66,14 @@ class AttentionOperators {
   virtual void aggregate(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
                          MatrixView out) = 0;
 
-  // The way back of aggregate to its weights, for destinations from `first_dst` on, one for each row of d_out:
+  // The way back of aggregate to its weights, for destinations from `first_dst` on, one for each row of
+  // d_out:
   //   d_weights[edge s -> d, h] = d_out[d - first_dst, h * columns ..] . rows[s]
   virtual void weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
                                ConstMatrixView d_out, const EdgeValues& d_weights) = 0;
 
-  // The way back of softmax, in place: what was the gradient of a weight becomes that of its edge's score, before the
-  // leaky ReLU.
+  // The way back of softmax, in place: what was the gradient of a weight becomes that of its edge's score,
+  // before the leaky ReLU.
   //   d_destination  [dst_count, heads]: its sums over a destination's edges and loop
   virtual void softmax_gradient(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
                                 const ConstEdgeValues& shares, const EdgeValues& gradient,
@@ -91,10 +94,10 @@ class AttentionOperators {
   //           + (s < dst_count ? sum over heads of d_destination[s, h] * score_weight[heads + h] : 0)
   //   dz[s] = g[s] through the epilogue whose output was activated[s]
   // Precondition: block.is_transposed() with its edges, destinations are the prefix of sources.
-  virtual void input_gradient(const BlockView& block, const ConstEdgeValues& weights, ConstMatrixView d_aggregate,
-                              const ConstEdgeValues& d_scores, ConstMatrixView d_destination,
-                              ConstMatrixView score_weight, ConstMatrixView activated, const Epilogue& epilogue,
-                              MatrixView dz) = 0;
+  virtual void input_gradient(const BlockView& block, const ConstEdgeValues& weights,
+                              ConstMatrixView d_aggregate, const ConstEdgeValues& d_scores,
+                              ConstMatrixView d_destination, ConstMatrixView score_weight,
+                              ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) = 0;
 };
 
 }  // namespace gneiss

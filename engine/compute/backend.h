@@ -23,6 +23,7 @@ namespace gneiss {
 
 class AttentionOperators;
 class Backend;
+class NormOperators;
 
 // Memory on a backend's device: owned here, zeroed once, moved and never copied.
 class Buffer {
@@ -140,6 +141,8 @@ class Backend {
   // out[n, m] = epilogue(out + x[n, k] . weight[m, k]^T)
   virtual void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
                           MatrixView out) = 0;
+  // out[n, m] += x[n, m]
+  virtual void add(ConstMatrixView x, MatrixView out) = 0;
   // values[n, m] = epilogue(values), where a product alone could not have it
   virtual void apply_epilogue(const Epilogue& epilogue, MatrixView values) = 0;
 
@@ -191,8 +194,9 @@ class Backend {
   virtual void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
                     std::span<float> first_moments, std::span<float> second_moments) = 0;
 
-  // The operators that graph attention needs besides.
+  // The operators that graph attention and normalization need besides.
   virtual AttentionOperators& attention() noexcept = 0;
+  virtual NormOperators& norms() noexcept = 0;
 };
 
 inline void Buffer::Release::operator()(float* data) const noexcept { backend->release(data); }

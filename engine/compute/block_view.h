@@ -21,8 +21,8 @@ struct BlockView {
   // order of edges. Needed for training in every block but block 0; made by transpose().
   std::span<const std::uint32_t> transposed_indptr{};
   std::span<const std::uint32_t> transposed_indices{};
-  // Which edge each transposed one is, a position in `indices`: for what is stored edge by edge, as attention's
-  // weights are. Empty: not wanted.
+  // Which edge each transposed one is, a position in `indices`: for what is stored edge by edge, as
+  // attention's weights are. Empty: not wanted.
   std::span<const std::uint32_t> transposed_edges{};
   // Where each edge lies in graph.csc; empty unless edge weights, features or times are used.
   std::span<const std::uint64_t> edge_positions{};

@@ -10,8 +10,8 @@
 namespace gneiss {
 namespace {
 
-// The first layer's way back takes its destinations by so many: its aggregates' gradients are wide and serve only the
-// weights' own.
+// The first layer's way back takes its destinations by so many: its aggregates' gradients are wide and serve
+// only the weights' own.
 constexpr std::size_t slice_rows = 4096;
 constexpr std::uint64_t attention_salt = 1;  // apart from the masks of the layer's output
 
@@ -70,7 +70,8 @@ struct GatSizes {
   std::size_t total() const {
     std::size_t sum = d_score_weight + d_edges + d_destination + d_aggregate + dz + scratch;
     for (const Layer& layer : layers) {
-      sum += layer.score_weight + layer.scores + layer.shares + layer.weights + layer.aggregate + layer.output;
+      sum +=
+          layer.score_weight + layer.scores + layer.shares + layer.weights + layer.aggregate + layer.output;
     }
     return sum;
   }
@@ -87,14 +88,15 @@ class GatModel final : public Model {
       layer.out_columns = out_columns(options, i);
       layer.head_columns = head_columns(options, i);
       const std::size_t columns = heads_ * layer.head_columns;
-      const std::array<ParameterSet::Part, 1> part{{{fmt::format("convs.{}.lin.weight", i), layer.in_columns}}};
+      const std::array<ParameterSet::Part, 1> part{
+          {{fmt::format("convs.{}.lin.weight", i), layer.in_columns}}};
       const std::array<std::string, 2> attention{fmt::format("convs.{}.att_src", i),
                                                  fmt::format("convs.{}.att_dst", i)};
       layer.weight = parameters_.add_stacked(columns, part, FirstValues::glorot);
       layer.attention = parameters_.add_rows(attention, {1, heads_, layer.head_columns}, heads_,
                                              layer.head_columns, FirstValues::glorot);
-      layer.bias = parameters_.add_vector(fmt::format("convs.{}.bias", i), layer.out_columns, layer.in_columns,
-                                          FirstValues::zero);
+      layer.bias = parameters_.add_vector(fmt::format("convs.{}.bias", i), layer.out_columns,
+                                          layer.in_columns, FirstValues::zero);
       const GatSizes::Layer& size = sizes.layers[i];
       layer.score_weight = backend.allocate(size.score_weight);
       layer.scores = backend.allocate(size.scores);
@@ -109,8 +111,7 @@ class GatModel final : public Model {
     d_aggregate_ = backend.allocate(sizes.d_aggregate);
     dz_ = backend.allocate(sizes.dz);
     scratch_ = backend.allocate(sizes.scratch);
-    parameters_.allocate();
-    parameters_.initialize(options.seed);
+    complete(layer_rows({}, options, maxima));
   }
 
   ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
@@ -130,7 +131,8 @@ class GatModel final : public Model {
       const MatrixView aggregate = layer.aggregate.matrix(block.dst_count, heads_ * layer.in_columns);
       const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
       attention.row_products(rows, layer.score_weight.matrix(2 * heads_, layer.in_columns), scores);
-      attention.softmax(block, scores, rule(batch, i), edge_values(layer.shares, block), weights(layer, block));
+      attention.softmax(block, scores, rule(batch, i), edge_values(layer.shares, block),
+                        weights(layer, block));
       attention.aggregate(rows, block, weights(layer, block), aggregate);
       for (std::size_t h = 0; h < heads_; ++h) {
         if (h == 0 || !is_last(options_, i)) {
@@ -139,7 +141,8 @@ class GatModel final : public Model {
           backend().linear_add(of_head(aggregate, h), weight_of(layer, h), {}, output);
         }
       }
-      backend().apply_epilogue(epilogue(batch, i), output);
+      backend().apply_epilogue(product_epilogue(layer.bias, i, batch), output);
+      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
     }
     return layers_.back().output.matrix(batch.seed_count(), options_.class_count);
   }
@@ -152,15 +155,18 @@ class GatModel final : public Model {
       const BlockView& block = batch.blocks[i];
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
+      tails().backward(i, dz);
       output_weight_gradients(layer, dz, i);
       score_gradients(batch, dz, i);
       if (i == 0) break;  // the features need no gradient
       const EdgeValues d_edges = edge_values(d_edges_, block);
+      const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
       dz = dz_.matrix(block.src_count, in);
       backend().attention().input_gradient(
           block, weights(layer, block), d_aggregate_.matrix(block.dst_count, heads_ * in), d_edges,
-          d_destination_.matrix(block.dst_count, heads_), layer.score_weight.matrix(2 * heads_, in),
-          layers_[i - 1].output.matrix(block.src_count, in), epilogue(batch, i - 1), dz);
+          d_destination_.matrix(block.dst_count, heads_), layer.score_weight.matrix(2 * heads_, in), below,
+          activation(i - 1, batch), dz);
+      tails().add_residual(i, below, activation(i - 1, batch), dz);
     }
   }
 
@@ -192,8 +198,9 @@ class GatModel final : public Model {
     }
   }
 
-  // Of att_src and att_dst, and what lin.weight has to do with scores; leaves the gradients of the scores in d_edges_
-  // and d_destination_, and, after all layers but the first, those of the aggregates in d_aggregate_.
+  // Of att_src and att_dst, and what lin.weight has to do with scores; leaves the gradients of the scores in
+  // d_edges_ and d_destination_, and, after all layers but the first, those of the aggregates in
+  // d_aggregate_.
   void score_gradients(const BatchView& batch, MatrixView dz, std::size_t i) {
     const Layer& layer = layers_[i];
     const BlockView& block = batch.blocks[i];
@@ -264,9 +271,6 @@ class GatModel final : public Model {
   }
   MatrixView attention_of(const Layer& layer, std::size_t h) const {  // [2, head_columns]
     return of_head(parameters_.stacked_value(layer.attention), h);
-  }
-  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    return layer_epilogue(layers_[i].bias, i, batch);
   }
 
   std::size_t heads_;

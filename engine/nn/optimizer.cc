@@ -35,6 +35,7 @@ Optimizer::Optimizer(ParameterSet& parameters, const OptimizerOptions& options)
 
 void Optimizer::step() {
   ++step_count_;
+  const std::size_t count = parameters_->trained_count();
   parameters_->backend().adam({.learning_rate = options_.learning_rate,
                                .beta1 = options_.beta1,
                                .beta2 = options_.beta2,
@@ -42,8 +43,9 @@ void Optimizer::step() {
                                .weight_decay = options_.weight_decay,
                                .is_decoupled = options_.kind == OptimizerKind::adamw,
                                .step = step_count_},
-                              parameters_->values(), parameters_->gradients(), parameters_->first_moments(),
-                              parameters_->second_moments());
+                              parameters_->values().first(count), parameters_->gradients().first(count),
+                              parameters_->first_moments().first(count),
+                              parameters_->second_moments().first(count));
 }
 
 }  // namespace gneiss

@@ -15,13 +15,9 @@
 namespace gneiss {
 
 std::span<const ModelKind> model_kinds() noexcept {
-  // A new model: its file, its include, and its line here.
+  // A new model: its file, its include, and its name here.
   static const std::array kinds{
-      sage_kind,
-      gcn_kind,
-      gat_kind,
-      gin_kind,
-      mlp_kind,
+      sage_kind, gcn_kind, gat_kind, gin_kind, mlp_kind,
   };
   return kinds;
 }
@@ -68,12 +64,27 @@ std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const
   return kind.make(backend, options, maxima);
 }
 
+std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOptions& options,
+                                    std::span<const BlockMaxima> maxima) {
+  std::vector<std::size_t> rows;
+  for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+    rows.push_back(traits.uses_graph ? maxima[i].dst_count : maxima.back().dst_count);
+  }
+  return rows;
+}
+
+std::uint64_t parameter_count(std::string_view name, const ModelOptions& options) {
+  return find_model_kind(name).parameter_count(options) + layer_tail_parameter_count(options);
+}
+
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,
                           std::span<const BlockMaxima> maxima) {
   const ModelKind& kind = find_model_kind(name);
   check(kind, options, maxima);
+  const LayerTailSizes tails(backend, options, layer_rows(kind.traits, options, maxima));
   // Values, gradients and two moments.
-  return kind.activation_bytes(backend, options, maxima) + 4 * kind.parameter_count(options) * sizeof(float);
+  return kind.activation_bytes(backend, options, maxima) +
+         (tails.total() + 4 * parameter_count(name, options)) * sizeof(float);
 }
 
 }  // namespace gneiss

@@ -63,8 +63,7 @@ class SageModel final : public Model {
     d_input_ = backend.allocate(sizes.d_input);
     dz_ = backend.allocate(sizes.dz);
     scratch_ = backend.allocate(sizes.scratch);
-    parameters_.allocate();
-    parameters_.initialize(options.seed);
+    complete(layer_rows({}, options, maxima));
   }
 
   ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
@@ -80,7 +79,9 @@ class SageModel final : public Model {
       const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
       aggregate(rows, block, layer, input.column_range(0, layer.in_columns));
       backend().gather(rows, block.dst_in_src, input.column_range(layer.in_columns, layer.in_columns));
-      backend().linear(input, parameters_.stacked_value(layer.weight), epilogue(batch, i), output);
+      backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
+                       output);
+      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
       logits = output;
       rows = TieredRows::of(output);
     }
@@ -96,6 +97,7 @@ class SageModel final : public Model {
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
       const MatrixView weight = parameters_.stacked_value(layer.weight);
+      tails().backward(i, dz);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, 2 * in), dz,
                                        parameters_.stacked_gradient(layer.weight),
                                        vector_gradient(layer.bias), scratch_.span());
@@ -108,10 +110,11 @@ class SageModel final : public Model {
       const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
       if (takes_largest()) {
         backend().aggregate_max_gradient(block, layer.winners.index_matrix(block.dst_count, in), d_aggregate,
-                                         d_self, below, epilogue(batch, i - 1), dz);
+                                         d_self, below, activation(i - 1, batch), dz);
       } else {
-        backend().aggregate_mean_gradient(block, d_aggregate, d_self, below, epilogue(batch, i - 1), dz);
+        backend().aggregate_mean_gradient(block, d_aggregate, d_self, below, activation(i - 1, batch), dz);
       }
+      tails().add_residual(i, below, activation(i - 1, batch), dz);
     }
   }
 
@@ -131,11 +134,8 @@ class SageModel final : public Model {
     if (!takes_largest()) return backend().aggregate_mean(rows, block, out);
     const bool wants_winners = context_.is_training && layer.winners.size() > 0;
     backend().aggregate_max(
-        rows, block, out, wants_winners ? layer.winners.index_matrix(out.rows, out.columns) : IndexMatrixView());
-  }
-
-  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    return layer_epilogue(layers_[i].bias, i, batch);
+        rows, block, out,
+        wants_winners ? layer.winners.index_matrix(out.rows, out.columns) : IndexMatrixView());
   }
 
   std::vector<Layer> layers_;

@@ -1,5 +1,5 @@
-// GraphSAGE: h_dst = lin_l(mean, or largest column by column, of h_src over neighbors) + lin_r(h_dst). Without neighbors
-// the aggregate is 0; the gradient of a largest goes to the first neighbor that has it.
+// GraphSAGE: h_dst = lin_l(mean, or largest column by column, of h_src over neighbors) + lin_r(h_dst).
+// Without neighbors the aggregate is 0; the gradient of a largest goes to the first neighbor that has it.
 //
 // Why:    each layer aggregates, lays [aggregate | self] side by side and takes one product with the stacked
 //         weights [lin_l | lin_r]; relu and dropout between layers, none after the last.

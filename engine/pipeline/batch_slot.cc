@@ -15,10 +15,11 @@ SlotSizes slot_sizes(const Preparation& preparation) {
         std::max(sizes.compressed_bytes, round_up(entry.frame_bytes, file_section_alignment));
     sizes.raw_bytes = std::max<std::uint64_t>(sizes.raw_bytes, entry.frame_raw_bytes);
     sizes.page_rows = std::max<std::uint64_t>(sizes.page_rows, entry.page_rows);
-    // Inner blocks: for each edge its destination and its position, and an offset per source; sources of all are
-    // at most the hidden nodes each.
+    // Inner blocks: for each edge its destination and its position, and an offset per source; sources of all
+    // are at most the hidden nodes each.
     const std::uint64_t offsets = (std::uint64_t{entry.hidden_count} + 1) * sizes.hop_count;
-    sizes.transposed_words = std::max(sizes.transposed_words, std::uint64_t{2} * entry.inner_edge_count + offsets);
+    sizes.transposed_words =
+        std::max(sizes.transposed_words, std::uint64_t{2} * entry.inner_edge_count + offsets);
   }
   return sizes;
 }

@@ -23,6 +23,8 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .dropout = options.dropout,
           .head_count = options.head_count,
           .aggregator = options.aggregator,
+          .residual = options.residual,
+          .norm = options.norm,
           .seed = options.schedule.seed};
 }
 
@@ -58,6 +60,8 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   if (traits.has_aggregator && options.aggregator != Aggregator::mean) {
     identity["aggregator"] = name_of(options.aggregator);
   }
+  if (options.residual) identity["residual"] = true;
+  if (options.norm != NormKind::none) identity["norm"] = name_of(options.norm);
   identity["optimizer"] = name_of(options.optimizer.kind);
   identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
   const LearningRateOptions& rate = options.learning_rate;

@@ -30,6 +30,8 @@ struct TrainOptions {
   float dropout = 0.5F;
   std::uint32_t head_count = 4;              // of models that have heads
   Aggregator aggregator = Aggregator::mean;  // of models that can choose
+  bool residual = false;
+  NormKind norm = NormKind::none;
   OptimizerOptions optimizer;
   LearningRateOptions learning_rate;
   std::uint32_t patience = 0;  // stop after so many epochs without a better validation accuracy; 0: never

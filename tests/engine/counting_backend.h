@@ -32,9 +32,9 @@ class CountingBackend final : public Backend {
                      IndexMatrixView winners) override {
     inner_.aggregate_max(rows, block, out, winners);
   }
-  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners, ConstMatrixView d_aggregate,
-                              ConstMatrixView d_self, ConstMatrixView activated, const Epilogue& epilogue,
-                              MatrixView dz) override {
+  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners,
+                              ConstMatrixView d_aggregate, ConstMatrixView d_self, ConstMatrixView activated,
+                              const Epilogue& epilogue, MatrixView dz) override {
     inner_.aggregate_max_gradient(block, winners, d_aggregate, d_self, activated, epilogue, dz);
   }
   void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
@@ -59,6 +59,7 @@ class CountingBackend final : public Backend {
                   MatrixView out) override {
     inner_.linear_add(x, weight, epilogue, out);
   }
+  void add(ConstMatrixView x, MatrixView out) override { inner_.add(x, out); }
   void apply_epilogue(const Epilogue& epilogue, MatrixView values) override {
     inner_.apply_epilogue(epilogue, values);
   }
@@ -96,6 +97,7 @@ class CountingBackend final : public Backend {
     inner_.adam(step, values, gradients, first_moments, second_moments);
   }
   AttentionOperators& attention() noexcept override { return inner_.attention(); }
+  NormOperators& norms() noexcept override { return inner_.norms(); }
 
  private:
   Backend& inner_;

@@ -1,4 +1,5 @@
-// GAT on blocks: the full graph where a batch holds all of it, and what its softmax does at the edges of that.
+// GAT on blocks: the full graph where a batch holds all of it, and what its softmax does at the edges of
+// that.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -41,7 +42,9 @@ Matrix dense_gat(const Model& model, const std::vector<std::vector<bool>>& has_e
   const ModelOptions& options = model.options();
   const std::size_t heads = options.head_count;
   for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-    const auto parameter = [&](const char* name) { return parameters.at(fmt::format("convs.{}.{}", i, name)); };
+    const auto parameter = [&](const char* name) {
+      return parameters.at(fmt::format("convs.{}.{}", i, name));
+    };
     const Matrix z = reference::linear(h, parameter("lin.weight"));
     const Matrix att_src = parameter("att_src");
     const Matrix att_dst = parameter("att_dst");
@@ -130,7 +133,9 @@ TEST_CASE("gat over a batch of all nodes with all neighbors is full-graph gat") 
   }
 }
 
-TEST_CASE("shares of a destination sum to one, its own edges in the block have none, and dropout keeps their mean") {
+TEST_CASE(
+    "shares of a destination sum to one, its own edges in the block have none, and dropout keeps their "
+    "mean") {
   const RandomBatch batch({.seed = 4, .node_count = 40, .seed_count = 35, .fanouts = {30}});
   const BlockView& block = batch.view().blocks[0];
   constexpr std::size_t heads = 3;
@@ -144,7 +149,8 @@ TEST_CASE("shares of a destination sum to one, its own edges in the block have n
   std::vector<float> weight_values(rows * heads, NAN);
   const auto edge_values = [&](std::vector<float>& values) {
     const MatrixView all(values.data(), rows, heads);
-    return EdgeValues{all.row_range(0, block.edge_count()), all.row_range(block.edge_count(), block.dst_count)};
+    return EdgeValues{all.row_range(0, block.edge_count()),
+                      all.row_range(block.edge_count(), block.dst_count)};
   };
   const EdgeValues shares = edge_values(share_values);
   const EdgeValues weights = edge_values(weight_values);

@@ -441,7 +441,9 @@ TEST_CASE("views describe themselves as DLPack does") {
   CHECK(tensor_view(tiers, 0).strides[0] == 5);
 }
 
-TEST_CASE("the largest of the neighbors is the first of equals, 0 where there is none, and alone has the gradient") {
+TEST_CASE(
+    "the largest of the neighbors is the first of equals, 0 where there is none, and alone has the "
+    "gradient") {
   // Destination 0 has the neighbors 2, 1, 3 and 2 again; destination 1 none; destination 2 has 0.
   const std::vector<std::uint32_t> indptr{0, 4, 4, 5};
   const std::vector<std::uint32_t> indices{2, 1, 3, 2, 0};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "storage/base/error.h"
 #include "storage/base/random.h"
@@ -74,9 +75,11 @@ Matrix gat(const Forward& f, std::uint32_t layer, const Matrix& h) {
   };
   Matrix out(block.dst_count, f.is_last(layer) ? columns : z.columns);
   for (std::uint32_t dst = 0; dst < block.dst_count; ++dst) {
-    // The loop is neighbor 0; a neighbor that is the destination itself keeps its place but counts for nothing.
+    // The loop is neighbor 0; a neighbor that is the destination itself keeps its place but counts for
+    // nothing.
     std::vector<std::uint32_t> sources{row_of(block, dst)};
-    for (std::uint32_t e = block.indptr[dst]; e < block.indptr[dst + 1]; ++e) sources.push_back(block.indices[e]);
+    for (std::uint32_t e = block.indptr[dst]; e < block.indptr[dst + 1]; ++e)
+      sources.push_back(block.indices[e]);
     for (std::size_t head = 0; head < heads; ++head) {
       std::vector<double> shares;
       double sum = 0;
@@ -109,6 +112,46 @@ Matrix gat(const Forward& f, std::uint32_t layer, const Matrix& h) {
   return out;
 }
 
+void add_residual(const Forward& f, std::uint32_t layer, const Matrix& own, Matrix& out) {
+  if (!f.options.residual) return;
+  const bool is_mapped = own.columns != out.columns;
+  add(out, is_mapped ? reference::linear(own, f.parameter("residuals", layer, "weight")) : own);
+}
+
+void normalize(const Forward& f, std::uint32_t layer, Matrix& values) {
+  if (f.options.norm == NormKind::none) return;
+  const Matrix& weight = f.parameter("norms", layer, "weight");
+  const Matrix& bias = f.parameter("norms", layer, "bias");
+  const auto standardize = [&](std::size_t r, std::size_t c, double mean, double variance) {
+    values(r, c) = (values(r, c) - mean) / std::sqrt(variance + 1e-5) * weight(0, c) + bias(0, c);
+  };
+  // The mean and the variance of `count` values.
+  const auto moments = [](std::size_t count, const auto& value) {
+    double mean = 0;
+    double variance = 0;
+    for (std::size_t i = 0; i < count; ++i) mean += value(i) / static_cast<double>(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      variance += (value(i) - mean) * (value(i) - mean) / static_cast<double>(count);
+    }
+    return std::pair(mean, variance);
+  };
+  if (f.options.norm == NormKind::layer) {
+    for (std::size_t r = 0; r < values.rows; ++r) {
+      const auto [mean, variance] = moments(values.columns, [&](std::size_t c) { return values(r, c); });
+      for (std::size_t c = 0; c < values.columns; ++c) standardize(r, c, mean, variance);
+    }
+    return;
+  }
+  for (std::size_t c = 0; c < values.columns; ++c) {
+    auto [mean, variance] = moments(values.rows, [&](std::size_t r) { return values(r, c); });
+    if (!f.context.is_training) {
+      mean = f.parameter("norms", layer, "running_mean")(0, c);
+      variance = f.parameter("norms", layer, "running_var")(0, c);
+    }
+    for (std::size_t r = 0; r < values.rows; ++r) standardize(r, c, mean, variance);
+  }
+}
+
 }  // namespace
 
 NamedParameters read_named_parameters(const Model& model) {
@@ -122,13 +165,14 @@ NamedParameters read_named_parameters(const Model& model) {
 NamedParameters read_named_gradients(const Model& model) {
   NamedParameters out;
   for (const Parameter& p : model.parameters().parameters()) {
-    out[p.name] = reference::widen(model.parameters().gradient(p));
+    if (p.is_trained) out[p.name] = reference::widen(model.parameters().gradient(p));
   }
   return out;
 }
 
-Matrix reference_logits(const std::string& name, const ModelOptions& options, const NamedParameters& parameters,
-                        const BatchView& batch, const StepContext& context) {
+Matrix reference_logits(const std::string& name, const ModelOptions& options,
+                        const NamedParameters& parameters, const BatchView& batch,
+                        const StepContext& context) {
   const Forward f{options, parameters, batch, context};
   Matrix h = reference::widen(batch.input);
   if (name == "mlp") h = reference::gather(h, batch.seed_rows(), batch.seed_count());
@@ -142,8 +186,10 @@ Matrix reference_logits(const std::string& name, const ModelOptions& options, co
     } else {
       out = name == "gat" ? gat(f, i, h) : sage(f, i, h, own);
     }
+    add_residual(f, i, own, out);
     h = out;
     if (f.is_last(i)) continue;
+    normalize(f, i, h);
     Dropout dropout;
     if (f.drops()) {
       dropout = {options.dropout, mix_key(context.seed, context.step, i), batch.hidden_nodes};

@@ -65,14 +65,14 @@ template <class Load>
 void add_heads(const RowWalk& walk, ConstMatrixView factors, std::size_t first, std::size_t last,
                bool continues, std::size_t columns, float* out, std::size_t stride) {
   for (std::size_t h = 0; h < factors.columns; ++h) {
-    sum_rows<Load>(walk, StridedFactors{factors.row(first) + h, factors.stride}, first, last, columns, continues,
-                   1.0F, out + h * stride);
+    sum_rows<Load>(walk, StridedFactors{factors.row(first) + h, factors.stride}, first, last, columns,
+                   continues, 1.0F, out + h * stride);
   }
 }
 
 template <class Load>
-void aggregate_of(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights, RowRange dst,
-                  MatrixView out) {
+void aggregate_of(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
+                  RowRange dst, MatrixView out) {
   const std::size_t columns = rows.columns();
   RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
   RowWalk selves(rows, own_rows(block), dst.first, dst.last);
@@ -176,8 +176,8 @@ void attention_score_gradient(const TieredRows& rows, const BlockView& block, co
   }
 }
 
-// What reaches one source: rows of d_aggregate by the weights of its edges, and score_weight's rows by the sums of its
-// scores' gradients.
+// What reaches one source: rows of d_aggregate by the weights of its edges, and score_weight's rows by the
+// sums of its scores' gradients.
 class WayBack {
  public:
   WayBack(const BlockView& block, const ConstEdgeValues& weights, ConstMatrixView d_aggregate,
@@ -208,8 +208,8 @@ class WayBack {
   HWY_INLINE void for_rows(std::size_t columns, const Add& add) const {
     if (is_destination_) add_heads(weights_.loops.row(src_), d_aggregate_.row(src_), columns, add);
     for (std::uint32_t t = block_.transposed_indptr[src_]; t < block_.transposed_indptr[src_ + 1]; ++t) {
-      add_heads(weights_.edges.row(block_.transposed_edges[t]), d_aggregate_.row(block_.transposed_indices[t]),
-                columns, add);
+      add_heads(weights_.edges.row(block_.transposed_edges[t]),
+                d_aggregate_.row(block_.transposed_indices[t]), columns, add);
     }
     const std::size_t scored = is_destination_ ? 2 * heads_ : heads_;
     for (std::size_t i = 0; i < scored; ++i) add(score_sums_[i], score_weight_.row(i));
@@ -217,7 +217,8 @@ class WayBack {
 
  private:
   template <class Add>
-  HWY_INLINE void add_heads(const float* weights, const float* rows, std::size_t columns, const Add& add) const {
+  HWY_INLINE void add_heads(const float* weights, const float* rows, std::size_t columns,
+                            const Add& add) const {
     for (std::size_t h = 0; h < heads_; ++h) add(weights[h], rows + h * columns);
   }
 

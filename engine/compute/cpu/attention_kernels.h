@@ -19,11 +19,12 @@ void attention_score_gradient(const TieredRows& rows, const BlockView& block, co
 void attention_input_gradient(const BlockView& block, const ConstEdgeValues& weights,
                               ConstMatrixView d_aggregate, const ConstEdgeValues& d_scores,
                               ConstMatrixView d_destination, ConstMatrixView score_weight,
-                              ConstMatrixView activated, const Epilogue& epilogue, RowRange src, MatrixView dz);
+                              ConstMatrixView activated, const Epilogue& epilogue, RowRange src,
+                              MatrixView dz);
 
 // In softmax_kernels.cc.
-void attention_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule, RowRange dst,
-                       const EdgeValues& shares, const EdgeValues& weights);
+void attention_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
+                       RowRange dst, const EdgeValues& shares, const EdgeValues& weights);
 void attention_softmax_gradient(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
                                 const ConstEdgeValues& shares, RowRange dst, const EdgeValues& gradient,
                                 MatrixView d_destination);

@@ -66,8 +66,9 @@ void CpuAttention::softmax_gradient(const BlockView& block, ConstMatrixView scor
   });
 }
 
-void CpuAttention::score_gradient(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                                  ConstMatrixView d_destination, MatrixView d_weight, std::span<float> scratch) {
+void CpuAttention::score_gradient(const TieredRows& rows, const BlockView& block,
+                                  const ConstEdgeValues& d_scores, ConstMatrixView d_destination,
+                                  MatrixView d_weight, std::span<float> scratch) {
   check_edges(block, d_scores);
   const std::size_t heads = d_scores.heads();
   const std::size_t columns = rows.columns();

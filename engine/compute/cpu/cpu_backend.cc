@@ -7,6 +7,7 @@
 
 #include "engine/compute/batch_view.h"
 #include "engine/compute/cpu/cpu_attention.h"
+#include "engine/compute/cpu/cpu_norms.h"
 #include "engine/compute/cpu/kernels.h"
 #include "engine/compute/cpu/pieces.h"
 #include "engine/compute/cpu/product.h"
@@ -23,7 +24,7 @@ constexpr std::size_t buffer_alignment = 64;
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(ThreadPool& pool) : pieces_(pool), attention_(pieces_) {}
+  explicit CpuBackend(ThreadPool& pool) : pieces_(pool), attention_(pieces_), norms_(pieces_) {}
 
   std::string_view name() const noexcept override { return "cpu"; }
   Device device() const noexcept override { return {}; }
@@ -64,7 +65,8 @@ class CpuBackend final : public Backend {
     check_scales(scales, block);
     GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
     GNEISS_ASSERT(rows.row_count() >= block.src_count);
-    pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::aggregate_sum(rows, block, scales, range, out); });
+    pieces_.for_rows(out.rows,
+                     [&](cpu::RowRange range) { cpu::aggregate_sum(rows, block, scales, range, out); });
   }
 
   void symmetric_scales(const BlockView& block, std::span<float> destination,
@@ -73,14 +75,14 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(source.empty() || source.size() == block.src_count);
     std::ranges::fill(source, 0.0F);
     pieces_.for_rows(block.dst_count,
-               [&](cpu::RowRange range) { cpu::symmetric_scales(block, range, destination, source); });
+                     [&](cpu::RowRange range) { cpu::symmetric_scales(block, range, destination, source); });
   }
 
   void self_loop_scales(const BlockView& block, std::span<const float> source,
                         std::span<float> self) override {
     GNEISS_ASSERT(source.size() == block.src_count && self.size() == block.dst_count);
     pieces_.for_rows(block.dst_count,
-               [&](cpu::RowRange range) { cpu::self_loop_scales(block, source, range, self); });
+                     [&](cpu::RowRange range) { cpu::self_loop_scales(block, source, range, self); });
   }
 
   void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) override {
@@ -95,6 +97,10 @@ class CpuBackend final : public Backend {
   void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
                   MatrixView out) override {
     multiply_rows(x, weight, epilogue, out, cpu::Into::add);
+  }
+  void add(ConstMatrixView x, MatrixView out) override {
+    GNEISS_ASSERT(x.rows == out.rows && x.columns == out.columns);
+    pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::add_rows(x, range, out); });
   }
   void apply_epilogue(const Epilogue& epilogue, MatrixView values) override {
     check_epilogue(epilogue, values);
@@ -166,9 +172,9 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners, ConstMatrixView d_aggregate,
-                              ConstMatrixView d_self, ConstMatrixView activated, const Epilogue& epilogue,
-                              MatrixView dz) override {
+  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners,
+                              ConstMatrixView d_aggregate, ConstMatrixView d_self, ConstMatrixView activated,
+                              const Epilogue& epilogue, MatrixView dz) override {
     check_epilogue(epilogue, dz);
     GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
     GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_self.rows == block.dst_count);
@@ -197,8 +203,9 @@ class CpuBackend final : public Backend {
   void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, MatrixView gradient) override {
     check_epilogue(epilogue, gradient);
     GNEISS_ASSERT(activated.rows == gradient.rows && activated.columns == gradient.columns);
-    pieces_.for_rows(gradient.rows,
-               [&](cpu::RowRange range) { cpu::epilogue_gradient(activated, epilogue, range, gradient); });
+    pieces_.for_rows(gradient.rows, [&](cpu::RowRange range) {
+      cpu::epilogue_gradient(activated, epilogue, range, gradient);
+    });
   }
 
   LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
@@ -237,6 +244,7 @@ class CpuBackend final : public Backend {
   }
 
   AttentionOperators& attention() noexcept override { return attention_; }
+  NormOperators& norms() noexcept override { return norms_; }
 
  private:
   void multiply_rows(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
@@ -262,6 +270,7 @@ class CpuBackend final : public Backend {
 
   cpu::PieceRunner pieces_;
   cpu::CpuAttention attention_;
+  cpu::CpuNorms norms_;
 };
 
 }  // namespace

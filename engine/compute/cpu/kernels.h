@@ -46,6 +46,7 @@ void self_loop_scales(const BlockView& block, std::span<const float> source, Row
 // In element_kernels.cc.
 void epilogue(const Epilogue& what, RowRange range, MatrixView values);
 void epilogue_gradient(ConstMatrixView activated, const Epilogue& what, RowRange range, MatrixView gradient);
+void add_rows(ConstMatrixView x, RowRange range, MatrixView out);
 void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out);
 // out[i] = sum over p < part_count of parts[p * part_stride + i], in the order of p.
 void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out);

@@ -1,4 +1,5 @@
-// The largest of a destination's neighbors, column by column, and the way back to the neighbor that it came from.
+// The largest of a destination's neighbors, column by column, and the way back to the neighbor that it came
+// from.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/compute/cpu/max_kernels.cc"
 #include <hwy/foreach_target.h>  // compiles this file once per instruction set
@@ -47,8 +48,8 @@ void largest_of(const RowWalk& walk, const std::uint32_t* sources, std::size_t f
   for (; column + lanes <= columns; column += lanes) {
     Best best;
     best.value = continues ? hn::LoadU(d, out + column) : Load::full(walk.row(first), column);
-    best.source = continues && winners != nullptr ? load_words(winners + column)
-                                                  : hn::Set(Words(), sources[first]);
+    best.source =
+        continues && winners != nullptr ? load_words(winners + column) : hn::Set(Words(), sources[first]);
     for (std::size_t i = next; i < last; ++i) best.challenge(Load::full(walk.row(i), column), sources[i]);
     hn::StoreU(best.value, d, out + column);
     if (winners != nullptr) hn::StoreU(best.source, Words(), winners + column);
@@ -58,7 +59,8 @@ void largest_of(const RowWalk& walk, const std::uint32_t* sources, std::size_t f
     best.value = continues ? load_tail(out + column, rest) : Load::tail(walk.row(first), column, rest);
     best.source = continues && winners != nullptr ? load_words_tail(winners + column, rest)
                                                   : hn::Set(Words(), sources[first]);
-    for (std::size_t i = next; i < last; ++i) best.challenge(Load::tail(walk.row(i), column, rest), sources[i]);
+    for (std::size_t i = next; i < last; ++i)
+      best.challenge(Load::tail(walk.row(i), column, rest), sources[i]);
     store_tail(best.value, out + column, rest);
     if (winners != nullptr) store_words_tail(best.source, winners + column, rest);
   }
@@ -128,7 +130,8 @@ void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners
     for (; column + lanes <= dz.columns; column += lanes) {
       FloatVector sum = self != nullptr ? hn::LoadU(d, self + column) : hn::Zero(d);
       for_destinations(block, s, [&](std::uint32_t dst) HWY_ATTR {
-        sum = hn::Add(sum, won(load_words(winners.row(dst) + column), hn::LoadU(d, d_aggregate.row(dst) + column)));
+        sum = hn::Add(
+            sum, won(load_words(winners.row(dst) + column), hn::LoadU(d, d_aggregate.row(dst) + column)));
       });
       hn::StoreU(through(sum, hn::LoadU(d, act + column), column), d, out + column);
     }

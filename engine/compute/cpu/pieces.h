@@ -1,7 +1,7 @@
 // How the CPU backend cuts its work into pieces, and who does them.
 //
-// Why:     the shape of a piece is a function of the data alone, so a sum over pieces is the same to the bit for any
-//          number of threads.
+// Why:     the shape of a piece is a function of the data alone, so a sum over pieces is the same to the
+//          bit for any number of threads.
 // Threads: one thread calls; each piece is one thread's.
 #pragma once
 

@@ -25,10 +25,9 @@ void multiply(ConstMatrixView a, Side a_side, ConstMatrixView b, Side b_side, Ma
     return;
   }
   const auto dim = [](std::size_t value) { return static_cast<dnnl_dim_t>(value); };
-  const dnnl_status_t status =
-      dnnl_sgemm(static_cast<char>(a_side), static_cast<char>(b_side), dim(n), dim(m), dim(k), 1.0F, a.data,
-                 dim(a.stride), b.data, dim(b.stride), into == Into::add ? 1.0F : 0.0F, out.data,
-                 dim(out.stride));
+  const dnnl_status_t status = dnnl_sgemm(static_cast<char>(a_side), static_cast<char>(b_side), dim(n),
+                                          dim(m), dim(k), 1.0F, a.data, dim(a.stride), b.data, dim(b.stride),
+                                          into == Into::add ? 1.0F : 0.0F, out.data, dim(out.stride));
   if (status != dnnl_success) {
     fail(Kind::io, "oneDNN refused a product of [{}, {}] and [{}, {}] with status {}", n, k, k, m,
          static_cast<int>(status));

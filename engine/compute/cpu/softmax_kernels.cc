@@ -1,5 +1,5 @@
-// The softmax over a destination's edges and loop, and its way back: one number an edge and head, where the rows that
-// the weights are for have hundreds, so plain loops do.
+// The softmax over a destination's edges and loop, and its way back: one number an edge and head, where the
+// rows that the weights are for have hundreds, so plain loops do.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -25,9 +25,7 @@ class Destination {
         row_key_(rule.dropout.is_active() ? rule.dropout.row_key(dst) : 0) {}
 
   std::size_t heads() const { return heads_; }
-  std::size_t entry_count() const {
-    return std::size_t{1} + block_.degree(static_cast<std::uint32_t>(dst_));
-  }
+  std::size_t entry_count() const { return std::size_t{1} + block_.degree(static_cast<std::uint32_t>(dst_)); }
   std::uint32_t source(std::size_t entry) const {
     return entry == 0 ? row_ : block_.indices[first_edge_ + entry - 1];
   }
@@ -115,8 +113,8 @@ void softmax_gradient_of(const Destination& d, const ConstEdgeValues& shares, co
 
 }  // namespace
 
-void attention_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule, RowRange dst,
-                       const EdgeValues& shares, const EdgeValues& weights) {
+void attention_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
+                       RowRange dst, const EdgeValues& shares, const EdgeValues& weights) {
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     softmax_of(Destination(block, scores, rule, d), shares, weights);
   }

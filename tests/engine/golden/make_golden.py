@@ -242,3 +242,10 @@ if __name__ == "__main__":
     make_case("gat", folder / "gat2.safetensors", 7, 24, [3, 4], 21, 16, 7, heads=4)
     make_case("gat", folder / "gat3.safetensors", 8, 10, [3, 5, 4], 12, 15, 5, node_count=60, heads=3)
     make_case("sage", folder / "sage_max.safetensors", 19, 10, [3, 5, 4], 12, 17, 5, node_count=60, aggregator="max")
+    # Equal widths and others; every norm.
+    make_case("gat", folder / "gat_residual_layer.safetensors", 10, 10, [3, 5, 4], 12, 12, 5, node_count=60, heads=2,
+              residual=1, norm="layer")
+    make_case("sage", folder / "sage_residual_batch.safetensors", 11, 10, [3, 5, 4], 12, 17, 5, residual=1,
+              norm="batch")
+    make_case("gcn", folder / "gcn_batch.safetensors", 12, 10, [3, 5, 4], 12, 17, 5, node_count=60, norm="batch")
+    make_case("gin", folder / "gin_residual.safetensors", 13, 10, [3, 5, 4], 12, 11, 5, residual=1)
