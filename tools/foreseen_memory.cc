@@ -14,9 +14,13 @@ MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOpti
   const auto backend = make_cpu_backend(pool);
   const ModelOptions model{.feature_columns = dataset.info().feature_dim,
                            .hidden_columns = train.hidden,
-                           .class_count = dataset.info().class_count,
+                           .class_count = logit_columns(resolve_objective(train.objective, dataset.info()), dataset.info()),
                            .layer_count = static_cast<std::uint32_t>(options.fanouts.size()),
                            .dropout = train.dropout,
+                           .head_count = train.head_count,
+                           .aggregator = train.aggregator,
+                           .residual = train.residual,
+                           .norm = train.norm,
                            .seed = 0};
   const std::uint64_t batches = options.sample_epochs * cost.train_batches + cost.evaluation_batches;
   const MemoryNeeds needs{

@@ -27,6 +27,8 @@ struct TrainCommand {
   std::string dataset;
   std::string preparation = "default";
   TrainOptions train;
+  std::string aggregator = "mean";
+  std::string norm = "none";
   std::string optimizer = "adam";
   std::string lr_schedule = "constant";
   std::string task = "auto";
@@ -55,6 +57,10 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"model", train.model},
           {"hidden", train.hidden},
           {"dropout", shortest(train.dropout)},
+          {"num_heads", train.head_count},
+          {"aggregator", command.aggregator},
+          {"residual", train.residual},
+          {"norm", command.norm},
           {"optimizer", command.optimizer},
           {"lr", shortest(train.optimizer.learning_rate)},
           {"lr_schedule", name_of(train.learning_rate.schedule)},
@@ -163,6 +169,8 @@ void run(TrainCommand& command) {
   settle_device(command.device);
   TrainOptions& options = command.train;
   options.memory_bytes = memory_budget(command.memory_bytes);
+  options.aggregator = parse_aggregator(command.aggregator);
+  options.norm = parse_norm(command.norm);
   options.optimizer.kind = parse_optimizer(command.optimizer);
   options.learning_rate.schedule = parse_rate_schedule(command.lr_schedule);
   if (command.read_bytes < direct_io_alignment || command.read_bytes % direct_io_alignment != 0 ||
@@ -265,7 +273,23 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--hidden", train.hidden, "Columns of each hidden layer")
       ->check(CLI::Range(1U, 65536U))
       ->capture_default_str();
-  app.add_option("--dropout", train.dropout, "Share of hidden values dropped in training, 0 to below 1")
+  app.add_option("--dropout", train.dropout,
+                 "Share of hidden values, and of gat's attention weights, dropped in training, 0 to below 1")
+      ->capture_default_str();
+  app.add_option(
+         "--num-heads", train.head_count,
+         "gat: attention heads; those of a hidden layer share its columns, the last layer's are averaged")
+      ->check(CLI::Range(1U, 64U))
+      ->capture_default_str();
+  app.add_option("--aggregator", command.aggregator, "sage: mean or max of a node's neighbors")
+      ->check(CLI::IsMember({"mean", "max"}))
+      ->capture_default_str();
+  app.add_flag("--residual", train.residual,
+               "Add each layer's input to its output, through a linear map where their widths differ");
+  app.add_option("--norm", command.norm,
+                 "Normalize between a layer and its activation: none, batch (over the batch's rows) or layer "
+                 "(each row)")
+      ->check(CLI::IsMember({"none", "batch", "layer"}))
       ->capture_default_str();
   app.add_option("--optimizer", command.optimizer, "adam or adamw (decoupled weight decay)")
       ->check(CLI::IsMember({"adam", "adamw"}))

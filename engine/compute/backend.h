@@ -21,7 +21,9 @@
 
 namespace gneiss {
 
+class AttentionOperators;
 class Backend;
+class NormOperators;
 
 // Memory on a backend's device: owned here, zeroed once, moved and never copied.
 class Buffer {
@@ -36,6 +38,12 @@ class Buffer {
     GNEISS_ASSERT(rows * columns <= count_);
     return {data_.get(), rows, columns};
   }
+  // The same memory for indices: a u32 is as large as an f32.
+  IndexMatrixView index_matrix(std::size_t rows, std::size_t columns) const {
+    static_assert(sizeof(std::uint32_t) == sizeof(float));
+    GNEISS_ASSERT(rows * columns <= count_);
+    return {reinterpret_cast<std::uint32_t*>(data_.get()), rows, columns};
+  }
 
  private:
   struct Release {
@@ -45,6 +53,8 @@ class Buffer {
   std::unique_ptr<float, Release> data_;
   std::size_t count_ = 0;
 };
+
+inline constexpr std::uint32_t no_source = 0xFFFFFFFFU;
 
 enum class Activation : std::uint8_t { none, relu };
 
@@ -108,6 +118,12 @@ class Backend {
   // out[d] = mean over neighbors s of rows[s], 0 where d has none. out[dst_count, rows.columns].
   virtual void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) = 0;
 
+  // out[d, c] = the largest rows[s, c] among neighbors s, 0 where d has none. out[dst_count, rows.columns].
+  //   winners  [dst_count, rows.columns]: the s it came from, the first of equals; no_source where d has no
+  //            neighbor. A view with no rows: not wanted
+  virtual void aggregate_max(const TieredRows& rows, const BlockView& block, MatrixView out,
+                             IndexMatrixView winners) = 0;
+
   // out[d] = weighted sum over neighbors s of rows[s]  +  weighted row of d itself; the weights are those of
   // `scales`. out[dst_count, rows.columns].
   virtual void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
@@ -131,12 +147,23 @@ class Backend {
   virtual void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
                       MatrixView out) = 0;
 
+  // out[n, m] = epilogue(out + x[n, k] . weight[m, k]^T)
+  virtual void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
+                          MatrixView out) = 0;
+  // out[n, m] += x[n, m]
+  virtual void add(ConstMatrixView x, MatrixView out) = 0;
+  // values[n, m] = epilogue(values), where a product alone could not have it
+  virtual void apply_epilogue(const Epilogue& epilogue, MatrixView values) = 0;
+
   // weight_gradient[m, k] = dz[n, m]^T . x[n, k], bias_gradient[m] = column sums of dz (empty: not wanted).
   //   scratch  weight_gradient_scratch(n, m, k) elements or more, for partial products
   virtual void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
                                       std::span<float> bias_gradient, std::span<float> scratch) = 0;
   virtual std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
                                               std::size_t in_columns) const noexcept = 0;
+
+  // weight_gradient[m, k] += dz[n, m]^T . x[n, k], for few rows: one thread's product
+  virtual void add_outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient) = 0;
 
   // dx[n, k] = dz[n, m] . weight[m, k]
   virtual void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) = 0;
@@ -149,6 +176,13 @@ class Backend {
   virtual void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate,
                                        ConstMatrixView d_self, ConstMatrixView activated,
                                        const Epilogue& epilogue, MatrixView dz) = 0;
+
+  // The way back of aggregate_max, of the self term and of the epilogue that made the sources, as above:
+  //   g[s, c] = sum over the d that have the neighbor s and winners[d, c] = s of d_aggregate[d, c]
+  //             +  (s < dst_count ? d_self[s, c] : 0)
+  virtual void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners,
+                                      ConstMatrixView d_aggregate, ConstMatrixView d_self,
+                                      ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) = 0;
 
   // The way back of aggregate_sum and of the epilogue that made the sources, as above:
   //   g[s] = sum over edges s -> d of weight(s -> d) * d_aggregate[d]
@@ -181,6 +215,10 @@ class Backend {
 
   virtual void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
                     std::span<float> first_moments, std::span<float> second_moments) = 0;
+
+  // The operators that graph attention and normalization need besides.
+  virtual AttentionOperators& attention() noexcept = 0;
+  virtual NormOperators& norms() noexcept = 0;
 };
 
 inline void Buffer::Release::operator()(float* data) const noexcept { backend->release(data); }

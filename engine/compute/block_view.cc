@@ -6,9 +6,11 @@
 
 namespace gneiss {
 
-void transpose(BlockView& block, std::span<std::uint32_t> indptr, std::span<std::uint32_t> indices) {
+void transpose(BlockView& block, std::span<std::uint32_t> indptr, std::span<std::uint32_t> indices,
+               std::span<std::uint32_t> edges) {
   GNEISS_ASSERT(indptr.size() == std::size_t{block.src_count} + 1);
   GNEISS_ASSERT(indices.size() == block.indices.size());
+  GNEISS_ASSERT(edges.empty() || edges.size() == block.indices.size());
   std::ranges::fill(indptr, 0U);
   for (const std::uint32_t src : block.indices) ++indptr[src];
   // indptr[s] becomes the end of s's run, then counts down to its start as the run fills from its back.
@@ -16,11 +18,14 @@ void transpose(BlockView& block, std::span<std::uint32_t> indptr, std::span<std:
   for (std::uint32_t& entry : indptr) entry = end += entry;
   for (std::uint32_t dst = block.dst_count; dst-- > 0;) {
     for (std::uint32_t edge = block.indptr[dst + 1]; edge-- > block.indptr[dst];) {
-      indices[--indptr[block.indices[edge]]] = dst;
+      const std::uint32_t place = --indptr[block.indices[edge]];
+      indices[place] = dst;
+      if (!edges.empty()) edges[place] = edge;
     }
   }
   block.transposed_indptr = indptr;
   block.transposed_indices = indices;
+  block.transposed_edges = edges;
 }
 
 void check_block(const BlockView& block, const char* what) {

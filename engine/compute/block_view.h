@@ -21,6 +21,9 @@ struct BlockView {
   // order of edges. Needed for training in every block but block 0; made by transpose().
   std::span<const std::uint32_t> transposed_indptr{};
   std::span<const std::uint32_t> transposed_indices{};
+  // Which edge each transposed one is, a position in `indices`: for what is stored edge by edge, as
+  // attention's weights are. Empty: not wanted.
+  std::span<const std::uint32_t> transposed_edges{};
   // Where each edge lies in graph.csc; empty unless edge weights, features or times are used.
   std::span<const std::uint64_t> edge_positions{};
 
@@ -32,8 +35,10 @@ struct BlockView {
 // Fills the transposed edges of `block` by a stable counting sort and points the block at them.
 //   indptr   [src_count + 1]
 //   indices  [edge_count]
+//   edges    [edge_count], or empty: not wanted
 // Precondition: indices < src_count, as whoever read the block from a file has checked.
-void transpose(BlockView& block, std::span<std::uint32_t> indptr, std::span<std::uint32_t> indices);
+void transpose(BlockView& block, std::span<std::uint32_t> indptr, std::span<std::uint32_t> indices,
+               std::span<std::uint32_t> edges = {});
 
 // Throws Error(corruption) that names `what` unless the sizes fit, indptr ascends from 0 to edge_count and
 // every source id is below src_count: a block from a file is never trusted.

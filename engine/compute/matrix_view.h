@@ -1,9 +1,10 @@
-// A borrowed row-major matrix of f32: rows may be further apart than they are wide.
+// A borrowed row-major matrix of f32, or of indices: rows may be further apart than they are wide.
 //
 // Memory: borrows; the memory belongs to a Buffer of some backend and lies on that backend's device.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 #include "storage/base/error.h"
@@ -49,5 +50,7 @@ struct BasicMatrixView {
 
 using MatrixView = BasicMatrixView<float>;
 using ConstMatrixView = BasicMatrixView<const float>;
+using IndexMatrixView = BasicMatrixView<std::uint32_t>;
+using ConstIndexMatrixView = BasicMatrixView<const std::uint32_t>;
 
 }  // namespace gneiss

@@ -65,8 +65,7 @@ class GcnModel final : public Model {
     d_input_ = backend.allocate(sizes.d_input);
     dz_ = backend.allocate(sizes.dz);
     scratch_ = backend.allocate(sizes.scratch);
-    parameters_.allocate();
-    parameters_.initialize(options.seed);
+    complete(layer_rows({}, options, maxima));
   }
 
   ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
@@ -82,7 +81,9 @@ class GcnModel final : public Model {
       const MatrixView input = layer.input.matrix(block.dst_count, layer.in_columns);
       const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
       backend().aggregate_sum(rows, block, scales(batch, i), input);
-      backend().linear(input, parameters_.stacked_value(layer.weight), epilogue(batch, i), output);
+      backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
+                       output);
+      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
       logits = output;
       rows = TieredRows::of(output);
     }
@@ -97,6 +98,7 @@ class GcnModel final : public Model {
       const BlockView& block = batch.blocks[i];
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
+      tails().backward(i, dz);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, in), dz,
                                        parameters_.stacked_gradient(layer.weight),
                                        vector_gradient(layer.bias), scratch_.span());
@@ -104,9 +106,9 @@ class GcnModel final : public Model {
       const MatrixView d_input = d_input_.matrix(dz.rows, in);
       backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), d_input);
       dz = dz_.matrix(block.src_count, in);
-      backend().aggregate_sum_gradient(block, scales(batch, i), d_input,
-                                       layers_[i - 1].output.matrix(block.src_count, in),
-                                       epilogue(batch, i - 1), dz);
+      const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
+      backend().aggregate_sum_gradient(block, scales(batch, i), d_input, below, activation(i - 1, batch), dz);
+      tails().add_residual(i, below, activation(i - 1, batch), dz);
     }
   }
 
@@ -139,10 +141,6 @@ class GcnModel final : public Model {
     return {.destination = layers_[i].destination.span().first(rows),
             .source = source(batch, i),
             .self = layers_[i].self.span().first(rows)};
-  }
-
-  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    return layer_epilogue(layers_[i].bias, i, batch);
   }
 
   std::vector<Layer> layers_;

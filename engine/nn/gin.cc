@@ -63,8 +63,7 @@ class GinModel final : public Model {
     d_input_ = backend.allocate(sizes.d_input);
     dz_ = backend.allocate(sizes.dz);
     scratch_ = backend.allocate(sizes.scratch);
-    parameters_.allocate();
-    parameters_.initialize(options.seed);
+    complete(layer_rows({}, options, maxima));
   }
 
   ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
@@ -81,7 +80,9 @@ class GinModel final : public Model {
       const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
       backend().aggregate_sum(rows, block, {}, input);
       backend().linear(input, parameters_.stacked_value(layer.first.weight), inner_epilogue(layer), hidden);
-      backend().linear(hidden, parameters_.stacked_value(layer.second.weight), epilogue(batch, i), output);
+      backend().linear(hidden, parameters_.stacked_value(layer.second.weight),
+                       product_epilogue(layer.second.bias, i, batch), output);
+      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
       logits = output;
       rows = TieredRows::of(output);
     }
@@ -96,6 +97,7 @@ class GinModel final : public Model {
       const BlockView& block = batch.blocks[i];
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
+      tails().backward(i, dz);
       const MatrixView hidden = layer.hidden.matrix(dz.rows, options_.hidden_columns);
       const MatrixView d_hidden = d_hidden_.matrix(dz.rows, options_.hidden_columns);
       weight_gradient(layer.second, hidden, dz);
@@ -106,8 +108,9 @@ class GinModel final : public Model {
       const MatrixView d_input = d_input_.matrix(dz.rows, in);
       backend().linear_input_gradient(d_hidden, parameters_.stacked_value(layer.first.weight), d_input);
       dz = dz_.matrix(block.src_count, in);
-      backend().aggregate_sum_gradient(block, {}, d_input, layers_[i - 1].output.matrix(block.src_count, in),
-                                       epilogue(batch, i - 1), dz);
+      const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
+      backend().aggregate_sum_gradient(block, {}, d_input, below, activation(i - 1, batch), dz);
+      tails().add_residual(i, below, activation(i - 1, batch), dz);
     }
   }
 
@@ -138,9 +141,6 @@ class GinModel final : public Model {
 
   Epilogue inner_epilogue(const Layer& layer) const {
     return {.bias = vector_value(layer.first.bias), .activation = Activation::relu, .dropout = {}};
-  }
-  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    return layer_epilogue(layers_[i].second.bias, i, batch);
   }
 
   std::vector<Layer> layers_;

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/nn/model.h"
+#include "engine/nn/model_options.h"
 
 namespace gneiss {
 

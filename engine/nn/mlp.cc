@@ -51,8 +51,7 @@ class MlpModel final : public Model {
     input_ = backend.allocate(sizes.input);
     for (Buffer& dz : dz_) dz = backend.allocate(sizes.dz);
     scratch_ = backend.allocate(sizes.scratch);
-    parameters_.allocate();
-    parameters_.initialize(options.seed);
+    complete(layer_rows({.uses_graph = false}, options, maxima));
   }
 
   ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
@@ -64,7 +63,9 @@ class MlpModel final : public Model {
     ConstMatrixView x = input;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const MatrixView output = layers_[i].output.matrix(rows, layers_[i].out_columns);
-      backend().linear(x, parameters_.stacked_value(layers_[i].weight), epilogue(batch, i), output);
+      backend().linear(x, parameters_.stacked_value(layers_[i].weight),
+                       product_epilogue(layers_[i].bias, i, batch), output);
+      tails().forward(i, TieredRows::of(x), {}, activation(i, batch), context.is_training, output);
       x = output;
     }
     return x;
@@ -75,6 +76,7 @@ class MlpModel final : public Model {
     MatrixView dz = logit_gradients;
     for (std::size_t i = layers_.size(); i-- > 0;) {
       const Layer& layer = layers_[i];
+      tails().backward(i, dz);
       const Buffer& x = i == 0 ? input_ : layers_[i - 1].output;
       backend().linear_weight_gradient(x.matrix(dz.rows, layer.in_columns), dz,
                                        parameters_.stacked_gradient(layer.weight),
@@ -82,7 +84,9 @@ class MlpModel final : public Model {
       if (i == 0) break;
       const MatrixView dx = dz_[i % 2].matrix(dz.rows, layer.in_columns);
       backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), dx);
-      backend().epilogue_gradient(x.matrix(dz.rows, layer.in_columns), epilogue(batch, i - 1), dx);
+      const MatrixView below = x.matrix(dz.rows, layer.in_columns);
+      backend().epilogue_gradient(below, activation(i - 1, batch), dx);
+      tails().add_residual(i, below, activation(i - 1, batch), dx);
       dz = dx;
     }
   }
@@ -95,10 +99,6 @@ class MlpModel final : public Model {
     std::size_t out_columns = 0;
     Buffer output;
   };
-
-  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    return layer_epilogue(layers_[i].bias, i, batch);
-  }
 
   std::vector<Layer> layers_;
   Buffer input_;
@@ -117,6 +117,6 @@ const ModelKind mlp_kind = describe_model<MlpModel, MlpSizes>(
       }
       return count;
     },
-    false);
+    {.uses_graph = false});
 
 }  // namespace gneiss

@@ -4,13 +4,53 @@
 
 namespace gneiss {
 
-Epilogue Model::layer_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const {
-  Epilogue epilogue{.bias = vector_value(bias_group), .activation = Activation::none, .dropout = {}};
-  if (layer + 1 == options_.layer_count) return epilogue;
-  epilogue.activation = Activation::relu;
+std::string_view name_of(Aggregator aggregator) noexcept {
+  return aggregator == Aggregator::max ? "max" : "mean";
+}
+
+Aggregator parse_aggregator(std::string_view name) {
+  for (const Aggregator aggregator : {Aggregator::mean, Aggregator::max}) {
+    if (name == name_of(aggregator)) return aggregator;
+  }
+  fail(Kind::config, "there is no aggregator '{}'; use mean or max", name);
+}
+
+std::string_view name_of(NormKind kind) noexcept {
+  switch (kind) {
+    case NormKind::batch:
+      return "batch";
+    case NormKind::layer:
+      return "layer";
+    default:
+      return "none";
+  }
+}
+
+NormKind parse_norm(std::string_view name) {
+  for (const NormKind kind : {NormKind::none, NormKind::batch, NormKind::layer}) {
+    if (name == name_of(kind)) return kind;
+  }
+  fail(Kind::config, "there is no norm '{}'; use none, batch or layer", name);
+}
+
+void Model::complete(std::span<const std::size_t> rows) {
+  tails_.emplace(parameters_, options_, rows);
+  parameters_.allocate();
+  parameters_.initialize(options_.seed);
+}
+
+Epilogue Model::activation(std::size_t layer, const BatchView& batch) const {
+  if (layer + 1 == options_.layer_count) return {};
+  Epilogue epilogue{.bias = {}, .activation = Activation::relu, .dropout = {}};
   if (context_.is_training && options_.dropout > 0) {
     epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, layer), batch.hidden_nodes};
   }
+  return epilogue;
+}
+
+Epilogue Model::product_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const {
+  Epilogue epilogue = tails_->has(layer) ? Epilogue() : activation(layer, batch);
+  epilogue.bias = vector_value(bias_group);
   return epilogue;
 }
 

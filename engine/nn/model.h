@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,18 +16,11 @@
 
 #include "engine/compute/backend.h"
 #include "engine/compute/batch_view.h"
+#include "engine/nn/layer_tails.h"
+#include "engine/nn/model_options.h"
 #include "engine/nn/parameter_set.h"
 
 namespace gneiss {
-
-struct ModelOptions {
-  std::uint32_t feature_columns = 0;
-  std::uint32_t hidden_columns = 256;
-  std::uint32_t class_count = 0;
-  std::uint32_t layer_count = 2;  // equals the number of blocks, except for mlp
-  float dropout = 0.5F;
-  std::uint64_t seed = 0;  // of the first parameters
-};
 
 // What a forward pass depends on besides its batch.
 struct StepContext {
@@ -59,9 +53,19 @@ class Model {
  protected:
   Model(Backend& backend, const ModelOptions& options) : options_(options), parameters_(backend) {}
 
-  // What follows layer `layer` of a stack: its bias and, but after the last layer, ReLU and dropout, whose
-  // masks are a function of (seed, step, layer, node).
-  Epilogue layer_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const;
+  // A constructor's last call, after all layers are declared: declares what follows them, takes the
+  // parameters' memory and draws their first values.
+  //   rows  the most rows of each layer's output
+  void complete(std::span<const std::size_t> rows);
+
+  // What layer `layer` of a stack ends with, but the last: ReLU and dropout, whose masks are a function of
+  // (seed, step, layer, node).
+  Epilogue activation(std::size_t layer, const BatchView& batch) const;
+  // What is fused with a layer's last product: its bias and, unless a tail comes between, the activation.
+  Epilogue product_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const;
+  // Residual and norm. A layer calls forward() after its product; before its way back backward(), and after
+  // it add_residual() with the activation of the layer below.
+  LayerTails& tails() noexcept { return *tails_; }
   // A group that add_vector() declared.
   std::span<const float> vector_value(std::size_t group) const;
   std::span<float> vector_gradient(std::size_t group) const;
@@ -69,6 +73,16 @@ class Model {
   ModelOptions options_;
   ParameterSet parameters_;
   StepContext context_;  // of the last forward()
+
+ private:
+  std::optional<LayerTails> tails_;
+};
+
+// Which options a model has: the others neither bind nor describe it.
+struct ModelTraits {
+  bool uses_graph = true;       // false: works on the seeds' own rows, any number of layers
+  bool has_heads = false;       // ModelOptions::head_count
+  bool has_aggregator = false;  // ModelOptions::aggregator
 };
 
 // One line of the registry.
@@ -76,16 +90,17 @@ struct ModelKind {
   std::string_view name;
   std::string_view summary;  // for --help
   std::unique_ptr<Model> (*make)(Backend&, const ModelOptions&, std::span<const BlockMaxima>);
-  // Bytes of activations and their gradients, and elements of all parameters, without making a model.
+  // Bytes of activations and their gradients, and elements of all parameters, without making a model and
+  // without what LayerTails take.
   std::uint64_t (*activation_bytes)(const Backend&, const ModelOptions&, std::span<const BlockMaxima>);
   std::uint64_t (*parameter_count)(const ModelOptions&);
-  bool uses_graph = true;  // false: works on the seeds' own rows, any number of layers
+  ModelTraits traits;
 };
 
 // ModelType(backend, options, maxima); Sizes(backend, options, maxima).total() are the elements it allocates.
 template <class ModelType, class Sizes>
 ModelKind describe_model(std::string_view name, std::string_view summary,
-                         std::uint64_t (*parameter_count)(const ModelOptions&), bool uses_graph = true) {
+                         std::uint64_t (*parameter_count)(const ModelOptions&), ModelTraits traits = {}) {
   return {.name = name,
           .summary = summary,
           .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
@@ -95,7 +110,7 @@ ModelKind describe_model(std::string_view name, std::string_view summary,
             return Sizes(backend, options, maxima).total() * sizeof(float);
           },
           .parameter_count = parameter_count,
-          .uses_graph = uses_graph};
+          .traits = traits};
 }
 
 std::span<const ModelKind> model_kinds() noexcept;
@@ -105,9 +120,17 @@ const ModelKind& find_model_kind(std::string_view name);
 
 // Makes the model and its first parameters.
 //   maxima  one entry per block, block 0 first
-// Throws Error(config) when the options cannot be (0 layers, dropout outside [0, 1), blocks != layers).
+// Throws Error(config) when the options cannot be (0 layers, dropout outside [0, 1), blocks != layers, heads
+// that do not share the hidden columns evenly).
 std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const ModelOptions& options,
                                   std::span<const BlockMaxima> maxima);
+
+// The most rows of each layer's output.
+std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOptions& options,
+                                    std::span<const BlockMaxima> maxima);
+
+// Elements of all parameters, those of residuals and norms among them.
+std::uint64_t parameter_count(std::string_view name, const ModelOptions& options);
 
 // Bytes that make_model will take: activations, parameters, gradients and moments.
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,

@@ -36,8 +36,9 @@ Optimizer::Optimizer(ParameterSet& parameters, const OptimizerOptions& options)
 
 void Optimizer::step() {
   ++step_count_;
+  const std::size_t count = parameters_->trained_count();
   if (options_.gradient_norm_max > 0) {
-    parameters_->backend().clip_norm(parameters_->gradients(),
+    parameters_->backend().clip_norm(parameters_->gradients().first(count),
                                      static_cast<double>(options_.gradient_norm_max));
   }
   parameters_->backend().adam({.learning_rate = options_.learning_rate,
@@ -47,8 +48,9 @@ void Optimizer::step() {
                                .weight_decay = options_.weight_decay,
                                .is_decoupled = options_.kind == OptimizerKind::adamw,
                                .step = step_count_},
-                              parameters_->values(), parameters_->gradients(), parameters_->first_moments(),
-                              parameters_->second_moments());
+                              parameters_->values().first(count), parameters_->gradients().first(count),
+                              parameters_->first_moments().first(count),
+                              parameters_->second_moments().first(count));
 }
 
 }  // namespace gneiss

@@ -1,6 +1,7 @@
 #include "engine/nn/parameter_set.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -9,7 +10,7 @@
 namespace gneiss {
 
 std::vector<std::uint64_t> Parameter::shape() const {
-  if (is_vector) return {columns};
+  if (!outer_shape.empty()) return outer_shape;
   return {rows, columns};
 }
 
@@ -23,6 +24,7 @@ double first_bound(FirstValues first, std::size_t inputs, std::size_t outputs) {
     case FirstValues::glorot:
       return std::sqrt(6.0 / of(inputs + outputs));
     case FirstValues::zero:
+    case FirstValues::one:
       return 0.0;
   }
   return 0.0;
@@ -31,7 +33,7 @@ double first_bound(FirstValues first, std::size_t inputs, std::size_t outputs) {
 }  // namespace
 
 std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> parts, FirstValues first) {
-  GNEISS_ASSERT(values_.size() == 0);
+  GNEISS_ASSERT(values_.size() == 0 && trained_count_ == element_count_);
   std::size_t stride = 0;
   for (const Part& part : parts) stride += part.columns;
   std::size_t column = 0;
@@ -46,22 +48,45 @@ std::size_t ParameterSet::add_stacked(std::size_t rows, std::span<const Part> pa
   }
   groups_.push_back({element_count_, rows, stride});
   element_count_ += rows * stride;
+  trained_count_ = element_count_;
   return groups_.size() - 1;
 }
 
 std::size_t ParameterSet::add_vector(std::string name, std::size_t columns, std::size_t fan_in,
                                      FirstValues first) {
-  GNEISS_ASSERT(values_.size() == 0);
-  parameters_.push_back({.name = std::move(name),
-                         .rows = 1,
-                         .columns = columns,
-                         .offset = element_count_,
-                         .stride = columns,
-                         .first_bound = first_bound(first, fan_in, columns),
-                         .is_vector = true});
-  groups_.push_back({element_count_, 1, columns});
-  element_count_ += columns;
+  const std::array<std::string, 1> names{std::move(name)};
+  return add_rows(names, {columns}, fan_in, columns, first);
+}
+
+std::size_t ParameterSet::add_rows(std::span<const std::string> names,
+                                   const std::vector<std::uint64_t>& shape, std::size_t fan_in,
+                                   std::size_t fan_out, FirstValues first) {
+  GNEISS_ASSERT(values_.size() == 0 && trained_count_ == element_count_);
+  std::size_t columns = 1;
+  for (const std::uint64_t extent : shape) columns *= extent;
+  groups_.push_back({element_count_, names.size(), columns});
+  for (const std::string& name : names) {
+    parameters_.push_back({.name = name,
+                           .rows = 1,
+                           .columns = columns,
+                           .offset = element_count_,
+                           .stride = columns,
+                           .first_center = first == FirstValues::one ? 1.0 : 0.0,
+                           .first_bound = first_bound(first, fan_in, fan_out),
+                           .outer_shape = shape});
+    element_count_ += columns;
+  }
+  trained_count_ = element_count_;
   return groups_.size() - 1;
+}
+
+std::size_t ParameterSet::add_state(std::string name, std::size_t columns, FirstValues first) {
+  const std::size_t trained = trained_count_;
+  trained_count_ = element_count_;  // states may follow states
+  const std::size_t group = add_vector(std::move(name), columns, 1, first);
+  parameters_.back().is_trained = false;
+  trained_count_ = trained;
+  return group;
 }
 
 void ParameterSet::allocate() {
@@ -77,7 +102,9 @@ void ParameterSet::initialize(std::uint64_t seed) {
     const Parameter& parameter = parameters_[index];
     RandomStream draws(mix_key(seed, index));
     host.resize(parameter.element_count());
-    for (float& value : host) value = static_cast<float>((2 * draws.uniform() - 1) * parameter.first_bound);
+    for (float& value : host) {
+      value = static_cast<float>(parameter.first_center + (2 * draws.uniform() - 1) * parameter.first_bound);
+    }
     write(parameter, host);
   }
 }

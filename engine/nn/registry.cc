@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "engine/compute/attention.h"
+#include "engine/nn/gat.h"
 #include "engine/nn/gcn.h"
 #include "engine/nn/gin.h"
 #include "engine/nn/mlp.h"
@@ -13,12 +15,9 @@
 namespace gneiss {
 
 std::span<const ModelKind> model_kinds() noexcept {
-  // A new model: its file, its include, and its line here.
+  // A new model: its file, its include, and its name here.
   static const std::array kinds{
-      sage_kind,
-      gcn_kind,
-      gin_kind,
-      mlp_kind,
+      sage_kind, gcn_kind, gat_kind, gin_kind, mlp_kind,
   };
   return kinds;
 }
@@ -42,8 +41,15 @@ void check(const ModelKind& kind, const ModelOptions& options, std::span<const B
   if (!(options.dropout >= 0 && options.dropout < 1)) {
     fail(Kind::config, "--dropout is {}; use 0 or more, below 1", options.dropout);
   }
+  if (kind.traits.has_heads && (options.head_count == 0 || options.head_count > attention_heads_max)) {
+    fail(Kind::config, "--num-heads is {}; use 1 to {}", options.head_count, attention_heads_max);
+  }
+  if (kind.traits.has_heads && options.hidden_columns % options.head_count != 0) {
+    fail(Kind::config, "--hidden {} cannot be shared by --num-heads {}; use a multiple of the heads",
+         options.hidden_columns, options.head_count);
+  }
   if (maxima.empty()) fail(Kind::config, "the batches have no block; prepare with a fanout for each layer");
-  if (kind.uses_graph && maxima.size() != options.layer_count) {
+  if (kind.traits.uses_graph && maxima.size() != options.layer_count) {
     fail(Kind::config, "model {} has {} layers but the batches have {} hops; use one fanout a layer",
          kind.name, options.layer_count, maxima.size());
   }
@@ -58,12 +64,27 @@ std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const
   return kind.make(backend, options, maxima);
 }
 
+std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOptions& options,
+                                    std::span<const BlockMaxima> maxima) {
+  std::vector<std::size_t> rows;
+  for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+    rows.push_back(traits.uses_graph ? maxima[i].dst_count : maxima.back().dst_count);
+  }
+  return rows;
+}
+
+std::uint64_t parameter_count(std::string_view name, const ModelOptions& options) {
+  return find_model_kind(name).parameter_count(options) + layer_tail_parameter_count(options);
+}
+
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,
                           std::span<const BlockMaxima> maxima) {
   const ModelKind& kind = find_model_kind(name);
   check(kind, options, maxima);
+  const LayerTailSizes tails(backend, options, layer_rows(kind.traits, options, maxima));
   // Values, gradients and two moments.
-  return kind.activation_bytes(backend, options, maxima) + 4 * kind.parameter_count(options) * sizeof(float);
+  return kind.activation_bytes(backend, options, maxima) +
+         (tails.total() + 4 * parameter_count(name, options)) * sizeof(float);
 }
 
 }  // namespace gneiss

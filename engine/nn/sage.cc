@@ -13,6 +13,7 @@ namespace {
 struct SageSizes {
   std::vector<std::size_t> inputs;   // per layer, [dst, 2 * in]
   std::vector<std::size_t> outputs;  // per layer, [dst, out]
+  std::vector<std::size_t> winners;  // per layer, [dst, in], or none
   std::size_t d_input = 0;
   std::size_t dz = 0;
   std::size_t scratch = 0;
@@ -24,6 +25,8 @@ struct SageSizes {
       const std::size_t out = out_columns(options, layer);
       inputs.push_back(rows * in);
       outputs.push_back(rows * out);
+      // The features need no gradient, so nobody asks which of them won.
+      winners.push_back(options.aggregator == Aggregator::max && layer > 0 ? rows * in / 2 : 0);
       if (layer > 0) d_input = std::max(d_input, inputs.back());
       if (layer + 1 < options.layer_count) dz = std::max(dz, outputs.back());
       scratch = std::max(scratch, backend.weight_gradient_scratch(rows, out, in));
@@ -33,6 +36,7 @@ struct SageSizes {
     std::size_t sum = d_input + dz + scratch;
     for (const std::size_t count : inputs) sum += count;
     for (const std::size_t count : outputs) sum += count;
+    for (const std::size_t count : winners) sum += count;
     return sum;
   }
 };
@@ -54,12 +58,12 @@ class SageModel final : public Model {
       layer.out_columns = out;
       layer.input = backend.allocate(sizes.inputs[i]);
       layer.output = backend.allocate(sizes.outputs[i]);
+      layer.winners = backend.allocate(sizes.winners[i]);
     }
     d_input_ = backend.allocate(sizes.d_input);
     dz_ = backend.allocate(sizes.dz);
     scratch_ = backend.allocate(sizes.scratch);
-    parameters_.allocate();
-    parameters_.initialize(options.seed);
+    complete(layer_rows({}, options, maxima));
   }
 
   ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
@@ -73,9 +77,11 @@ class SageModel final : public Model {
       GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
       const MatrixView input = layer.input.matrix(block.dst_count, 2 * layer.in_columns);
       const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
-      backend().aggregate_mean(rows, block, input.column_range(0, layer.in_columns));
+      aggregate(rows, block, layer, input.column_range(0, layer.in_columns));
       backend().gather(rows, block.dst_in_src, input.column_range(layer.in_columns, layer.in_columns));
-      backend().linear(input, parameters_.stacked_value(layer.weight), epilogue(batch, i), output);
+      backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
+                       output);
+      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
       logits = output;
       rows = TieredRows::of(output);
     }
@@ -91,6 +97,7 @@ class SageModel final : public Model {
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
       const MatrixView weight = parameters_.stacked_value(layer.weight);
+      tails().backward(i, dz);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, 2 * in), dz,
                                        parameters_.stacked_gradient(layer.weight),
                                        vector_gradient(layer.bias), scratch_.span());
@@ -98,9 +105,16 @@ class SageModel final : public Model {
       const MatrixView d_input = d_input_.matrix(dz.rows, 2 * in);
       backend().linear_input_gradient(dz, weight, d_input);
       dz = dz_.matrix(block.src_count, in);
-      backend().aggregate_mean_gradient(block, d_input.column_range(0, in), d_input.column_range(in, in),
-                                        layers_[i - 1].output.matrix(block.src_count, in),
-                                        epilogue(batch, i - 1), dz);
+      const MatrixView d_aggregate = d_input.column_range(0, in);
+      const MatrixView d_self = d_input.column_range(in, in);
+      const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
+      if (takes_largest()) {
+        backend().aggregate_max_gradient(block, layer.winners.index_matrix(block.dst_count, in), d_aggregate,
+                                         d_self, below, activation(i - 1, batch), dz);
+      } else {
+        backend().aggregate_mean_gradient(block, d_aggregate, d_self, below, activation(i - 1, batch), dz);
+      }
+      tails().add_residual(i, below, activation(i - 1, batch), dz);
     }
   }
 
@@ -110,12 +124,18 @@ class SageModel final : public Model {
     std::size_t bias = 0;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
-    Buffer input;   // [dst, mean | self], kept for the weights' gradient
-    Buffer output;  // [dst, out], kept for the activation's mask
+    Buffer input;    // [dst, aggregate | self], kept for the weights' gradient
+    Buffer output;   // [dst, out], kept for the activation's mask
+    Buffer winners;  // [dst, in]: where each largest came from
   };
 
-  Epilogue epilogue(const BatchView& batch, std::size_t i) const {
-    return layer_epilogue(layers_[i].bias, i, batch);
+  bool takes_largest() const { return options_.aggregator == Aggregator::max; }
+  void aggregate(const TieredRows& rows, const BlockView& block, const Layer& layer, MatrixView out) const {
+    if (!takes_largest()) return backend().aggregate_mean(rows, block, out);
+    const bool wants_winners = context_.is_training && layer.winners.size() > 0;
+    backend().aggregate_max(
+        rows, block, out,
+        wants_winners ? layer.winners.index_matrix(out.rows, out.columns) : IndexMatrixView());
   }
 
   std::vector<Layer> layers_;
@@ -127,12 +147,14 @@ class SageModel final : public Model {
 }  // namespace
 
 const ModelKind sage_kind = describe_model<SageModel, SageSizes>(
-    "sage", "GraphSAGE with mean aggregation", [](const ModelOptions& options) -> std::uint64_t {
+    "sage", "GraphSAGE, with the mean of the neighbors or their --aggregator max",
+    [](const ModelOptions& options) -> std::uint64_t {
       std::uint64_t count = 0;
       for (std::uint32_t i = 0; i < options.layer_count; ++i) {
         count += out_columns(options, i) * (2 * in_columns(options, i) + 1);
       }
       return count;
-    });
+    },
+    {.has_aggregator = true});
 
 }  // namespace gneiss

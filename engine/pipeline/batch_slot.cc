@@ -9,8 +9,9 @@ SlotSizes slot_sizes(std::size_t hop_count, const PoolMaxima& maxima, std::uint6
           .compressed_bytes = round_up(maxima.frame_bytes, file_section_alignment),
           .raw_bytes = maxima.frame_raw_bytes,
           .page_rows = maxima.page_rows,
-          // Inner blocks: their edges, and an offset per source; sources of all are at most the hidden nodes.
-          .transposed_words = maxima.inner_edge_count + (maxima.hidden_count + 1) * hop_count,
+          // Inner blocks: for each edge its destination and its position, and an offset per source; sources of
+          // all are at most the hidden nodes.
+          .transposed_words = 2 * maxima.inner_edge_count + (maxima.hidden_count + 1) * hop_count,
           .hop_count = static_cast<std::uint32_t>(hop_count)};
 }
 
@@ -43,8 +44,9 @@ void BatchSlot::view_blocks(bool transpose) {
     if (transpose && !blocks.empty()) {
       const auto indptr = words.first(std::size_t{block.src_count} + 1);
       const auto indices = words.subspan(indptr.size(), block.indices.size());
-      words = words.subspan(indptr.size() + indices.size());
-      gneiss::transpose(view, indptr, indices);
+      const auto edges = words.subspan(indptr.size() + indices.size(), block.indices.size());
+      words = words.subspan(indptr.size() + indices.size() + edges.size());
+      gneiss::transpose(view, indptr, indices, edges);
     }
     blocks.push_back(view);
   }

@@ -48,18 +48,16 @@ std::string difference(const std::string& there, const std::string& here, const 
   const auto now = nlohmann::json::parse(here);
   if (!old.is_object()) fail(Kind::corruption, "{}: 'identity' is damaged", path.string());
   const auto value = [](const nlohmann::json& object, const std::string& key) {
-    return object.contains(key) ? object.at(key).dump() : "unknown";
+    return object.contains(key) ? object.at(key).dump() : "not set";
   };
+  // Of both: an option at its default may not stand there.
+  nlohmann::json all = old;
+  all.update(now);
   std::string text;
-  for (const auto& [key, item] : now.items()) {
-    if (value(old, key) == item.dump()) continue;
+  for (const auto& [key, item] : all.items()) {
+    if (value(old, key) == value(now, key)) continue;
     text += fmt::format("{}{} is {} there and {} here", text.empty() ? "" : ", ", key, value(old, key),
-                        item.dump());
-  }
-  // What is left at its default is not in an identity.
-  for (const auto& [key, item] : old.items()) {
-    if (now.contains(key)) continue;
-    text += fmt::format("{}{} is {} there and not given here", text.empty() ? "" : ", ", key, item.dump());
+                        value(now, key));
   }
   return text.empty() ? "it has options that this program does not know" : text;
 }

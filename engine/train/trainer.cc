@@ -20,6 +20,10 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .class_count = logit_columns(options.objective, dataset.info()),
           .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
           .dropout = options.dropout,
+          .head_count = options.head_count,
+          .aggregator = options.aggregator,
+          .residual = options.residual,
+          .norm = options.norm,
           .seed = options.schedule.seed};
 }
 
@@ -52,6 +56,14 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   identity["hidden"] = options.hidden;
   // As text with the fewest digits that say which float it is.
   identity["dropout"] = fmt::format("{}", options.dropout);
+  const ModelTraits& traits = find_model_kind(options.model).traits;
+  if (traits.has_heads) identity["num_heads"] = options.head_count;
+  // What is not as it was before there was a choice.
+  if (traits.has_aggregator && options.aggregator != Aggregator::mean) {
+    identity["aggregator"] = name_of(options.aggregator);
+  }
+  if (options.residual) identity["residual"] = true;
+  if (options.norm != NormKind::none) identity["norm"] = name_of(options.norm);
   identity["optimizer"] = name_of(options.optimizer.kind);
   identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
   const LearningRateOptions& rate = options.learning_rate;

@@ -29,6 +29,10 @@ struct TrainOptions {
   std::string model = "sage";
   std::uint32_t hidden = 128;
   float dropout = 0.5F;
+  std::uint32_t head_count = 4;              // of models that have heads
+  Aggregator aggregator = Aggregator::mean;  // of models that can choose
+  bool residual = false;
+  NormKind norm = NormKind::none;
   OptimizerOptions optimizer;
   LearningRateOptions learning_rate;
   ObjectiveOptions objective;

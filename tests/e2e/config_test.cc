@@ -32,6 +32,31 @@ TEST_CASE("a run's config.yaml makes the same run again, and the command line ov
   CHECK(again("fourth", {"--lr", "0.5"}).at("options").at("lr") == 0.5);
 }
 
+TEST_CASE("what a model is made of is part of a run's config.yaml, and refused where it cannot be") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const Arguments base{"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--force"};
+  const auto train = [&](Arguments more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return more;
+  };
+  expect_done(train({"--model", "gat", "--num-heads", "2", "--hidden", "6", "--residual", "--norm", "batch",
+                     "--run", folder / "first"}));
+  expect_done({"train", "--config", folder / "first" / "config.yaml", "--run", folder / "second"});
+  CHECK(read_text_file(folder / "second" / "best.safetensors") ==
+        read_text_file(folder / "first" / "best.safetensors"));
+  const std::string weights = read_text_file(folder / "first" / "best.safetensors");
+  for (const char* name : {"convs.1.att_dst", "residuals.0.weight", "norms.0.running_var"}) {
+    CHECK(weights.find(name) != std::string::npos);
+  }
+  expect_done(train({"--aggregator", "max", "--norm", "layer", "--run", folder / "third"}));
+  expect_refused(train({"--model", "gat", "--num-heads", "4", "--hidden", "6"}), 2,
+                 "--hidden 6 cannot be shared by --num-heads 4");
+  expect_refused(train({"--norm", "group"}), 2, "--norm");
+  expect_refused(train({"--aggregator", "median"}), 2, "--aggregator");
+}
+
 TEST_CASE("a file gives lists, flags and sizes; what it cannot give is refused by name") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";

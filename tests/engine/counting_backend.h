@@ -28,6 +28,15 @@ class CountingBackend final : public Backend {
   void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) override {
     inner_.aggregate_mean(rows, block, out);
   }
+  void aggregate_max(const TieredRows& rows, const BlockView& block, MatrixView out,
+                     IndexMatrixView winners) override {
+    inner_.aggregate_max(rows, block, out, winners);
+  }
+  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners,
+                              ConstMatrixView d_aggregate, ConstMatrixView d_self, ConstMatrixView activated,
+                              const Epilogue& epilogue, MatrixView dz) override {
+    inner_.aggregate_max_gradient(block, winners, d_aggregate, d_self, activated, epilogue, dz);
+  }
   void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
                      MatrixView out) override {
     inner_.aggregate_sum(rows, block, scales, out);
@@ -45,6 +54,17 @@ class CountingBackend final : public Backend {
   }
   void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out) override {
     inner_.linear(x, weight, epilogue, out);
+  }
+  void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
+                  MatrixView out) override {
+    inner_.linear_add(x, weight, epilogue, out);
+  }
+  void add(ConstMatrixView x, MatrixView out) override { inner_.add(x, out); }
+  void apply_epilogue(const Epilogue& epilogue, MatrixView values) override {
+    inner_.apply_epilogue(epilogue, values);
+  }
+  void add_outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient) override {
+    inner_.add_outer_products(x, dz, weight_gradient);
   }
   void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
                               std::span<float> bias_gradient, std::span<float> scratch) override {
@@ -83,6 +103,8 @@ class CountingBackend final : public Backend {
             std::span<float> first_moments, std::span<float> second_moments) override {
     inner_.adam(step, values, gradients, first_moments, second_moments);
   }
+  AttentionOperators& attention() noexcept override { return inner_.attention(); }
+  NormOperators& norms() noexcept override { return inner_.norms(); }
 
  private:
   Backend& inner_;

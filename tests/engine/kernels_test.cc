@@ -394,9 +394,11 @@ TEST_CASE("edges transposed are the same edges, by source, in their order") {
   BlockView block{.dst_count = 4, .src_count = 6, .indptr = indptr, .indices = indices};
   std::vector<std::uint32_t> t_indptr(7);
   std::vector<std::uint32_t> t_indices(6);
-  transpose(block, t_indptr, t_indices);
+  std::vector<std::uint32_t> t_edges(6);
+  transpose(block, t_indptr, t_indices, t_edges);
   CHECK(t_indptr == std::vector<std::uint32_t>{0, 2, 3, 3, 3, 6, 6});
   CHECK(t_indices == std::vector<std::uint32_t>{0, 3, 2, 0, 0, 2});
+  CHECK(t_edges == std::vector<std::uint32_t>{1, 5, 4, 0, 2, 3});
   CHECK(block.is_transposed());
 }
 
@@ -437,4 +439,37 @@ TEST_CASE("views describe themselves as DLPack does") {
   TieredRows tiers(Dtype::f16, 4, 10);
   tiers.append(reinterpret_cast<const std::byte*>(rows.data()), 4);
   CHECK(tensor_view(tiers, 0).strides[0] == 5);
+}
+
+TEST_CASE(
+    "the largest of the neighbors is the first of equals, 0 where there is none, and alone has the "
+    "gradient") {
+  // Destination 0 has the neighbors 2, 1, 3 and 2 again; destination 1 none; destination 2 has 0.
+  const std::vector<std::uint32_t> indptr{0, 4, 4, 5};
+  const std::vector<std::uint32_t> indices{2, 1, 3, 2, 0};
+  BlockView block{.dst_count = 3, .src_count = 4, .indptr = indptr, .indices = indices};
+  std::vector<std::uint32_t> t_indptr(5);
+  std::vector<std::uint32_t> t_indices(5);
+  transpose(block, t_indptr, t_indices);
+  const std::vector<float> rows{-1, -2, /**/ 5, -7, /**/ 5, -9, /**/ 4, -8};
+  const Machine machine;
+  std::vector<float> out(6, untouched);
+  std::vector<std::uint32_t> winner_values(6, 99);
+  const IndexMatrixView winners(winner_values.data(), 3, 2);
+  machine.backend->aggregate_max(TieredRows::of(ConstMatrixView(rows.data(), 4, 2)), block,
+                                 MatrixView(out.data(), 3, 2), winners);
+  CHECK(out == std::vector<float>{5, -7, 0, 0, -1, -2});
+  CHECK(winner_values == std::vector<std::uint32_t>{2, 1, no_source, no_source, 0, 0});
+  std::vector<float> unwanted(6, untouched);
+  machine.backend->aggregate_max(TieredRows::of(ConstMatrixView(rows.data(), 4, 2)), block,
+                                 MatrixView(unwanted.data(), 3, 2), {});
+  CHECK(unwanted == out);
+
+  const std::vector<float> d_aggregate{1, 2, /**/ 30, 40, /**/ 500, 600};
+  const std::vector<float> d_self{7, 7, /**/ 8, 8, /**/ 9, 9};
+  const std::vector<float> activated(8, 1.0F);
+  std::vector<float> dz(8, untouched);
+  machine.backend->aggregate_max_gradient(block, winners, {d_aggregate.data(), 3, 2}, {d_self.data(), 3, 2},
+                                          {activated.data(), 4, 2}, {}, {dz.data(), 4, 2});
+  CHECK(dz == std::vector<float>{507, 607, /**/ 8, 10, /**/ 10, 9, /**/ 0, 0});
 }

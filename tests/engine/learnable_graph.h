@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/compute/cpu/cpu_backend.h"
 #include "engine/train/trainer.h"
@@ -106,6 +107,25 @@ inline TrainOptions short_run() {
   options.schedule.seed = 5;
   options.memory_bytes = 1ULL << 30;
   return options;
+}
+
+// Short runs with the models and options that not every run has, each of them once or more.
+inline std::vector<TrainOptions> runs_with_options() {
+  const auto run = [](const char* model, Aggregator aggregator, bool residual, NormKind norm) {
+    TrainOptions options = short_run();
+    options.model = model;
+    options.head_count = 2;
+    options.aggregator = aggregator;
+    options.residual = residual;
+    options.norm = norm;
+    return options;
+  };
+  return {run("gat", Aggregator::mean, false, NormKind::none),
+          run("gat", Aggregator::mean, true, NormKind::batch),
+          run("sage", Aggregator::max, true, NormKind::layer),
+          run("gcn", Aggregator::mean, false, NormKind::batch),
+          run("gin", Aggregator::mean, true, NormKind::batch),
+          run("mlp", Aggregator::mean, true, NormKind::batch)};
 }
 
 inline bool same_run(const RunResult& a, const RunResult& b) {

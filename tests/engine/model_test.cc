@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,13 +17,17 @@
 #include "engine/nn/optimizer.h"
 #include "storage/base/parallel.h"
 #include "tests/engine/counting_backend.h"
+#include "tests/engine/model_runs.h"
 #include "tests/engine/random_batch.h"
 #include "tests/engine/reference_model.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
+using gneiss::test::distance;
+using gneiss::test::equal_bits;
 using gneiss::test::RandomBatch;
 using gneiss::test::RandomBatchOptions;
+using gneiss::test::train;
 
 namespace {
 
@@ -55,45 +58,6 @@ ModelOptions options_of(const Case& c) {
           .layer_count = static_cast<std::uint32_t>(c.batch.fanouts.size()),
           .dropout = c.dropout,
           .seed = 11};
-}
-
-double distance(const reference::Matrix& a, const reference::Matrix& b) {
-  REQUIRE(a.rows == b.rows);
-  REQUIRE(a.columns == b.columns);
-  double largest = 1e-3;  // what counts as large for a matrix of zeros
-  double difference = 0;
-  for (std::size_t i = 0; i < a.values.size(); ++i) {
-    largest = std::max({largest, std::abs(a.values[i]), std::abs(b.values[i])});
-    difference = std::max(difference, std::abs(a.values[i] - b.values[i]));
-  }
-  return difference / largest;
-}
-
-// Logits, losses and parameters after three steps, as bits.
-std::vector<float> train(const std::string& name, const ModelOptions& options, const BatchView& batch,
-                         std::span<const BlockMaxima> maxima, std::size_t threads) {
-  ThreadPool pool(threads);
-  const auto backend = make_cpu_backend(pool);
-  const auto model = make_model(name, *backend, options, maxima);
-  CrossEntropy loss(*backend, maxima.back().dst_count, options.class_count);
-  Optimizer optimizer(model->parameters(), {.learning_rate = 0.01F, .weight_decay = 0.01F});
-  std::vector<float> trace;
-  for (std::uint64_t step = 0; step < 3; ++step) {
-    const ConstMatrixView logits = model->forward(batch, {.is_training = true, .seed = 5, .step = step});
-    for (std::size_t row = 0; row < logits.rows; ++row) {
-      trace.insert(trace.end(), logits.row(row), logits.row(row) + logits.columns);
-    }
-    trace.push_back(static_cast<float>(loss.evaluate_with_gradient(logits, batch).mean()));
-    model->backward(batch, loss.gradient());
-    optimizer.step();
-  }
-  const std::span<const float> values = model->parameters().values();
-  trace.insert(trace.end(), values.begin(), values.end());
-  return trace;
-}
-
-bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 // Fails the test where the engine's logits, loss or gradients are not the reference's.
@@ -204,7 +168,7 @@ TEST_CASE("where the input rows lie changes no bit of a training run") {
 }
 
 TEST_CASE("evaluation has no dropout, and training at the same step the same dropout again") {
-  for (const std::string name : {"sage", "gcn", "gin"}) {
+  for (const std::string name : {"sage", "gcn", "gat", "gin"}) {
     CAPTURE(name);
     const Case c{name, {}, 32, 0.5F};
     const RandomBatch batch(c.batch);
@@ -225,7 +189,7 @@ TEST_CASE("evaluation has no dropout, and training at the same step the same dro
 }
 
 TEST_CASE("a few steps of training lower the loss") {
-  for (const std::string name : {"sage", "gcn", "gin"}) {
+  for (const std::string name : {"sage", "gcn", "gat", "gin"}) {
     CAPTURE(name);
     const Case c{name, {.seed_count = 60}, 32, 0.0F};
     const RandomBatch batch(c.batch);
@@ -267,6 +231,15 @@ TEST_CASE("parameters have PyG's names and shapes, and start inside PyG's bounds
        {{"convs.0.lin.weight", {16, 13}, glorot(13, 16)},
         {"convs.0.bias", {16}, 0},
         {"convs.1.lin.weight", {5, 16}, glorot(16, 5)},
+        {"convs.1.bias", {5}, 0}}},
+      {"gat",
+       {{"convs.0.lin.weight", {16, 13}, glorot(13, 16)},
+        {"convs.0.att_src", {1, 4, 4}, glorot(4, 4)},
+        {"convs.0.att_dst", {1, 4, 4}, glorot(4, 4)},
+        {"convs.0.bias", {16}, 0},
+        {"convs.1.lin.weight", {20, 16}, glorot(16, 20)},
+        {"convs.1.att_src", {1, 4, 5}, glorot(4, 5)},
+        {"convs.1.att_dst", {1, 4, 5}, glorot(4, 5)},
         {"convs.1.bias", {5}, 0}}},
       {"gin",
        {{"convs.0.nn.0.weight", {16, 13}, linear(13)},
@@ -335,12 +308,16 @@ TEST_CASE("options that cannot be are refused with a sentence") {
     change(options);
     return make_model(name, *backend, options, maxima);
   };
-  EXPECT_ERROR(make("sagee", [](ModelOptions&) {}), Kind::config, "use one of sage, gcn, gin, mlp");
+  EXPECT_ERROR(make("sagee", [](ModelOptions&) {}), Kind::config, "use one of sage, gcn, gat, gin, mlp");
   EXPECT_ERROR(make("sage", [](ModelOptions& o) { o.layer_count = 3; }), Kind::config, "2 hops");
   EXPECT_ERROR(make("sage", [](ModelOptions& o) { o.layer_count = 0; }), Kind::config, "0 layers");
   EXPECT_ERROR(make("mlp", [](ModelOptions& o) { o.dropout = 1; }), Kind::config, "--dropout");
   EXPECT_ERROR(make("mlp", [](ModelOptions& o) { o.dropout = NAN; }), Kind::config, "--dropout");
   EXPECT_ERROR(make("sage", [](ModelOptions& o) { o.hidden_columns = 0; }), Kind::config, "--hidden");
+  EXPECT_ERROR(make("gat", [](ModelOptions& o) { o.head_count = 0; }), Kind::config, "--num-heads is 0");
+  EXPECT_ERROR(make("gat", [](ModelOptions& o) { o.head_count = 65; }), Kind::config, "1 to 64");
+  EXPECT_ERROR(make("gat", [](ModelOptions& o) { o.head_count = 3; }), Kind::config, "--num-heads 3");
+  CHECK(make("sage", [](ModelOptions& o) { o.head_count = 3; }) != nullptr);  // which has no heads
   const auto model = make("mlp", [](ModelOptions& o) { o.layer_count = 3; });
   EXPECT_ERROR(Optimizer(model->parameters(), {.learning_rate = -1}), Kind::config, "learning rate");
   EXPECT_ERROR(Optimizer(model->parameters(), {.beta1 = 1}), Kind::config, "beta");

@@ -39,6 +39,7 @@ RandomBatch::RandomBatch(const RandomBatchOptions& options) {
     }
     block.transposed_indptr.resize(nodes.size() + 1);
     block.transposed_indices.resize(block.indices.size());
+    block.transposed_edges.resize(block.indices.size());
   }
   make_tiers(options, nodes);
   for (std::size_t b = 0; b < blocks_.size(); ++b) {
@@ -48,7 +49,7 @@ RandomBatch::RandomBatch(const RandomBatchOptions& options) {
                    .indptr = block.indptr,
                    .indices = block.indices};
     if (b == 0) view.dst_in_src = dst_in_src_;
-    if (b > 0) transpose(view, block.transposed_indptr, block.transposed_indices);
+    if (b > 0) transpose(view, block.transposed_indptr, block.transposed_indices, block.transposed_edges);
     check_block(view, "random batch");
     block_views_.push_back(view);
   }

@@ -41,6 +41,7 @@ class RandomBatch {
     std::vector<std::uint32_t> indices;
     std::vector<std::uint32_t> transposed_indptr;
     std::vector<std::uint32_t> transposed_indices;
+    std::vector<std::uint32_t> transposed_edges;
   };
   struct Tier {
     std::vector<std::byte> bytes;

@@ -73,6 +73,29 @@ TEST_CASE("a run killed after any epoch goes on to the same losses, weights and 
   }
 }
 
+TEST_CASE("with any options, running statistics too go on to the same numbers after a kill") {
+  const LearnableGraph graph;
+  for (const TrainOptions& with_options : runs_with_options()) {
+    CAPTURE(with_options.model);
+    TrainOptions whole = with_options;
+    whole.schedule.epochs = 4;
+    whole.checkpoint = graph.folder() / "whole-best";
+    whole.state = graph.folder() / "whole-state";
+    const RunResult expected = graph.train(whole);
+    TrainOptions options = whole;
+    options.checkpoint = graph.folder() / "killed-best";
+    options.state = graph.folder() / "killed-state";
+    train_until(graph, options, 3);
+    options.resume = true;
+    const RunResult resumed = graph.train(options, "all", 3);
+    CHECK(resumed.resumed_after == 2);
+    check_equal(resumed, options, expected, whole);
+
+    options.norm = options.norm == NormKind::none ? NormKind::layer : NormKind::none;
+    EXPECT_ERROR(graph.train(options), Kind::config, "norm is");
+  }
+}
+
 TEST_CASE("a finished run goes on with more epochs, and has nothing to do with as many") {
   const LearnableGraph graph;
   const TrainOptions whole = resumable_run(graph, "whole");

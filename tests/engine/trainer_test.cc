@@ -33,6 +33,10 @@ double accuracy_of(const LearnableGraph& graph, const std::filesystem::path& che
                                  .class_count = info.class_count,
                                  .layer_count = 2,
                                  .dropout = options.dropout,
+                                 .head_count = options.head_count,
+                                 .aggregator = options.aggregator,
+                                 .residual = options.residual,
+                                 .norm = options.norm,
                                  .seed = 999},
                                 block_maxima(preparation));
   read_checkpoint(checkpoint, model->parameters());
@@ -112,6 +116,34 @@ TEST_CASE("the best epoch's model is kept, and the test accuracy is its own") {
     const EpochSchedule schedule(preparation, options.schedule);
     CHECK(accuracy_of(graph, options.checkpoint, options, schedule.valid_batches()) == best);
     CHECK(accuracy_of(graph, options.checkpoint, options, schedule.test_batches()) == run.test->accuracy);
+  }
+}
+
+TEST_CASE("with any options, a run learns, and its checkpoint has all that its accuracies came from") {
+  const LearnableGraph graph;
+  const Preparation preparation = graph.open("none");
+  for (TrainOptions options : runs_with_options()) {
+    CAPTURE(options.model);
+    options.schedule.epochs = 6;
+    options.checkpoint = graph.folder() / "best.safetensors";
+    const RunResult run = graph.train(options);
+    CHECK(run.epochs.back().train.loss() < 0.7 * run.epochs.front().train.loss());
+    const EpochSchedule schedule(preparation, options.schedule);
+    CHECK(accuracy_of(graph, options.checkpoint, options, schedule.valid_batches()) == run.valid_accuracy);
+    CHECK(accuracy_of(graph, options.checkpoint, options, schedule.test_batches()) == run.test_accuracy);
+  }
+}
+
+TEST_CASE("with any options, losses are the same to the bit whatever threads and caches") {
+  const LearnableGraph graph;
+  for (const TrainOptions& options : runs_with_options()) {
+    CAPTURE(options.model);
+    const RunResult expected = graph.train(options);
+    CHECK(same_run(graph.train(options, "none", 3), expected));
+    CHECK(same_run(graph.train(options, "all", 2), expected));
+    TrainOptions in_order = options;
+    in_order.schedule.shuffle = false;
+    CHECK(same_run(graph.train(in_order, "belady"), graph.train(in_order, "tiny")));
   }
 }
 

@@ -5,44 +5,27 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 
 #include "engine/compute/batch_view.h"
+#include "engine/compute/cpu/cpu_attention.h"
+#include "engine/compute/cpu/cpu_norms.h"
 #include "engine/compute/cpu/kernels.h"
+#include "engine/compute/cpu/pieces.h"
 #include "engine/compute/cpu/product.h"
 #include "storage/base/aligned_buffer.h"
-#include "storage/base/parallel.h"
 
 namespace gneiss {
 namespace {
 
-// Rows of one piece. 256 rows of 256 columns are 256 KiB: a piece's product and what follows it stay in a
-// core's L2, and 1,000 seeds still make pieces for four cores.
-constexpr std::size_t piece_rows = 256;
-// Weight gradients sum over rows: at most this many partial products, for each takes a weight's memory.
-constexpr std::size_t partial_count_max = 16;
 constexpr std::size_t sum_piece_count_max = 64;  // of sums whose parts lie on the stack
 constexpr std::size_t piece_elements = 16384;    // of flat arrays: 64 KiB
 
 // Enough for a row of the widest instruction set at the start of every matrix.
 constexpr std::size_t buffer_alignment = 64;
 
-struct Pieces {
-  std::size_t count = 0;
-  std::size_t rows = 0;  // of all pieces but the last
-};
-
-// Cuts `rows` into at most `count_max` pieces of `rows_min` or more: a function of its arguments alone.
-Pieces cut(std::size_t rows, std::size_t rows_min, std::size_t count_max) {
-  if (rows == 0) return {};
-  const std::size_t count = std::min<std::size_t>(divide_up(rows, rows_min), count_max);
-  const std::size_t piece = round_up(divide_up(rows, count), 16);
-  return {divide_up(rows, piece), piece};
-}
-
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(ThreadPool& pool) : pool_(&pool) {}
+  explicit CpuBackend(ThreadPool& pool) : pieces_(pool), attention_(pieces_), norms_(pieces_) {}
 
   std::string_view name() const noexcept override { return "cpu"; }
   Device device() const noexcept override { return {}; }
@@ -66,7 +49,16 @@ class CpuBackend final : public Backend {
   void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) override {
     GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
     GNEISS_ASSERT(rows.row_count() >= block.src_count);
-    for_pieces(out.rows, [&](cpu::RowRange range) { cpu::aggregate_mean(rows, block, range, out); });
+    pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::aggregate_mean(rows, block, range, out); });
+  }
+
+  void aggregate_max(const TieredRows& rows, const BlockView& block, MatrixView out,
+                     IndexMatrixView winners) override {
+    GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
+    GNEISS_ASSERT(winners.rows == 0 || (winners.rows == out.rows && winners.columns == out.columns));
+    GNEISS_ASSERT(rows.row_count() >= block.src_count);
+    pieces_.for_rows(out.rows,
+                     [&](cpu::RowRange range) { cpu::aggregate_max(rows, block, range, out, winners); });
   }
 
   void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
@@ -74,7 +66,8 @@ class CpuBackend final : public Backend {
     check_scales(scales, block);
     GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
     GNEISS_ASSERT(rows.row_count() >= block.src_count);
-    for_pieces(out.rows, [&](cpu::RowRange range) { cpu::aggregate_sum(rows, block, scales, range, out); });
+    pieces_.for_rows(out.rows,
+                     [&](cpu::RowRange range) { cpu::aggregate_sum(rows, block, scales, range, out); });
   }
 
   void symmetric_scales(const BlockView& block, std::span<float> destination,
@@ -82,37 +75,42 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(destination.size() == block.dst_count);
     GNEISS_ASSERT(source.empty() || source.size() == block.src_count);
     std::ranges::fill(source, 0.0F);
-    for_pieces(block.dst_count,
-               [&](cpu::RowRange range) { cpu::symmetric_scales(block, range, destination, source); });
+    pieces_.for_rows(block.dst_count,
+                     [&](cpu::RowRange range) { cpu::symmetric_scales(block, range, destination, source); });
   }
 
   void self_loop_scales(const BlockView& block, std::span<const float> source,
                         std::span<float> self) override {
     GNEISS_ASSERT(source.size() == block.src_count && self.size() == block.dst_count);
-    for_pieces(block.dst_count,
-               [&](cpu::RowRange range) { cpu::self_loop_scales(block, source, range, self); });
+    pieces_.for_rows(block.dst_count,
+                     [&](cpu::RowRange range) { cpu::self_loop_scales(block, source, range, self); });
   }
 
   void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) override {
     GNEISS_ASSERT(out.columns == rows.columns());
     GNEISS_ASSERT(row_ids.empty() ? out.rows <= rows.row_count() : out.rows == row_ids.size());
-    for_pieces(out.rows, [&](cpu::RowRange range) { cpu::gather(rows, row_ids, range, out); });
+    pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::gather(rows, row_ids, range, out); });
   }
 
   void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out) override {
-    check_epilogue(epilogue, out);
-    GNEISS_ASSERT(out.rows == x.rows);
-    for_pieces(x.rows, [&](cpu::RowRange range) {
-      const std::size_t count = range.last - range.first;
-      cpu::multiply(x.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::transposed,
-                    out.row_range(range.first, count));
-      cpu::epilogue(epilogue, range, out);
-    });
+    multiply_rows(x, weight, epilogue, out, cpu::Into::set);
+  }
+  void linear_add(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue,
+                  MatrixView out) override {
+    multiply_rows(x, weight, epilogue, out, cpu::Into::add);
+  }
+  void add(ConstMatrixView x, MatrixView out) override {
+    GNEISS_ASSERT(x.rows == out.rows && x.columns == out.columns);
+    pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::add_rows(x, range, out); });
+  }
+  void apply_epilogue(const Epilogue& epilogue, MatrixView values) override {
+    check_epilogue(epilogue, values);
+    pieces_.for_rows(values.rows, [&](cpu::RowRange range) { cpu::epilogue(epilogue, range, values); });
   }
 
   std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
                                       std::size_t in_columns) const noexcept override {
-    return cut(rows, piece_rows, partial_count_max).count * out_columns * (in_columns + 1);
+    return cpu::cut(rows, cpu::piece_rows, cpu::partial_count_max).count * out_columns * (in_columns + 1);
   }
 
   void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
@@ -122,7 +120,7 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(scratch.size() >= weight_gradient_scratch(x.rows, dz.columns, x.columns));
     const std::size_t m = dz.columns;
     const std::size_t k = x.columns;
-    const Pieces pieces = cut(x.rows, piece_rows, partial_count_max);
+    const cpu::Pieces pieces = cpu::cut(x.rows, cpu::piece_rows, cpu::partial_count_max);
     if (pieces.count == 0) {
       for (std::size_t row = 0; row < weight_gradient.rows; ++row) {
         std::fill_n(weight_gradient.row(row), weight_gradient.columns, 0.0F);
@@ -132,16 +130,16 @@ class CpuBackend final : public Backend {
     }
     float* const weights = scratch.data();
     float* const biases = weights + pieces.count * m * k;
-    run(pieces.count, [&](std::size_t piece) {
-      const cpu::RowRange range = rows_of(pieces, piece, x.rows);
+    pieces_.run(pieces.count, [&](std::size_t piece) {
+      const cpu::RowRange range = cpu::rows_of(pieces, piece, x.rows);
       const std::size_t count = range.last - range.first;
       cpu::multiply(dz.row_range(range.first, count), cpu::Side::transposed, x.row_range(range.first, count),
                     cpu::Side::plain, {weights + piece * m * k, m, k});
       if (!bias_gradient.empty()) cpu::column_sums(dz, range, {biases + piece * m, m});
     });
-    const Pieces sums = cut(m, std::max<std::size_t>(1, piece_elements / k), m);
-    run(sums.count, [&](std::size_t piece) {
-      const cpu::RowRange range = rows_of(sums, piece, m);
+    const cpu::Pieces sums = cpu::cut(m, std::max<std::size_t>(1, piece_elements / k), m);
+    pieces_.run(sums.count, [&](std::size_t piece) {
+      const cpu::RowRange range = cpu::rows_of(sums, piece, m);
       for (std::size_t row = range.first; row < range.last; ++row) {
         cpu::sum_parts(weights + row * k, pieces.count, m * k, {weight_gradient.row(row), k});
       }
@@ -149,9 +147,13 @@ class CpuBackend final : public Backend {
     if (!bias_gradient.empty()) cpu::sum_parts(biases, pieces.count, m, bias_gradient);
   }
 
+  void add_outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient) override {
+    cpu::multiply(dz, cpu::Side::transposed, x, cpu::Side::plain, weight_gradient, cpu::Into::add);
+  }
+
   void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) override {
     GNEISS_ASSERT(dx.rows == dz.rows);
-    for_pieces(dz.rows, [&](cpu::RowRange range) {
+    pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
       const std::size_t count = range.last - range.first;
       cpu::multiply(dz.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::plain,
                     dx.row_range(range.first, count));
@@ -166,8 +168,23 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(activated.rows == block.src_count && dz.rows == block.src_count);
     GNEISS_ASSERT(d_aggregate.columns == dz.columns && d_self.columns == dz.columns &&
                   activated.columns == dz.columns);
-    for_pieces(dz.rows, [&](cpu::RowRange range) {
+    pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
       cpu::aggregate_mean_gradient(block, d_aggregate, d_self, activated, epilogue, range, dz);
+    });
+  }
+
+  void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners,
+                              ConstMatrixView d_aggregate, ConstMatrixView d_self, ConstMatrixView activated,
+                              const Epilogue& epilogue, MatrixView dz) override {
+    check_epilogue(epilogue, dz);
+    GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
+    GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_self.rows == block.dst_count);
+    GNEISS_ASSERT(winners.rows == block.dst_count && winners.columns == dz.columns);
+    GNEISS_ASSERT(activated.rows == block.src_count && dz.rows == block.src_count);
+    GNEISS_ASSERT(d_aggregate.columns == dz.columns && d_self.columns == dz.columns &&
+                  activated.columns == dz.columns);
+    pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
+      cpu::aggregate_max_gradient(block, winners, d_aggregate, d_self, activated, epilogue, range, dz);
     });
   }
 
@@ -179,7 +196,7 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(d_aggregate.rows == block.dst_count);
     GNEISS_ASSERT(activated.rows == block.src_count && dz.rows == block.src_count);
     GNEISS_ASSERT(d_aggregate.columns == dz.columns && activated.columns == dz.columns);
-    for_pieces(dz.rows, [&](cpu::RowRange range) {
+    pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
       cpu::aggregate_sum_gradient(block, scales, d_aggregate, activated, epilogue, range, dz);
     });
   }
@@ -187,8 +204,9 @@ class CpuBackend final : public Backend {
   void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, MatrixView gradient) override {
     check_epilogue(epilogue, gradient);
     GNEISS_ASSERT(activated.rows == gradient.rows && activated.columns == gradient.columns);
-    for_pieces(gradient.rows,
-               [&](cpu::RowRange range) { cpu::epilogue_gradient(activated, epilogue, range, gradient); });
+    pieces_.for_rows(gradient.rows, [&](cpu::RowRange range) {
+      cpu::epilogue_gradient(activated, epilogue, range, gradient);
+    });
   }
 
   LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
@@ -223,19 +241,19 @@ class CpuBackend final : public Backend {
 
   double clip_norm(std::span<float> values, double norm_max) override {
     std::array<double, sum_piece_count_max> parts{};
-    const Pieces pieces = cut(values.size(), piece_elements, parts.size());
+    const cpu::Pieces pieces = cpu::cut(values.size(), piece_elements, parts.size());
     const auto piece_of = [&](std::size_t piece) {
-      const cpu::RowRange range = rows_of(pieces, piece, values.size());
+      const cpu::RowRange range = cpu::rows_of(pieces, piece, values.size());
       return values.subspan(range.first, range.last - range.first);
     };
-    run(pieces.count, [&](std::size_t piece) { parts[piece] = cpu::sum_of_squares(piece_of(piece)); });
+    pieces_.run(pieces.count, [&](std::size_t piece) { parts[piece] = cpu::sum_of_squares(piece_of(piece)); });
     double squares = 0;
     for (const double part : parts) squares += part;
     const double norm = std::sqrt(squares);
     const double factor = norm_max / (norm + 1e-6);
     // Written so that a norm that is not finite leaves its mark on the values, as in PyTorch.
     if (!(factor >= 1)) {
-      run(pieces.count,
+      pieces_.run(pieces.count,
           [&](std::size_t piece) { cpu::scale_values(piece_of(piece), static_cast<float>(factor)); });
     }
     return norm;
@@ -245,7 +263,7 @@ class CpuBackend final : public Backend {
             std::span<float> first_moments, std::span<float> second_moments) override {
     const std::size_t size = values.size();
     GNEISS_ASSERT(gradients.size() == size && first_moments.size() == size && second_moments.size() == size);
-    run(divide_up(size, piece_elements), [&](std::size_t piece) {
+    pieces_.run(divide_up(size, piece_elements), [&](std::size_t piece) {
       const std::size_t first = piece * piece_elements;
       const std::size_t count = std::min(piece_elements, size - first);
       cpu::adam(step, values.subspan(first, count), gradients.subspan(first, count),
@@ -253,9 +271,20 @@ class CpuBackend final : public Backend {
     });
   }
 
+  AttentionOperators& attention() noexcept override { return attention_; }
+  NormOperators& norms() noexcept override { return norms_; }
+
  private:
-  static cpu::RowRange rows_of(const Pieces& pieces, std::size_t piece, std::size_t rows) {
-    return {piece * pieces.rows, std::min(rows, (piece + 1) * pieces.rows)};
+  void multiply_rows(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
+                     cpu::Into into) {
+    check_epilogue(epilogue, out);
+    GNEISS_ASSERT(out.rows == x.rows);
+    pieces_.for_rows(x.rows, [&](cpu::RowRange range) {
+      const std::size_t count = range.last - range.first;
+      cpu::multiply(x.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::transposed,
+                    out.row_range(range.first, count), into);
+      cpu::epilogue(epilogue, range, out);
+    });
   }
   static void check_epilogue(const Epilogue& epilogue, MatrixView out) {
     GNEISS_ASSERT(epilogue.bias.empty() || epilogue.bias.size() == out.columns);
@@ -274,28 +303,19 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(gradient.rows == 0 || gradient.rows == logits.rows);
     const float scale = total.weight > 0 ? 1.0F / static_cast<float>(total.weight) : 0.0F;
     std::array<LossSum, sum_piece_count_max> parts;
-    const Pieces pieces = cut(logits.rows, piece_rows, parts.size());
-    run(pieces.count,
-        [&](std::size_t piece) { parts[piece] = compute(scale, rows_of(pieces, piece, logits.rows)); });
+    const cpu::Pieces pieces = cpu::cut(logits.rows, cpu::piece_rows, parts.size());
+    pieces_.run(pieces.count, [&](std::size_t piece) {
+      parts[piece] = compute(scale, cpu::rows_of(pieces, piece, logits.rows));
+    });
     for (std::size_t piece = 0; piece < pieces.count; ++piece) {
       total.loss += parts[piece].loss;
       total.correct_count += parts[piece].correct_count;
     }
   }
 
-  // A reference to the work fits into a std::function without memory of its own.
-  template <class Work>
-  void run(std::size_t piece_count, const Work& work) {
-    const auto call = [&work](std::size_t piece, std::size_t) { work(piece); };
-    pool_->parallel_for(piece_count, std::cref(call));
-  }
-  template <class Work>
-  void for_pieces(std::size_t rows, const Work& work) {
-    const Pieces pieces{divide_up(rows, piece_rows), piece_rows};
-    run(pieces.count, [&](std::size_t piece) { work(rows_of(pieces, piece, rows)); });
-  }
-
-  ThreadPool* pool_;
+  cpu::PieceRunner pieces_;
+  cpu::CpuAttention attention_;
+  cpu::CpuNorms norms_;
 };
 
 }  // namespace

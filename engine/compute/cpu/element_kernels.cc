@@ -63,6 +63,20 @@ void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, RowR
   }
 }
 
+void add_rows(ConstMatrixView x, RowRange range, MatrixView out) {
+  const Floats d;
+  for (std::size_t r = range.first; r < range.last; ++r) {
+    const float* from = x.row(r);
+    float* row = out.row(r);
+    for_columns(
+        out.columns,
+        [&](std::size_t c)
+            HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, row + c), hn::LoadU(d, from + c)), d, row + c); },
+        [&](std::size_t c, std::size_t n)
+            HWY_ATTR { store_tail(hn::Add(load_tail(row + c, n), load_tail(from + c, n)), row + c, n); });
+  }
+}
+
 void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
   const Floats d;
   for_columns(
@@ -179,6 +193,7 @@ HWY_AFTER_NAMESPACE();
 namespace gneiss::cpu {
 HWY_EXPORT(epilogue);
 HWY_EXPORT(epilogue_gradient);
+HWY_EXPORT(add_rows);
 HWY_EXPORT(column_sums);
 HWY_EXPORT(sum_parts);
 HWY_EXPORT(sum_of_squares);
@@ -191,6 +206,9 @@ void epilogue(const Epilogue& what, RowRange range, MatrixView values) {
 }
 void epilogue_gradient(ConstMatrixView activated, const Epilogue& what, RowRange range, MatrixView gradient) {
   HWY_DYNAMIC_DISPATCH(epilogue_gradient)(activated, what, range, gradient);
+}
+void add_rows(ConstMatrixView x, RowRange range, MatrixView out) {
+  HWY_DYNAMIC_DISPATCH(add_rows)(x, range, out);
 }
 void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
   HWY_DYNAMIC_DISPATCH(column_sums)(matrix, range, out);

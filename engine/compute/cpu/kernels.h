@@ -30,6 +30,13 @@ void aggregate_mean_gradient(const BlockView& block, ConstMatrixView d_aggregate
 void aggregate_sum_gradient(const BlockView& block, const EdgeScales& scales, ConstMatrixView d_aggregate,
                             ConstMatrixView activated, const Epilogue& epilogue, RowRange src, MatrixView dz);
 
+// In max_kernels.cc.
+void aggregate_max(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out,
+                   IndexMatrixView winners);
+void aggregate_max_gradient(const BlockView& block, ConstIndexMatrixView winners, ConstMatrixView d_aggregate,
+                            ConstMatrixView d_self, ConstMatrixView activated, const Epilogue& epilogue,
+                            RowRange src, MatrixView dz);
+
 // In scale_kernels.cc. `source` is zeroed before: only the rows of these destinations are written.
 void symmetric_scales(const BlockView& block, RowRange dst, std::span<float> destination,
                       std::span<float> source);
@@ -39,6 +46,7 @@ void self_loop_scales(const BlockView& block, std::span<const float> source, Row
 // In element_kernels.cc.
 void epilogue(const Epilogue& what, RowRange range, MatrixView values);
 void epilogue_gradient(ConstMatrixView activated, const Epilogue& what, RowRange range, MatrixView gradient);
+void add_rows(ConstMatrixView x, RowRange range, MatrixView out);
 void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out);
 // out[i] = sum over p < part_count of parts[p * part_stride + i], in the order of p.
 void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out);

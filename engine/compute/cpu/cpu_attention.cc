@@ -1,0 +1,112 @@
+#include "engine/compute/cpu/cpu_attention.h"
+
+#include <algorithm>
+
+#include "engine/compute/cpu/attention_kernels.h"
+
+namespace gneiss::cpu {
+namespace {
+
+void check_edges(const BlockView& block, const ConstEdgeValues& values) {
+  GNEISS_ASSERT(values.edges.rows == block.edge_count() && values.loops.rows == block.dst_count);
+  GNEISS_ASSERT(values.edges.columns == values.loops.columns);
+  GNEISS_ASSERT(values.heads() > 0 && values.heads() <= attention_heads_max);
+}
+
+void check_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
+                   const ConstEdgeValues& shares) {
+  check_edges(block, shares);
+  GNEISS_ASSERT(scores.rows == block.src_count && scores.columns == 2 * shares.heads());
+  GNEISS_ASSERT(!rule.dropout.is_active() || rule.dropout.row_nodes.size() >= block.dst_count);
+}
+
+}  // namespace
+
+void CpuAttention::row_products(const TieredRows& rows, ConstMatrixView weight, MatrixView out) {
+  GNEISS_ASSERT(out.rows == rows.row_count() && out.columns == weight.rows);
+  GNEISS_ASSERT(weight.columns == rows.columns());
+  pieces_.for_rows(out.rows, [&](RowRange range) { cpu::row_products(rows, weight, range, out); });
+}
+
+void CpuAttention::softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
+                           const EdgeValues& shares, const EdgeValues& weights) {
+  check_softmax(block, scores, rule, shares);
+  check_edges(block, weights);
+  pieces_.for_rows(block.dst_count,
+                   [&](RowRange dst) { attention_softmax(block, scores, rule, dst, shares, weights); });
+}
+
+void CpuAttention::aggregate(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
+                             MatrixView out) {
+  check_edges(block, weights);
+  GNEISS_ASSERT(rows.row_count() >= block.src_count);
+  GNEISS_ASSERT(out.rows == block.dst_count && out.columns == weights.heads() * rows.columns());
+  pieces_.for_rows(out.rows, [&](RowRange dst) { attention_aggregate(rows, block, weights, dst, out); });
+}
+
+void CpuAttention::weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
+                                   ConstMatrixView d_out, const EdgeValues& d_weights) {
+  check_edges(block, d_weights);
+  GNEISS_ASSERT(rows.row_count() >= block.src_count);
+  GNEISS_ASSERT(first_dst + d_out.rows <= block.dst_count);
+  GNEISS_ASSERT(d_out.columns == d_weights.heads() * rows.columns());
+  pieces_.for_rows(d_out.rows, [&](RowRange range) {
+    attention_weight_gradient(rows, block, first_dst, d_out, range, d_weights);
+  });
+}
+
+void CpuAttention::softmax_gradient(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
+                                    const ConstEdgeValues& shares, const EdgeValues& gradient,
+                                    MatrixView d_destination) {
+  check_softmax(block, scores, rule, shares);
+  check_edges(block, gradient);
+  GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == shares.heads());
+  pieces_.for_rows(block.dst_count, [&](RowRange dst) {
+    attention_softmax_gradient(block, scores, rule, shares, dst, gradient, d_destination);
+  });
+}
+
+void CpuAttention::score_gradient(const TieredRows& rows, const BlockView& block,
+                                  const ConstEdgeValues& d_scores, ConstMatrixView d_destination,
+                                  MatrixView d_weight, std::span<float> scratch) {
+  check_edges(block, d_scores);
+  const std::size_t heads = d_scores.heads();
+  const std::size_t columns = rows.columns();
+  GNEISS_ASSERT(rows.row_count() >= block.src_count && d_weight.is_dense());
+  GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == heads);
+  GNEISS_ASSERT(d_weight.rows == 2 * heads && d_weight.columns == columns);
+  const std::span<float> sum(d_weight.data, 2 * heads * columns);
+  const Pieces pieces = cut(block.dst_count, piece_rows, partial_count_max);
+  GNEISS_ASSERT(scratch.size() >= pieces.count * sum.size());
+  if (pieces.count == 0) {
+    std::ranges::fill(sum, 0.0F);
+    return;
+  }
+  pieces_.run(pieces.count, [&](std::size_t piece) {
+    attention_score_gradient(rows, block, d_scores, d_destination, rows_of(pieces, piece, block.dst_count),
+                             {scratch.data() + piece * sum.size(), 2 * heads, columns});
+  });
+  sum_parts(scratch.data(), pieces.count, sum.size(), sum);
+}
+
+void CpuAttention::input_gradient(const BlockView& block, const ConstEdgeValues& weights,
+                                  ConstMatrixView d_aggregate, const ConstEdgeValues& d_scores,
+                                  ConstMatrixView d_destination, ConstMatrixView score_weight,
+                                  ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) {
+  check_edges(block, weights);
+  check_edges(block, d_scores);
+  const std::size_t heads = weights.heads();
+  GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
+  GNEISS_ASSERT(block.transposed_edges.size() == block.edge_count());
+  GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_aggregate.columns == heads * dz.columns);
+  GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == heads);
+  GNEISS_ASSERT(score_weight.rows == 2 * heads && score_weight.columns == dz.columns);
+  GNEISS_ASSERT(dz.rows == block.src_count && activated.rows == dz.rows && activated.columns == dz.columns);
+  GNEISS_ASSERT(!epilogue.dropout.is_active() || epilogue.dropout.row_nodes.size() >= dz.rows);
+  pieces_.for_rows(dz.rows, [&](RowRange src) {
+    attention_input_gradient(block, weights, d_aggregate, d_scores, d_destination, score_weight, activated,
+                             epilogue, src, dz);
+  });
+}
+
+}  // namespace gneiss::cpu

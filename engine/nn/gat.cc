@@ -1,0 +1,300 @@
+#include "engine/nn/gat.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/compute/attention.h"
+#include "engine/nn/layer_columns.h"
+#include "storage/base/random.h"
+
+namespace gneiss {
+namespace {
+
+// The first layer's way back takes its destinations by so many: its aggregates' gradients are wide and serve
+// only the weights' own.
+constexpr std::size_t slice_rows = 4096;
+constexpr std::uint64_t attention_salt = 1;  // apart from the masks of the layer's output
+
+bool is_last(const ModelOptions& options, std::size_t layer) { return layer + 1 == options.layer_count; }
+
+// Of one head.
+std::size_t head_columns(const ModelOptions& options, std::uint32_t layer) {
+  return is_last(options, layer) ? options.class_count : options.hidden_columns / options.head_count;
+}
+
+// Whether weights differ from shares: then they have memory of their own.
+bool weights_shares(const ModelOptions& options, std::size_t layer) {
+  return options.dropout > 0 || (is_last(options, layer) && options.head_count > 1);
+}
+
+// Elements of each buffer; the constructor takes what activation_bytes() promises.
+struct GatSizes {
+  struct Layer {
+    std::size_t score_weight = 0;  // [2 * heads, in]
+    std::size_t scores = 0;        // [src, 2 * heads]
+    std::size_t shares = 0;        // [edges + dst, heads]
+    std::size_t weights = 0;       // the same, or none
+    std::size_t aggregate = 0;     // [dst, heads * in]
+    std::size_t output = 0;        // [dst, out]
+  };
+  std::vector<Layer> layers;
+  std::size_t d_score_weight = 0;
+  std::size_t d_edges = 0;
+  std::size_t d_destination = 0;
+  std::size_t d_aggregate = 0;
+  std::size_t dz = 0;
+  std::size_t scratch = 0;
+
+  GatSizes(const Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
+    const std::size_t heads = options.head_count;
+    for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+      const BlockMaxima& block = maxima[i];
+      const std::size_t rows = block.dst_count;
+      const std::size_t in = in_columns(options, i);
+      Layer& layer = layers.emplace_back();
+      layer.score_weight = 2 * heads * in;
+      layer.scores = 2 * heads * block.src_count;
+      layer.shares = (block.edge_count + rows) * heads;
+      layer.weights = weights_shares(options, i) ? layer.shares : 0;
+      layer.aggregate = rows * heads * in;
+      layer.output = rows * out_columns(options, i);
+      d_score_weight = std::max(d_score_weight, layer.score_weight);
+      d_edges = std::max(d_edges, layer.shares);
+      d_destination = std::max(d_destination, rows * heads);
+      d_aggregate = std::max(d_aggregate, (i == 0 ? std::min(rows, slice_rows) : rows) * heads * in);
+      if (!is_last(options, i)) dz = std::max(dz, layer.output);
+      scratch = std::max({scratch, backend.weight_gradient_scratch(rows, head_columns(options, i), in),
+                          backend.weight_gradient_scratch(rows, 2 * heads, in)});
+    }
+  }
+  std::size_t total() const {
+    std::size_t sum = d_score_weight + d_edges + d_destination + d_aggregate + dz + scratch;
+    for (const Layer& layer : layers) {
+      sum +=
+          layer.score_weight + layer.scores + layer.shares + layer.weights + layer.aggregate + layer.output;
+    }
+    return sum;
+  }
+};
+
+class GatModel final : public Model {
+ public:
+  GatModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
+      : Model(backend, options), heads_(options.head_count) {
+    const GatSizes sizes(backend, options, maxima);
+    for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+      Layer& layer = layers_.emplace_back();
+      layer.in_columns = in_columns(options, i);
+      layer.out_columns = out_columns(options, i);
+      layer.head_columns = head_columns(options, i);
+      const std::size_t columns = heads_ * layer.head_columns;
+      const std::array<ParameterSet::Part, 1> part{
+          {{fmt::format("convs.{}.lin.weight", i), layer.in_columns}}};
+      const std::array<std::string, 2> attention{fmt::format("convs.{}.att_src", i),
+                                                 fmt::format("convs.{}.att_dst", i)};
+      layer.weight = parameters_.add_stacked(columns, part, FirstValues::glorot);
+      layer.attention = parameters_.add_rows(attention, {1, heads_, layer.head_columns}, heads_,
+                                             layer.head_columns, FirstValues::glorot);
+      layer.bias = parameters_.add_vector(fmt::format("convs.{}.bias", i), layer.out_columns,
+                                          layer.in_columns, FirstValues::zero);
+      const GatSizes::Layer& size = sizes.layers[i];
+      layer.score_weight = backend.allocate(size.score_weight);
+      layer.scores = backend.allocate(size.scores);
+      layer.shares = backend.allocate(size.shares);
+      layer.weights = backend.allocate(size.weights);
+      layer.aggregate = backend.allocate(size.aggregate);
+      layer.output = backend.allocate(size.output);
+    }
+    d_score_weight_ = backend.allocate(sizes.d_score_weight);
+    d_edges_ = backend.allocate(sizes.d_edges);
+    d_destination_ = backend.allocate(sizes.d_destination);
+    d_aggregate_ = backend.allocate(sizes.d_aggregate);
+    dz_ = backend.allocate(sizes.dz);
+    scratch_ = backend.allocate(sizes.scratch);
+    complete(layer_rows({}, options, maxima));
+  }
+
+  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
+    GNEISS_ASSERT(batch.blocks.size() == layers_.size());
+    context_ = context;
+    AttentionOperators& attention = backend().attention();
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      const BlockView& block = batch.blocks[i];
+      const TieredRows rows = source_rows(batch, i);
+      GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
+      for (std::size_t h = 0; h < heads_; ++h) {
+        backend().linear_input_gradient(attention_of(layer, h), weight_of(layer, h),
+                                        of_head(layer.score_weight.matrix(2, heads_ * layer.in_columns), h));
+      }
+      const MatrixView scores = layer.scores.matrix(block.src_count, 2 * heads_);
+      const MatrixView aggregate = layer.aggregate.matrix(block.dst_count, heads_ * layer.in_columns);
+      const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
+      attention.row_products(rows, layer.score_weight.matrix(2 * heads_, layer.in_columns), scores);
+      attention.softmax(block, scores, rule(batch, i), edge_values(layer.shares, block),
+                        weights(layer, block));
+      attention.aggregate(rows, block, weights(layer, block), aggregate);
+      for (std::size_t h = 0; h < heads_; ++h) {
+        if (h == 0 || !is_last(options_, i)) {
+          backend().linear(of_head(aggregate, h), weight_of(layer, h), {}, output_of_head(output, i, h));
+        } else {
+          backend().linear_add(of_head(aggregate, h), weight_of(layer, h), {}, output);
+        }
+      }
+      backend().apply_epilogue(product_epilogue(layer.bias, i, batch), output);
+      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
+    }
+    return layers_.back().output.matrix(batch.seed_count(), options_.class_count);
+  }
+
+  void backward(const BatchView& batch, MatrixView logit_gradients) override {
+    GNEISS_ASSERT(context_.is_training);
+    MatrixView dz = logit_gradients;
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      const Layer& layer = layers_[i];
+      const BlockView& block = batch.blocks[i];
+      const std::size_t in = layer.in_columns;
+      GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
+      tails().backward(i, dz);
+      output_weight_gradients(layer, dz, i);
+      score_gradients(batch, dz, i);
+      if (i == 0) break;  // the features need no gradient
+      const EdgeValues d_edges = edge_values(d_edges_, block);
+      const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
+      dz = dz_.matrix(block.src_count, in);
+      backend().attention().input_gradient(
+          block, weights(layer, block), d_aggregate_.matrix(block.dst_count, heads_ * in), d_edges,
+          d_destination_.matrix(block.dst_count, heads_), layer.score_weight.matrix(2 * heads_, in), below,
+          activation(i - 1, batch), dz);
+      tails().add_residual(i, below, activation(i - 1, batch), dz);
+    }
+  }
+
+ private:
+  struct Layer {
+    std::size_t weight = 0;  // groups of the parameter set
+    std::size_t attention = 0;
+    std::size_t bias = 0;
+    std::size_t in_columns = 0;
+    std::size_t out_columns = 0;
+    std::size_t head_columns = 0;
+    Buffer score_weight;  // [2, heads * in]: att_src . lin and att_dst . lin
+    Buffer scores;        // [src, 2 * heads]
+    Buffer shares;        // [edges + dst, heads], the softmax
+    Buffer weights;       // the same after dropout and averaging; empty: as shares
+    Buffer aggregate;     // [dst, heads * in], kept for the weights' gradient
+    Buffer output;        // [dst, out], kept for the activation's mask
+  };
+
+  // Of lin.weight, and of the bias, by what follows the aggregates.
+  void output_weight_gradients(const Layer& layer, MatrixView dz, std::size_t i) {
+    const MatrixView aggregate = layer.aggregate.matrix(dz.rows, heads_ * layer.in_columns);
+    const std::span<float> bias = vector_gradient(layer.bias);
+    for (std::size_t h = 0; h < heads_; ++h) {
+      std::span<float> part = bias.subspan(0, h == 0 ? bias.size() : 0);
+      if (!is_last(options_, i)) part = bias.subspan(h * layer.head_columns, layer.head_columns);
+      backend().linear_weight_gradient(of_head(aggregate, h), output_of_head(dz, i, h),
+                                       weight_gradient_of(layer, h), part, scratch_.span());
+    }
+  }
+
+  // Of att_src and att_dst, and what lin.weight has to do with scores; leaves the gradients of the scores in
+  // d_edges_ and d_destination_, and, after all layers but the first, those of the aggregates in
+  // d_aggregate_.
+  void score_gradients(const BatchView& batch, MatrixView dz, std::size_t i) {
+    const Layer& layer = layers_[i];
+    const BlockView& block = batch.blocks[i];
+    const TieredRows rows = source_rows(batch, i);
+    const std::size_t in = layer.in_columns;
+    AttentionOperators& attention = backend().attention();
+    const EdgeValues d_edges = edge_values(d_edges_, block);
+    const std::size_t slice = i == 0 ? slice_rows : std::max<std::size_t>(block.dst_count, 1);
+    for (std::size_t first = 0; first < block.dst_count; first += slice) {
+      const std::size_t count = std::min<std::size_t>(slice, block.dst_count - first);
+      const MatrixView d_aggregate = d_aggregate_.matrix(count, heads_ * in);
+      for (std::size_t h = 0; h < heads_; ++h) {
+        backend().linear_input_gradient(output_of_head(dz, i, h).row_range(first, count), weight_of(layer, h),
+                                        of_head(d_aggregate, h));
+      }
+      attention.weight_gradient(rows, block, first, d_aggregate, d_edges);
+    }
+    const MatrixView d_destination = d_destination_.matrix(block.dst_count, heads_);
+    attention.softmax_gradient(block, layer.scores.matrix(block.src_count, 2 * heads_), rule(batch, i),
+                               edge_values(layer.shares, block), d_edges, d_destination);
+    attention.score_gradient(rows, block, d_edges, d_destination, d_score_weight_.matrix(2 * heads_, in),
+                             scratch_.span());
+    const MatrixView d_score_weight = d_score_weight_.matrix(2, heads_ * in);
+    const MatrixView d_attention = parameters_.stacked_gradient(layer.attention);
+    for (std::size_t h = 0; h < heads_; ++h) {
+      backend().add_outer_products(of_head(d_score_weight, h), attention_of(layer, h),
+                                   weight_gradient_of(layer, h));
+      backend().linear(of_head(d_score_weight, h), weight_of(layer, h), {}, of_head(d_attention, h));
+    }
+  }
+
+  TieredRows source_rows(const BatchView& batch, std::size_t i) const {
+    if (i == 0) return batch.input;
+    return TieredRows::of(layers_[i - 1].output.matrix(batch.blocks[i].src_count, layers_[i].in_columns));
+  }
+  EdgeValues edge_values(const Buffer& buffer, const BlockView& block) const {
+    const std::size_t edges = block.edge_count();
+    const MatrixView all = buffer.matrix(edges + block.dst_count, heads_);
+    return {all.row_range(0, edges), all.row_range(edges, block.dst_count)};
+  }
+  EdgeValues weights(const Layer& layer, const BlockView& block) const {
+    return edge_values(layer.weights.size() > 0 ? layer.weights : layer.shares, block);
+  }
+  AttentionRule rule(const BatchView& batch, std::size_t i) const {
+    AttentionRule rule;
+    if (is_last(options_, i)) rule.weight_scale = 1.0F / static_cast<float>(heads_);
+    if (context_.is_training && options_.dropout > 0) {
+      rule.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i, attention_salt),
+                      batch.hidden_nodes};
+    }
+    return rule;
+  }
+
+  // One head's part of a matrix whose columns all heads share.
+  MatrixView of_head(MatrixView matrix, std::size_t h) const {
+    const std::size_t columns = matrix.columns / heads_;
+    return matrix.column_range(h * columns, columns);
+  }
+  // What a head adds to in a layer's output: its own columns, or, where heads are averaged, all.
+  MatrixView output_of_head(MatrixView output, std::size_t i, std::size_t h) const {
+    return is_last(options_, i) ? output : of_head(output, h);
+  }
+  MatrixView weight_of(const Layer& layer, std::size_t h) const {
+    return parameters_.stacked_value(layer.weight).row_range(h * layer.head_columns, layer.head_columns);
+  }
+  MatrixView weight_gradient_of(const Layer& layer, std::size_t h) const {
+    return parameters_.stacked_gradient(layer.weight).row_range(h * layer.head_columns, layer.head_columns);
+  }
+  MatrixView attention_of(const Layer& layer, std::size_t h) const {  // [2, head_columns]
+    return of_head(parameters_.stacked_value(layer.attention), h);
+  }
+
+  std::size_t heads_;
+  std::vector<Layer> layers_;
+  Buffer d_score_weight_;
+  Buffer d_edges_;
+  Buffer d_destination_;
+  Buffer d_aggregate_;
+  Buffer dz_;
+  Buffer scratch_;
+};
+
+}  // namespace
+
+const ModelKind gat_kind = describe_model<GatModel, GatSizes>(
+    "gat", "graph attention with several heads",
+    [](const ModelOptions& options) -> std::uint64_t {
+      std::uint64_t count = 0;
+      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
+        const std::uint64_t columns = options.head_count * head_columns(options, i);
+        count += columns * (in_columns(options, i) + 2) + out_columns(options, i);
+      }
+      return count;
+    },
+    {.has_heads = true});
+
+}  // namespace gneiss
