@@ -123,7 +123,7 @@ std::string stages(const RunRecord& run) {
                 {.name = "validation", .values = {}, .colour = 5}};
   BarChart rows{
       .title = "Input rows of each epoch, by tier", .x_name = "epoch", .format = {}, .bars = {}, .parts = {}};
-  rows.format = [](double count) { return fmt::format("{:.3g} M", count / 1e6); };
+  rows.format = [](double count) { return format_count(static_cast<std::uint64_t>(count)); };
   rows.parts = {{.name = "cpu tier", .values = {}, .colour = 2},
                 {.name = "drive", .values = {}, .colour = 1}};
   LineChart hidden{.title = "At the same time, hidden behind computing",
