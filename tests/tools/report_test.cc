@@ -158,7 +158,7 @@ TEST_CASE("files that are no run's are refused with their name and line") {
   expect_refused("timeline.json", "{\"traceEvents\":[{\"ph\":\"X\",\"tid\":\"one\"}]}", "--trace");
   expect_refused("config.yaml", "a: [1", "line");
   write_run(folder / "run");
-  EXPECT_ERROR(RunRecord::read(folder / "run", folder / "no.json"), Kind::io, "no.json");
+  EXPECT_ERROR(RunRecord::read(folder / "run", folder / "no.json"), Kind::input, "no.json");
   CHECK(run_command_line({"report", folder / "run", "--out", folder / "page.html"}) == 0);
   CHECK(read_text_file(folder / "page.html") == page_of(folder / "run"));
   CHECK(run_command_line({"report", folder / "run"}) == 0);
