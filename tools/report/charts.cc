@@ -61,8 +61,8 @@ std::vector<double> ticks(const Range& range, int count) {
 
 class Svg {
  public:
-  Svg(std::string_view title, double height) {
-    add(R"(<figure class="chart"><svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">)", width,
+  Svg(std::string_view title, double all_width, double height) {
+    add(R"(<figure class="chart"><svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">)", all_width,
         height, escape_html(title));
     add(R"(<text class="title" x="{:.0f}" y="18">{}</text>)", left - 48, escape_html(title));
   }
@@ -135,7 +135,7 @@ std::string draw(const LineChart& chart) {
   if (chart.from_zero) y.take(0);
   x.widen();
   y.widen();
-  Svg svg(chart.title, bottom + legend_height);
+  Svg svg(chart.title, width, bottom + legend_height);
   for (const double value : ticks(y, 5)) svg.grid_line(y.place(value, bottom, top), chart.format(value));
   for (const double at : ticks(x, 8)) {
     if (at == std::floor(at)) svg.x_label(x.place(at, left, width - right), fmt::format("{:.0f}", at));
@@ -179,7 +179,7 @@ std::string draw(const BarChart& chart) {
     y.take(sum);
   }
   if (chart.bars.empty() || y.high <= 0) return "";
-  Svg svg(chart.title, bottom + legend_height);
+  Svg svg(chart.title, width, bottom + legend_height);
   for (const double value : ticks(y, 5)) svg.grid_line(y.place(value, bottom, top), chart.format(value));
   const double step = plot_width / static_cast<double>(chart.bars.size());
   const std::size_t label_every = 1 + (chart.bars.size() - 1) / 12;
@@ -215,19 +215,20 @@ std::string draw(const LaneChart& chart) {
   if (x.is_empty() || x.high <= x.low) return "";
   constexpr double lane_height = 26;
   constexpr double lane_left = 110;
+  constexpr double lane_width = 2 * width;  // the page gives it two places
   const double end = top + lane_height * static_cast<double>(chart.lanes.size());
-  Svg svg(chart.title, end + legend_height + 10);
+  Svg svg(chart.title, lane_width, end + legend_height + 10);
   for (std::size_t lane = 0; lane < chart.lanes.size(); ++lane) {
     const double y = top + lane_height * static_cast<double>(lane);
     svg.add(R"(<text class="label" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>)", lane_left - 8, y + 17,
             escape_html(chart.lanes[lane]));
     svg.add(R"(<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>)", lane_left,
-            width - right, y + lane_height, y + lane_height);
+            lane_width - right, y + lane_height, y + lane_height);
   }
   std::map<std::string, std::size_t> names;
   for (const LaneSpan& span : chart.spans) {
-    const double from = x.place(span.begin, lane_left, width - right);
-    const double to = x.place(span.end, lane_left, width - right);
+    const double from = x.place(span.begin, lane_left, lane_width - right);
+    const double to = x.place(span.end, lane_left, lane_width - right);
     svg.add(
         R"(<rect class="fill c{}" x="{:.2f}" y="{:.1f}" width="{:.2f}" height="{:.1f}" rx="1"><title>{}</title></rect>)",
         span.colour, from, top + lane_height * static_cast<double>(span.lane) + 4,
@@ -236,7 +237,7 @@ std::string draw(const LaneChart& chart) {
   }
   for (const double at : ticks({0, x.high - x.low}, 6)) {
     svg.add(R"(<text class="label" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>)",
-            x.place(x.low + at, lane_left, width - right), end + 16, escape_html(chart.format(at)));
+            x.place(x.low + at, lane_left, lane_width - right), end + 16, escape_html(chart.format(at)));
   }
   double at = lane_left;
   for (const auto& [name, colour] : names) {

@@ -15,12 +15,12 @@ namespace {
 
 constexpr double missing = std::numeric_limits<double>::quiet_NaN();
 
-// Blue, orange, green, red, purple, grey: apart for those who see few colours, on light and on dark.
+// Blue, orange, green, red, purple, grey, teal: apart for those who see few colours, on light and on dark.
 constexpr std::string_view style = R"(
 :root { color-scheme: light dark; --text: #1f2328; --quiet: #59636e; --ground: #ffffff; --card: #f6f8fa; --line: #d1d9e0;
-  --c0: #0969da; --c1: #e36209; --c2: #1a7f37; --c3: #cf222e; --c4: #8250df; --c5: #8c959f; }
+  --c0: #0969da; --c1: #e36209; --c2: #1a7f37; --c3: #cf222e; --c4: #8250df; --c5: #8c959f; --c6: #0b8a8a; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --quiet: #9198a1; --ground: #0d1117; --card: #151b23;
-  --line: #3d444d; --c0: #58a6ff; --c1: #f0883e; --c2: #3fb950; --c3: #f85149; --c4: #bc8cff; --c5: #6e7681; } }
+  --line: #3d444d; --c0: #58a6ff; --c1: #f0883e; --c2: #3fb950; --c3: #f85149; --c4: #bc8cff; --c5: #6e7681; --c6: #39c5cf; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1360px; padding: 20px; font: 15px/1.5 system-ui, sans-serif; color: var(--text);
   background: var(--ground); }
@@ -38,7 +38,7 @@ svg .title { font-size: 14px; font-weight: 600; } svg .label { fill: var(--quiet
 .fill.c0 { fill: var(--c0); } .fill.c1 { fill: var(--c1); } .fill.c2 { fill: var(--c2); } .fill.c3 { fill: var(--c3); }
 .fill.c4 { fill: var(--c4); } .fill.c5 { fill: var(--c5); }
 .line.c0 { stroke: var(--c0); } .line.c1 { stroke: var(--c1); } .line.c2 { stroke: var(--c2); } .line.c3 { stroke: var(--c3); }
-.line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); }
+.fill.c6 { fill: var(--c6); } .line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 16px; align-items: start; }
 table { border-collapse: collapse; width: 100%; background: var(--card); font-size: 14px; }
 th, td { border: 1px solid var(--line); padding: 5px 10px; text-align: left; overflow-wrap: anywhere; }
@@ -47,6 +47,11 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 std::string bytes(double value) { return format_bytes(value); }
+// On an axis, whose steps are decimal.
+std::string decimal_bytes(double value) {
+  if (value >= 1e9) return fmt::format("{:.3g} GB", value * 1e-9);
+  return value >= 1e6 ? fmt::format("{:.3g} MB", value * 1e-6) : fmt::format("{:.3g} kB", value * 1e-3);
+}
 
 double number(const nlohmann::json& object, const std::string& key, double otherwise = missing) {
   const auto found = object.find(key);
@@ -133,8 +138,11 @@ std::string stages(const RunRecord& run) {
                    .lines = {{.name = "drive reading", .points = {}, .colour = 1},
                              {.name = "assembling", .points = {}, .colour = 4},
                              {.name = "the epoch", .points = {}, .colour = 5}}};
-  LineChart read{
-      .title = "Read from the drive", .x_name = "epoch", .format = bytes, .from_zero = true, .lines = {}};
+  LineChart read{.title = "Read from the drive",
+                 .x_name = "epoch",
+                 .format = decimal_bytes,
+                 .from_zero = true,
+                 .lines = {}};
   read.lines = {{.name = "bytes of each epoch", .points = {}, .colour = 1}};
   for (const auto& epoch : epochs) {
     const double at = number(epoch, "epoch", 0);
@@ -157,6 +165,7 @@ std::size_t colour_of(const std::string& span) {
   if (span == "read") return 1;
   if (span == "assemble") return 4;
   if (span == "wait") return 3;
+  if (span == "evaluate") return 6;
   if (span == "backward") return 2;
   if (span == "admit" || span == "optimizer") return 5;
   return 0;
