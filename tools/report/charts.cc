@@ -199,6 +199,7 @@ std::string draw(const BarChart& chart) {
     if (bar % label_every == 0) svg.x_label(middle, chart.bars[bar]);
   }
   std::vector<std::pair<std::string, std::size_t>> names;
+  names.reserve(chart.parts.size());
   for (const BarPart& part : chart.parts) names.emplace_back(part.name, part.colour);
   svg.legend(names);
   svg.add(R"(<text class="label" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>)", width - right,
