@@ -38,7 +38,8 @@ std::string processor_name() {
 }  // namespace
 
 std::string describe_machine() {
-  return fmt::format("{}, {} cores, memory limit {}, {}", system_name(), available_cores(), memory_limit(), build);
+  return fmt::format("{}, {} cores, memory limit {}, {}", system_name(), available_cores(), memory_limit(),
+                     build);
 }
 
 nlohmann::json machine_json() {

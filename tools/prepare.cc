@@ -153,7 +153,9 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
       format_bytes(static_cast<double>(memory.model_bytes)));
   if (const auto seconds = packing_seconds(drive, cost)) {
     fmt::print(
-        "  to prepare it    about {}: sampling {}, packing {} ({} scan{} of the features, {} written)\n",
+        "  to prepare it    {} or more: sampling {}, packing at the drive's speed {} ({} scan{} of the "
+        "features, "
+        "{} written)\n",
         format_seconds(cost.sampling_seconds + *seconds), format_seconds(cost.sampling_seconds),
         format_seconds(*seconds), cost.packing_scans, cost.packing_scans == 1 ? "" : "s",
         format_bytes(static_cast<double>(cost.packing_write_bytes())));

@@ -51,8 +51,16 @@ TEST_CASE("import in a control group smaller than the edges stays inside it, and
   constexpr std::uint64_t limit = 72U << 20;
   REQUIRE(std::filesystem::file_size(folder / "source/edge_index.npy") > limit);
   const auto import = [&](const std::string& name, const std::string& memory) {
-    return Arguments{"import",   "npy",  folder / "source", folder / name, "--undirected",
-                     "--memory", memory, "--threads",       "2",           "--summary",
+    return Arguments{"import",
+                     "npy",
+                     folder / "source",
+                     folder / name,
+                     "--undirected",
+                     "--memory",
+                     memory,
+                     "--threads",
+                     "2",
+                     "--summary",
                      folder / (name + ".json")};
   };
   Arguments small = import("small", "56MiB");

@@ -18,7 +18,8 @@ using NumberFormat = std::function<std::string(double)>;
 
 struct Line {
   std::string name;
-  std::vector<std::pair<double, double>> points;  // by ascending x; numbers that are not finite break the line
+  std::vector<std::pair<double, double>>
+      points;  // by ascending x; numbers that are not finite break the line
   std::size_t colour = 0;
 };
 struct LineChart {

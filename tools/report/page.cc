@@ -15,12 +15,12 @@ namespace {
 
 constexpr double missing = std::numeric_limits<double>::quiet_NaN();
 
-// Blue, orange, green, red, purple, grey: apart for those who see few colours, on light and on dark.
+// Blue, orange, green, red, purple, grey, teal: apart for those who see few colours, on light and on dark.
 constexpr std::string_view style = R"(
 :root { color-scheme: light dark; --text: #1f2328; --quiet: #59636e; --ground: #ffffff; --card: #f6f8fa; --line: #d1d9e0;
-  --c0: #0969da; --c1: #e36209; --c2: #1a7f37; --c3: #cf222e; --c4: #8250df; --c5: #8c959f; }
+  --c0: #0969da; --c1: #e36209; --c2: #1a7f37; --c3: #cf222e; --c4: #8250df; --c5: #8c959f; --c6: #0b8a8a; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --quiet: #9198a1; --ground: #0d1117; --card: #151b23;
-  --line: #3d444d; --c0: #58a6ff; --c1: #f0883e; --c2: #3fb950; --c3: #f85149; --c4: #bc8cff; --c5: #6e7681; } }
+  --line: #3d444d; --c0: #58a6ff; --c1: #f0883e; --c2: #3fb950; --c3: #f85149; --c4: #bc8cff; --c5: #6e7681; --c6: #39c5cf; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1360px; padding: 20px; font: 15px/1.5 system-ui, sans-serif; color: var(--text);
   background: var(--ground); }
@@ -38,7 +38,7 @@ svg .title { font-size: 14px; font-weight: 600; } svg .label { fill: var(--quiet
 .fill.c0 { fill: var(--c0); } .fill.c1 { fill: var(--c1); } .fill.c2 { fill: var(--c2); } .fill.c3 { fill: var(--c3); }
 .fill.c4 { fill: var(--c4); } .fill.c5 { fill: var(--c5); }
 .line.c0 { stroke: var(--c0); } .line.c1 { stroke: var(--c1); } .line.c2 { stroke: var(--c2); } .line.c3 { stroke: var(--c3); }
-.line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); }
+.fill.c6 { fill: var(--c6); } .line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 16px; align-items: start; }
 table { border-collapse: collapse; width: 100%; background: var(--card); font-size: 14px; }
 th, td { border: 1px solid var(--line); padding: 5px 10px; text-align: left; overflow-wrap: anywhere; }
@@ -47,6 +47,11 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 std::string bytes(double value) { return format_bytes(value); }
+// On an axis, whose steps are decimal.
+std::string decimal_bytes(double value) {
+  if (value >= 1e9) return fmt::format("{:.3g} GB", value * 1e-9);
+  return value >= 1e6 ? fmt::format("{:.3g} MB", value * 1e-6) : fmt::format("{:.3g} kB", value * 1e-3);
+}
 
 double number(const nlohmann::json& object, const std::string& key, double otherwise = missing) {
   const auto found = object.find(key);
@@ -76,7 +81,8 @@ std::vector<Metric> metrics_of(const RunRecord& run) {
 }
 
 // A line for each seed of what each epoch has under `key`; epochs without it are left out.
-void add_lines(const RunRecord& run, const std::string& key, const std::string& name, std::size_t colour, LineChart& chart) {
+void add_lines(const RunRecord& run, const std::string& key, const std::string& name, std::size_t colour,
+               LineChart& chart) {
   for (const auto& [seed, epochs] : run.epochs) {
     Line line{.name = name, .points = {}, .colour = colour};
     for (const auto& epoch : epochs) {
@@ -99,7 +105,8 @@ std::string curves(const RunRecord& run) {
   for (const std::string& name : names) {
     LineChart chart{.title = "By epoch: " + name, .x_name = "epoch", .format = percent, .lines = {}};
     for (const Metric& metric : metrics) {
-      if (metric.name == name) add_lines(run, metric.key, metric.split, metric.split == "train" ? 0 : 1, chart);
+      if (metric.name == name)
+        add_lines(run, metric.key, metric.split, metric.split == "train" ? 0 : 1, chart);
     }
     html += draw(chart);
   }
@@ -114,13 +121,16 @@ const std::vector<nlohmann::json>& shown_epochs(const RunRecord& run) {
 
 std::string stages(const RunRecord& run) {
   const auto& epochs = shown_epochs(run);
-  BarChart time{.title = "Time of each epoch", .x_name = "epoch", .format = format_seconds, .bars = {}, .parts = {}};
+  BarChart time{
+      .title = "Time of each epoch", .x_name = "epoch", .format = format_seconds, .bars = {}, .parts = {}};
   time.parts = {{.name = "computing", .values = {}, .colour = 0},
                 {.name = "waiting for batches", .values = {}, .colour = 3},
                 {.name = "validation", .values = {}, .colour = 5}};
-  BarChart rows{.title = "Input rows of each epoch, by tier", .x_name = "epoch", .format = {}, .bars = {}, .parts = {}};
-  rows.format = [](double count) { return fmt::format("{:.3g} M", count / 1e6); };
-  rows.parts = {{.name = "cpu tier", .values = {}, .colour = 2}, {.name = "drive", .values = {}, .colour = 1}};
+  BarChart rows{
+      .title = "Input rows of each epoch, by tier", .x_name = "epoch", .format = {}, .bars = {}, .parts = {}};
+  rows.format = [](double count) { return format_count(static_cast<std::uint64_t>(count)); };
+  rows.parts = {{.name = "cpu tier", .values = {}, .colour = 2},
+                {.name = "drive", .values = {}, .colour = 1}};
   LineChart hidden{.title = "At the same time, hidden behind computing",
                    .x_name = "epoch",
                    .format = format_seconds,
@@ -128,7 +138,11 @@ std::string stages(const RunRecord& run) {
                    .lines = {{.name = "drive reading", .points = {}, .colour = 1},
                              {.name = "assembling", .points = {}, .colour = 4},
                              {.name = "the epoch", .points = {}, .colour = 5}}};
-  LineChart read{.title = "Read from the drive", .x_name = "epoch", .format = bytes, .from_zero = true, .lines = {}};
+  LineChart read{.title = "Read from the drive",
+                 .x_name = "epoch",
+                 .format = decimal_bytes,
+                 .from_zero = true,
+                 .lines = {}};
   read.lines = {{.name = "bytes of each epoch", .points = {}, .colour = 1}};
   for (const auto& epoch : epochs) {
     const double at = number(epoch, "epoch", 0);
@@ -151,6 +165,7 @@ std::size_t colour_of(const std::string& span) {
   if (span == "read") return 1;
   if (span == "assemble") return 4;
   if (span == "wait") return 3;
+  if (span == "evaluate") return 6;
   if (span == "backward") return 2;
   if (span == "admit" || span == "optimizer") return 5;
   return 0;
@@ -186,8 +201,8 @@ std::string batches(const RunRecord& run) {
                            .begin = std::max(begin, span.begin_seconds),
                            .end = std::min(end, span_end),
                            .name = span.name,
-                           .note = fmt::format("{}{}{}: {}", span.name, span.batch.empty() ? "" : ", ", span.batch,
-                                               format_seconds(span.seconds)),
+                           .note = fmt::format("{}{}{}: {}", span.name, span.batch.empty() ? "" : ", ",
+                                               span.batch, format_seconds(span.seconds)),
                            .colour = colour_of(span.name)});
   }
   return draw(chart);
@@ -197,7 +212,8 @@ std::string row(std::initializer_list<std::string> cells, bool is_head = false) 
   std::string html = "<tr>";
   bool is_first = true;
   for (const std::string& cell : cells) {
-    html += fmt::format("<{0}{1}>{2}</{0}>", is_head ? "th" : "td", is_first ? "" : R"( class="number")", escape_html(cell));
+    html += fmt::format("<{0}{1}>{2}</{0}>", is_head ? "th" : "td", is_first ? "" : R"( class="number")",
+                        escape_html(cell));
     is_first = false;
   }
   return html + "</tr>\n";
@@ -215,17 +231,21 @@ std::string plan(const RunRecord& run) {
     busy += number(epoch, "drive_busy_seconds", 0) / static_cast<double>(epochs.size());
   }
   std::string html = "<table>" + row({"an epoch", "planned", "measured", "ratio"}, true);
-  const auto line = [&](const std::string& what, double planned, double measured, const NumberFormat& format) {
+  const auto line = [&](const std::string& what, double planned, double measured,
+                        const NumberFormat& format) {
     if (!std::isfinite(planned) || !std::isfinite(measured)) return;
-    html += row({what, format(planned), format(measured), planned > 0 ? fmt::format("{:.2f}", measured / planned) : ""});
+    html += row({what, format(planned), format(measured),
+                 planned > 0 ? fmt::format("{:.2f}", measured / planned) : ""});
   };
   line("read from the drive", number(*plan, "read_bytes_per_epoch"), read, bytes);
   line("time the drive needs", number(*plan, "read_seconds_per_epoch"), busy, format_seconds);
-  line("memory", number(run.summary, "planned_memory_bytes"), number(run.summary, "peak_memory_bytes"), bytes);
+  line("memory", number(run.summary, "planned_memory_bytes"), number(run.summary, "peak_memory_bytes"),
+       bytes);
   return html + "</table>";
 }
 
-std::string option_table(const std::string& head, const std::vector<std::pair<std::string, std::string>>& values) {
+std::string option_table(const std::string& head,
+                         const std::vector<std::pair<std::string, std::string>>& values) {
   if (values.empty()) return "";
   std::string html = fmt::format("<table><tr><th colspan=\"2\">{}</th></tr>\n", escape_html(head));
   for (const auto& [name, value] : values) {
@@ -245,7 +265,8 @@ std::vector<std::pair<std::string, std::string>> pairs_of(const nlohmann::json& 
 }
 
 std::string tile(const std::string& value, const std::string& name) {
-  return fmt::format("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(name));
+  return fmt::format("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escape_html(value),
+                     escape_html(name));
 }
 
 std::string tiles(const RunRecord& run) {
@@ -285,16 +306,19 @@ std::string section(std::string_view head, std::string_view kind, const std::str
 }  // namespace
 
 std::string make_report_page(const RunRecord& run) {
-  const std::string name = escape_html(run.folder.filename().empty() ? run.folder.parent_path().filename().string()
-                                                                     : run.folder.filename().string());
+  const std::string name =
+      escape_html(run.folder.filename().empty() ? run.folder.parent_path().filename().string()
+                                                : run.folder.filename().string());
   const auto option = [&](std::string_view key) {
     const auto found = std::ranges::find(run.config, key, &std::pair<std::string, std::string>::first);
     return found == run.config.end() ? std::string("?") : escape_html(found->second);
   };
   std::string html = fmt::format(
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0} - Gneiss</title>\n"
-      "<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>\n<p class=\"quiet\">{2} on {3}, preparation '{4}'{5}</p>\n",
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0} - "
+      "Gneiss</title>\n"
+      "<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>\n<p class=\"quiet\">{2} on {3}, preparation "
+      "'{4}'{5}</p>\n",
       name, style, option("model"), option("dataset"), option("preparation"),
       run.summary.empty() ? "; not finished" : "");
   html += "<div class=\"tiles\">\n" + tiles(run) + "</div>\n";
@@ -303,7 +327,8 @@ std::string make_report_page(const RunRecord& run) {
   html += section("Batch by batch", "wide", batches(run));
   html += section("The plan and what came of it", "tables", plan(run));
   html += section("Machine and options", "tables",
-                  option_table("machine", pairs_of(run.summary, "machine")) + option_table("training", run.config) +
+                  option_table("machine", pairs_of(run.summary, "machine")) +
+                      option_table("training", run.config) +
                       option_table("preparation", pairs_of(run.summary, "prepared_with")));
   return html + "</body>\n</html>\n";
 }

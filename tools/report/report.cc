@@ -18,7 +18,8 @@ struct ReportCommand {
 
 void run(const ReportCommand& command) {
   const RunRecord record = RunRecord::read(command.run, command.trace);
-  const std::filesystem::path out = command.out.empty() ? record.folder / "report.html" : std::filesystem::path(command.out);
+  const std::filesystem::path out =
+      command.out.empty() ? record.folder / "report.html" : std::filesystem::path(command.out);
   write_text_file(out, make_report_page(record));
   fmt::print("Report: {}\n", out.string());
 }
@@ -26,10 +27,12 @@ void run(const ReportCommand& command) {
 }  // namespace
 
 void register_report(CLI::App& app) {
-  auto* sub = app.add_subcommand("report", "Show a training run as one page: curves, time, tiers, timeline, options");
+  auto* sub =
+      app.add_subcommand("report", "Show a training run as one page: curves, time, tiers, timeline, options");
   const auto command = std::make_shared<ReportCommand>();
   sub->add_option("RUN,--run", command->run, "Folder of the run, as 'gneiss train' printed it")->required();
-  sub->add_option("--out", command->out, "The page; default: report.html in the run's folder")->type_name("FILE");
+  sub->add_option("--out", command->out, "The page; default: report.html in the run's folder")
+      ->type_name("FILE");
   sub->add_option("--trace", command->trace,
                   "Timeline of 'gneiss train --trace' to show batches of; default: what the run has kept")
       ->type_name("FILE");

@@ -18,10 +18,12 @@ std::vector<std::pair<std::string, std::string>> read_config(const std::filesyst
     const YAML::Node node = YAML::Load(read_text_file(path));
     for (const auto& item : node) {
       const YAML::Node& value = item.second;
-      config.emplace_back(item.first.as<std::string>(), value.IsScalar() ? value.as<std::string>() : YAML::Dump(value));
+      config.emplace_back(item.first.as<std::string>(),
+                          value.IsScalar() ? value.as<std::string>() : YAML::Dump(value));
     }
   } catch (const YAML::Exception& error) {
-    fail(Kind::input, "{}, line {}: {}; it is not a run's config.yaml", path.string(), error.mark.line + 1, error.msg);
+    fail(Kind::input, "{}, line {}: {}; it is not a run's config.yaml", path.string(), error.mark.line + 1,
+         error.msg);
   }
   return config;
 }
@@ -39,7 +41,8 @@ std::map<std::uint64_t, std::vector<nlohmann::json>> read_metrics(const std::fil
       fail(Kind::input, "{}, line {}: not the JSON object of an epoch", path.string(), number);
     }
     for (const auto& [key, value] : epoch.items()) {
-      if (!value.is_number()) fail(Kind::input, "{}, line {}: '{}' is not a number", path.string(), number, key);
+      if (!value.is_number())
+        fail(Kind::input, "{}, line {}: '{}' is not a number", path.string(), number, key);
     }
     epochs[epoch.value("seed", std::uint64_t{0})].push_back(std::move(epoch));
   }
@@ -84,7 +87,8 @@ RunRecord RunRecord::read(const std::filesystem::path& folder, const std::filesy
   record.folder = folder;
   for (const char* file : {"config.yaml", "metrics.jsonl"}) {
     if (std::filesystem::is_regular_file(folder / file)) continue;
-    fail(Kind::config, "{} holds no run: there is no {}; name the folder that 'gneiss train' printed at its end",
+    fail(Kind::config,
+         "{} holds no run: there is no {}; name the folder that 'gneiss train' printed at its end",
          folder.string(), file);
   }
   record.config = read_config(folder / "config.yaml");

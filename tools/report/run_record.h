@@ -25,9 +25,10 @@ struct Timeline {
 struct RunRecord {
   std::filesystem::path folder;
   std::vector<std::pair<std::string, std::string>> config;  // options as resolved, by name
-  std::map<std::uint64_t, std::vector<nlohmann::json>> epochs;  // by seed, in order; each an object of numbers
-  nlohmann::json summary = nlohmann::json::object();            // empty while the run is not finished
-  Timeline timeline;                                            // empty when there is none
+  std::map<std::uint64_t, std::vector<nlohmann::json>>
+      epochs;                                         // by seed, in order; each an object of numbers
+  nlohmann::json summary = nlohmann::json::object();  // empty while the run is not finished
+  Timeline timeline;                                  // empty when there is none
 
   // Throws Error: config (no run there), input (a file that is not what it should be, with its line).
   //   timeline  a trace-event file; empty: the run's own
