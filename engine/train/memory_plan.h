@@ -15,7 +15,7 @@
 namespace gneiss {
 
 // Upper bounds on each block of any batch of a pool, block 0 first.
-std::vector<BlockMaxima> block_maxima(std::span<const std::int32_t> fanouts, const PoolMaxima& maxima);
+std::vector<BlockMaxima> block_maxima(std::span<const std::int32_t> fanouts, const PoolMaxima& pool);
 std::vector<BlockMaxima> block_maxima(const Preparation& preparation);
 
 // What a plan is made from: known of a preparation, or foreseen before it is made.
