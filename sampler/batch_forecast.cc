@@ -26,7 +26,8 @@ BatchEntry forecast_batch(const SampledBatch& batch, std::uint32_t label_columns
   }
   const std::uint64_t section_bytes = 2 * frame_section_alignment;  // its header, and padding
   const std::uint64_t label_bytes = std::uint64_t{batch.seed_count} * label_columns;
-  const std::uint64_t frame_bytes = 4 * numbers + label_bytes + (12 + 8 * batch.blocks.size()) * section_bytes;
+  const std::uint64_t frame_bytes =
+      4 * numbers + label_bytes + (12 + 8 * batch.blocks.size()) * section_bytes;
   const std::uint64_t inputs_bytes = 4 * batch.nodes.size() + 4 * section_bytes;
   BatchEntry entry{};
   entry.key = batch.key;

@@ -12,16 +12,17 @@ MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOpti
   const TrainOptions train;
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool);
-  const ModelOptions model{.feature_columns = dataset.info().feature_dim,
-                           .hidden_columns = train.hidden,
-                           .class_count = logit_columns(resolve_objective(train.objective, dataset.info()), dataset.info()),
-                           .layer_count = static_cast<std::uint32_t>(options.fanouts.size()),
-                           .dropout = train.dropout,
-                           .head_count = train.head_count,
-                           .aggregator = train.aggregator,
-                           .residual = train.residual,
-                           .norm = train.norm,
-                           .seed = 0};
+  const ModelOptions model{
+      .feature_columns = dataset.info().feature_dim,
+      .hidden_columns = train.hidden,
+      .class_count = logit_columns(resolve_objective(train.objective, dataset.info()), dataset.info()),
+      .layer_count = static_cast<std::uint32_t>(options.fanouts.size()),
+      .dropout = train.dropout,
+      .head_count = train.head_count,
+      .aggregator = train.aggregator,
+      .residual = train.residual,
+      .norm = train.norm,
+      .seed = 0};
   const std::uint64_t batches = options.sample_epochs * cost.train_batches + cost.evaluation_batches;
   const MemoryNeeds needs{
       .cpu_tier_bytes = cpu_tier_memory(cost.cached_rows, cost.row_bytes, cost.residency),

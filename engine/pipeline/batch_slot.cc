@@ -9,8 +9,8 @@ SlotSizes slot_sizes(std::size_t hop_count, const PoolMaxima& maxima, std::uint6
           .compressed_bytes = round_up(maxima.frame_bytes, file_section_alignment),
           .raw_bytes = maxima.frame_raw_bytes,
           .page_rows = maxima.page_rows,
-          // Inner blocks: for each edge its destination and its position, and an offset per source; sources of
-          // all are at most the hidden nodes.
+          // Inner blocks: for each edge its destination and its position, and an offset per source; sources
+          // of all are at most the hidden nodes.
           .transposed_words = 2 * maxima.inner_edge_count + (maxima.hidden_count + 1) * hop_count,
           .hop_count = static_cast<std::uint32_t>(hop_count)};
 }

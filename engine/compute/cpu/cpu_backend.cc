@@ -246,7 +246,8 @@ class CpuBackend final : public Backend {
       const cpu::RowRange range = cpu::rows_of(pieces, piece, values.size());
       return values.subspan(range.first, range.last - range.first);
     };
-    pieces_.run(pieces.count, [&](std::size_t piece) { parts[piece] = cpu::sum_of_squares(piece_of(piece)); });
+    pieces_.run(pieces.count,
+                [&](std::size_t piece) { parts[piece] = cpu::sum_of_squares(piece_of(piece)); });
     double squares = 0;
     for (const double part : parts) squares += part;
     const double norm = std::sqrt(squares);
@@ -254,7 +255,7 @@ class CpuBackend final : public Backend {
     // Written so that a norm that is not finite leaves its mark on the values, as in PyTorch.
     if (!(factor >= 1)) {
       pieces_.run(pieces.count,
-          [&](std::size_t piece) { cpu::scale_values(piece_of(piece), static_cast<float>(factor)); });
+                  [&](std::size_t piece) { cpu::scale_values(piece_of(piece), static_cast<float>(factor)); });
     }
     return norm;
   }
