@@ -99,6 +99,13 @@ std::vector<float> dense(MatrixView matrix) {
   return values;
 }
 
+template <class Number>
+double largest(const std::vector<Number>& values) {
+  double most = 0;
+  for (const Number value : values) most = std::max(most, std::abs(static_cast<double>(value)));
+  return most;
+}
+
 }  // namespace
 
 TEST_CASE("a model computes, learns and steps as PyTorch does") {
@@ -153,8 +160,13 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
         for (const Parameter& parameter : parameters.parameters()) {
           if (step > 0 || !parameter.is_trained) continue;
           CAPTURE(parameter.name);
-          CHECK(distance(dense(parameters.gradient(parameter)),
-                         values_of<double>(file, "gradient." + parameter.name)) < 1e-5);
+          const auto expected = values_of<double>(file, "gradient." + parameter.name);
+          const auto computed = dense(parameters.gradient(parameter));
+          if (text("norm", "none") == "batch" && largest(expected) < 1e-6) {
+            CHECK(largest(computed) < 1e-6);  // a bias before batch norm moves nothing: both are rounding
+          } else {
+            CHECK(distance(computed, expected) < 1e-5);
+          }
         }
         optimizer.step();
       }

@@ -95,7 +95,7 @@ TEST_CASE("the metric decides the best epoch, and a run with every option goes o
   options.resume = true;
   using Change = std::pair<void (*)(TrainOptions&), const char*>;
   for (const auto& [change, part] : {Change{[](TrainOptions& o) { o.objective.metric = Metric::accuracy; },
-                                            "metric is \"f1\" there and not given here"},
+                                            "metric is \"f1\" there and not set here"},
                                      Change{[](TrainOptions& o) { o.objective.class_weights = "none"; },
                                             "class_weights is \"balanced\" there"},
                                      Change{[](TrainOptions& o) { o.objective.label_smoothing = 0.2F; },
