@@ -67,6 +67,7 @@ std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const
 std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOptions& options,
                                     std::span<const BlockMaxima> maxima) {
   std::vector<std::size_t> rows;
+  rows.reserve(options.layer_count);
   for (std::uint32_t i = 0; i < options.layer_count; ++i) {
     rows.push_back(traits.uses_graph ? maxima[i].dst_count : maxima.back().dst_count);
   }
