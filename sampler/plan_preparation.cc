@@ -66,7 +66,7 @@ void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::u
   const std::uint64_t cpu_tier = plan_.slot_count * row_bytes;
   std::uint64_t own = 0;
   for (const BatchRows& rows : rows_) own += segment_bytes_for(rows.disk_rows, row_bytes);
-  const std::uint64_t others = samples_bytes_at_most() + cpu_tier;
+  const std::uint64_t others = samples_bytes_at_most() + index_bytes() + cpu_tier;
   if (own + others <= disk_budget_bytes) return;
   const std::vector<BatchKey> keys = batch_keys();
   const std::uint64_t nodes = dataset_.info().node_count;
@@ -87,7 +87,7 @@ void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::u
     shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, *size, group_batches_max), row_bytes,
                                    nodes, read_gap_bytes, dataset_.folder()));
     if (*size == group_sizes.back() ||
-        shared_->bytes() + samples_bytes_at_most() + cpu_tier <= disk_budget_bytes) {
+        shared_->bytes() + samples_bytes_at_most() + index_bytes() + cpu_tier <= disk_budget_bytes) {
       return;
     }
   }
@@ -107,7 +107,14 @@ PreparationCost PreparationPlanner::cost() const {
     const std::uint64_t reads = shared_ ? count_reads(shared_->extents_of(i)) : divide_up(segment, 1U << 20);
     cost.largest_segment_bytes = std::max(cost.largest_segment_bytes, segment);
     BatchEntry entry = counts_.entries[i];
-    entry.page_rows = shared_ ? rows_[i].disk_rows : 0;
+    if (shared_) {
+      // As samples_bytes_at_most() has them, in the frame.
+      const std::uint64_t runs = shared_->batch_runs.size(i) * sizeof(PageRun);
+      entry.page_rows = rows_[i].disk_rows;
+      entry.frame_raw_bytes += static_cast<std::uint32_t>(runs);
+      entry.frame_bytes += static_cast<std::uint32_t>(runs + runs / 256);
+      cost.shared_extents += shared_->extents_of(i).size();
+    }
     cost.largest.take(entry);
     if (schedule_.key(i).split != Split::train) {
       ++cost.evaluation_batches;
@@ -132,6 +139,8 @@ PreparationCost PreparationPlanner::cost() const {
   cost.cached_rows = plan_.slot_count;
   cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
   cost.samples_bytes_at_most = samples_bytes_at_most();
+  cost.index_bytes = index_bytes();
+  cost.largest_split = gneiss::largest_split(counts_.entries);
   cost.accessed_rows = accessed_rows();
   cost.free_bytes = free_bytes(dataset_.folder());
   return cost;
@@ -167,6 +176,14 @@ std::uint64_t PreparationPlanner::samples_bytes_at_most() const {
     bytes += runs + runs / 256 + 2 * frame_section_alignment;
   }
   return bytes;
+}
+
+// In pack.bin and cpu.bin beside the rows: entries, extents and their counts; nodes and moves; headers,
+// padding.
+std::uint64_t PreparationPlanner::index_bytes() const {
+  const std::uint64_t extents = shared_ ? shared_->extents.size() * sizeof(Extent) : 0;
+  return schedule_.size() * (sizeof(SegmentEntry) + sizeof(std::uint32_t)) + extents +
+         2 * sizeof(std::uint32_t) * std::uint64_t{plan_.slot_count} + 16 * file_section_alignment;
 }
 
 std::uint64_t PreparationPlanner::accessed_rows() const {

@@ -39,20 +39,23 @@ struct PreparationCost {
   std::uint64_t group_batches = 1;  // consecutive batches that share their rows
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t samples_bytes_at_most = 0;  // before compression
+  std::uint64_t index_bytes = 0;            // of segments, extents and the tier's slots
   std::uint64_t free_bytes = 0;
   // What is left to do once this is known:
   double sampling_seconds = 0;      // the second pass, as long as the first took; 0: unknown
   std::uint32_t packing_scans = 0;  // of the features
   // In memory at training, per slot in flight and for good:
   std::uint64_t largest_segment_bytes = 0;
-  PoolMaxima largest{};  // bytes at most
+  PoolMaxima largest{};              // bytes at most
+  std::uint64_t largest_split = 0;   // seeds
+  std::uint64_t shared_extents = 0;  // of all batches, where they share rows
   std::uint64_t row_bytes = 0;
   std::uint64_t node_count = 0;  // of the dataset
   std::uint64_t cached_rows = 0;
   std::uint64_t accessed_rows = 0;  // distinct nodes that training reads
 
   std::uint64_t disk_space_bytes() const noexcept {  // of all files, at most
-    return segment_bytes + cpu_tier_bytes + samples_bytes_at_most;
+    return segment_bytes + cpu_tier_bytes + samples_bytes_at_most + index_bytes;
   }
   std::uint64_t packing_read_bytes() const noexcept { return packing_scans * node_count * row_bytes; }
   std::uint64_t packing_write_bytes() const noexcept { return segment_bytes + cpu_tier_bytes; }
@@ -80,6 +83,7 @@ class PreparationPlanner {
 
  private:
   std::uint64_t samples_bytes_at_most() const;
+  std::uint64_t index_bytes() const;
   std::uint64_t accessed_rows() const;
   double disk_rows_per_epoch() const;
 

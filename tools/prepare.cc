@@ -152,12 +152,14 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
       format_bytes(static_cast<double>(memory.slot_bytes)),
       format_bytes(static_cast<double>(memory.model_bytes)));
   if (const auto seconds = packing_seconds(drive, cost)) {
+    // What an interrupted run has counted tells no speed.
+    const std::string sampling =
+        cost.sampling_seconds > 0 ? fmt::format("sampling {}, ", format_seconds(cost.sampling_seconds)) : "";
     fmt::print(
-        "  to prepare it    {} or more: sampling {}, packing at the drive's speed {} ({} scan{} of the "
-        "features, "
-        "{} written)\n",
-        format_seconds(cost.sampling_seconds + *seconds), format_seconds(cost.sampling_seconds),
-        format_seconds(*seconds), cost.packing_scans, cost.packing_scans == 1 ? "" : "s",
+        "  to prepare it    {} or more: {}packing at the drive's speed {} ({} scan{} of the features, {} "
+        "written)\n",
+        format_seconds(cost.sampling_seconds + *seconds), sampling, format_seconds(*seconds),
+        cost.packing_scans, cost.packing_scans == 1 ? "" : "s",
         format_bytes(static_cast<double>(cost.packing_write_bytes())));
   }
   std::fflush(stdout);
@@ -228,11 +230,13 @@ void run(PrepareOptions& options) {
     summary["predicted_training_memory_bytes"] =
         foresee_training_memory(dataset, options.request.options, result.cost).total_bytes();
   }
-  if (const auto drive = stored_drive_profile(dataset)) {
+  if (const auto drive = stored_drive_profile(dataset); drive && !result.already_done) {
     summary["predicted_read_seconds_per_epoch"] = read_seconds(*drive, result.cost);
     if (const auto seconds = packing_seconds(drive, result.cost)) {
       summary["predicted_packing_seconds"] = *seconds;
-      summary["predicted_seconds_after_plan"] = result.cost.sampling_seconds + *seconds;
+      if (result.cost.sampling_seconds > 0) {
+        summary["predicted_seconds_after_plan"] = result.cost.sampling_seconds + *seconds;
+      }
     }
   }
   if (options.request.dry_run && !result.already_done) summary["other_budgets"] = budgets.choices();

@@ -102,6 +102,7 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
   if (!goes_on_) {
     for (const auto& state : states) std::filesystem::remove(state, error);
     std::filesystem::remove(path_ / "summary.json", error);
+    std::filesystem::remove(path_ / timeline_file_name, error);
   }
   open_metrics(goes_on_ ? std::ios::app : std::ios::trunc);
 }

@@ -247,8 +247,6 @@ void run(TrainCommand& command) {
   summary["options"] = resolved;
   summary["prepared_with"] = to_json(preparation.info().options);
   folder.write_config(resolved);
-  if (!command.trace.empty()) write_trace(trace, command.trace);
-  trace.write(folder.path() / timeline_file_name, kept_events);
   summary["machine"] = machine_json();
   summary["plan"] = plan_json(preparation, drive);
   summary["packed_bytes"] = preparation.bytes();
@@ -256,6 +254,9 @@ void run(TrainCommand& command) {
   summary["seconds"] = clock.seconds();
   folder.write_summary(summary);
   write_summary(command.summary, summary);
+  // Last: what shows a run is worth less than its result.
+  trace.write(folder.path() / timeline_file_name, kept_events);
+  if (!command.trace.empty()) write_trace(trace, command.trace);
   fmt::print("Run: {}\n", folder.path().string());
 }
 

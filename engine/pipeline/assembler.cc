@@ -1,5 +1,7 @@
 #include "engine/pipeline/assembler.h"
 
+#include <algorithm>
+
 #include "engine/tiers/assemble.h"
 #include "storage/base/error.h"
 
@@ -27,7 +29,10 @@ void Assembler::assemble(BatchSlot& slot) {
       slot.frame.seeds.size() != entry.seed_count || slot.frame.edge_count() != entry.edge_count ||
       slot.frame.edge_count() - slot.frame.blocks.front().indices.size() != entry.inner_edge_count ||
       slot.frame.blocks.size() != preparation_.info().options.fanouts.size() ||
-      slot.frame.label_columns != dataset_.label_columns) {
+      slot.frame.label_columns != dataset_.label_columns || !slot.frame.target_seeds.empty() ||
+      !std::ranges::all_of(slot.frame.targets, [&](std::int32_t target) {
+        return target >= -1 && target < static_cast<std::int64_t>(dataset_.class_count);
+      })) {
     fail(Kind::corruption, "{}: its frame and its index disagree; prepare it again", name);
   }
   const auto segment_bytes = slot.segment.bytes().first(segment.bytes);

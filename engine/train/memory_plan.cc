@@ -48,14 +48,21 @@ std::uint64_t cpu_tier_memory(std::uint64_t slots, std::uint64_t row_bytes, Resi
   return slots * (row_bytes + (residency == Residency::belady ? 5 : 0));
 }
 
+std::uint64_t extent_memory(std::uint64_t extents) { return 2 * sizeof(Extent) * extents; }
+
 MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes) {
   const SectionEntry& cpu_rows = preparation.cpu_tier().require(SectionKind::feature_rows);
   const std::uint64_t row_bytes = cpu_rows.columns * size_of(cpu_rows.dtype);
+  const PackFile& pack = preparation.pack();
+  std::uint64_t extents = 0;
+  for (std::size_t i = 0; pack.is_shared() && i < pack.entries().size(); ++i)
+    extents += pack.extents(i).size();
   return {
       .cpu_tier_bytes = cpu_tier_memory(preparation.cpu_slot_count(), row_bytes, preparation.info().planned),
       .model_bytes = model_bytes,
       .slot_bytes = slot_sizes(preparation).bytes(),
-      .index_bytes = preparation.pool().entries().size_bytes() + preparation.pack().entries().size_bytes()};
+      .index_bytes =
+          preparation.pool().entries().size_bytes() + pack.entries().size_bytes() + extent_memory(extents)};
 }
 
 MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std::uint32_t slot_count_max) {

@@ -26,6 +26,8 @@ struct MemoryNeeds {
   std::uint64_t index_bytes = 0;  // of pool and pack
 };
 MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes);
+// Of the index of shared rows, which is held twice while it is read.
+std::uint64_t extent_memory(std::uint64_t extents);
 // Of the tier that holds `slots` rows, which may be exchanged.
 std::uint64_t cpu_tier_memory(std::uint64_t slots, std::uint64_t row_bytes, Residency residency);
 

@@ -56,16 +56,6 @@ Predictions predictions_of(const ObjectiveOptions& resolved) {
 }
 
 // Seeds of the largest epoch or split.
-std::uint64_t seeds_max(const Preparation& preparation) {
-  std::map<std::pair<Split, std::uint32_t>, std::uint64_t> seeds;
-  std::uint64_t most = 0;
-  for (const BatchEntry& entry : preparation.pool().entries()) {
-    std::uint64_t& sum = seeds[{entry.key.split, entry.key.epoch}];
-    sum += entry.seed_count;
-    most = std::max(most, sum);
-  }
-  return most;
-}
 
 }  // namespace
 
@@ -128,12 +118,16 @@ std::unique_ptr<Loss> make_loss(const ObjectiveOptions& resolved, const Dataset&
 
 ScoreSum make_score_sum(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
                         const Preparation& preparation) {
-  return {predictions_of(resolved), logit_columns(resolved, dataset), seeds_max(preparation)};
+  return {predictions_of(resolved), logit_columns(resolved, dataset),
+          largest_split(preparation.pool().entries())};
 }
 
-std::uint64_t score_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
-                          const Preparation& preparation) {
-  return ScoreSum::bytes(predictions_of(resolved), logit_columns(resolved, dataset), seeds_max(preparation));
+std::uint64_t objective_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
+                              std::uint64_t batch_seeds, std::uint64_t split_seeds) {
+  const std::uint32_t columns = logit_columns(resolved, dataset);
+  // The loss holds a batch's gradient, and labels as columns.
+  const std::uint64_t loss = batch_seeds * columns * (sizeof(float) + 2);
+  return loss + ScoreSum::bytes(predictions_of(resolved), columns, split_seeds);
 }
 
 }  // namespace gneiss

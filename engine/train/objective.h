@@ -42,7 +42,9 @@ std::unique_ptr<Loss> make_loss(const ObjectiveOptions& resolved, const Dataset&
 // Holds the scores of any one epoch or split of the preparation.
 ScoreSum make_score_sum(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
                         const Preparation& preparation);
-std::uint64_t score_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
-                          const Preparation& preparation);
+// What loss and scores hold.
+//   batch_seeds, split_seeds  of the largest batch, and of the largest epoch or split
+std::uint64_t objective_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
+                              std::uint64_t batch_seeds, std::uint64_t split_seeds);
 
 }  // namespace gneiss

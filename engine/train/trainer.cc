@@ -323,7 +323,14 @@ class Run {
       const SourcedBatch& sourced = take(source);
       const TraceSpan span(options_.pipeline.trace, Trace::compute_lane, "evaluate", sourced.view.key);
       const ConstMatrixView logits = model_->forward(sourced.view, {.is_training = false});
-      scores_.add(loss_->evaluate(logits, sourced.view), logits, sourced.view);
+      const LossSum loss = loss_->evaluate(logits, sourced.view);
+      // Scores order logits, and would rank a model of no numbers as if it were one.
+      if (!std::isfinite(loss.loss)) {
+        fail(Kind::input,
+             "{}: the model's loss is not a number; give a smaller --lr, or look for NaN in the features",
+             to_string(sourced.view.key));
+      }
+      scores_.add(loss, logits, sourced.view);
     }
     return scores_.scores();
   }
@@ -370,7 +377,8 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const std::uint64_t bytes =
       model_bytes(resolved.model, backend, model_options(dataset, preparation, resolved),
                   block_maxima(preparation)) +
-      score_bytes(resolved.objective, dataset.info(), preparation);
+      objective_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count,
+                      largest_split(preparation.pool().entries()));
   return plan_memory(memory_needs(preparation, bytes), options.memory_bytes, options.pipeline.slot_count);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "storage/base/error.h"
 #include "storage/format/node_labels.h"
@@ -86,6 +87,17 @@ PoolMaxima maxima_of(std::span<const BatchEntry> entries) noexcept {
   PoolMaxima maxima;
   for (const BatchEntry& entry : entries) maxima.take(entry);
   return maxima;
+}
+
+std::uint64_t largest_split(std::span<const BatchEntry> entries) {
+  std::map<std::pair<Split, std::uint32_t>, std::uint64_t> seeds;
+  std::uint64_t most = 0;
+  for (const BatchEntry& entry : entries) {
+    std::uint64_t& sum = seeds[{entry.key.split, entry.key.epoch}];
+    sum += entry.seed_count;
+    most = std::max(most, sum);
+  }
+  return most;
 }
 
 CompressedBatch BatchCompressor::compress(const BatchKey& key, const BatchFrame& frame,

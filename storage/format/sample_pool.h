@@ -61,6 +61,8 @@ struct PoolMaxima {
   void take(const BatchEntry& entry) noexcept;
 };
 PoolMaxima maxima_of(std::span<const BatchEntry> entries) noexcept;
+// The most seeds of any one epoch of training, or of a split.
+std::uint64_t largest_split(std::span<const BatchEntry> entries);
 
 struct CompressedBatch {
   BatchEntry entry{};  // offsets are set when it is appended

@@ -7,6 +7,7 @@
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
+#include "storage/base/units.h"
 #include "storage/pack/disk_nodes.h"
 
 namespace gneiss {
@@ -96,7 +97,11 @@ class BatchReads {
     }
     nodes_.push_back(node);
     const std::uint64_t at = (buffer_base_ + begin - extents_.back().offset) / unit_;
-    GNEISS_ASSERT(at <= 0xFFFFFFFFU);
+    if (at > 0xFFFFFFFFU) {
+      fail(Kind::config,
+           "a batch would read more than {} of shared rows; give a smaller --read-gap or --batch-size",
+           format_bytes(4294967296.0 * static_cast<double>(unit_)));
+    }
     const auto start = static_cast<std::uint32_t>(at);
     if (!runs_.empty() && runs_.back().position + runs_.back().count * (row_bytes_ / unit_) == at) {
       ++runs_.back().count;

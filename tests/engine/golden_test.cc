@@ -173,7 +173,8 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
       for (const Parameter& parameter : parameters.parameters()) {
         CAPTURE(parameter.name);
         const auto expected = values_of<double>(file, prefix + "." + parameter.name);
-        CHECK(distance(dense(parameters.value(parameter)), expected) < 1e-5);
+        // Adam makes whole steps of gradients that are little more than rounding: five of them grow it.
+        CHECK(distance(dense(parameters.value(parameter)), expected) < 5e-5);
       }
       if (file.find(prefix + ".evaluated") == nullptr) continue;
       const auto logits = model->forward(golden.view, {});

@@ -180,8 +180,11 @@ TEST_CASE("charts draw what can be drawn: one number, none, and all alike") {
                       .parts = {{.name = "a", .values = {0}}}})
             .empty());
   CHECK(draw(LaneChart{.title = "t", .format = plain, .lanes = {"l"}, .spans = {}}).empty());
-  for (const auto& points :
-       {std::vector<std::pair<double, double>>{{1, 5}}, {{1, 0}, {2, 0}}, {{1, 3}, {2, NAN}, {3, 4}}}) {
+  for (const auto& points : {std::vector<std::pair<double, double>>{{1, 5}},
+                             {{1, 0.6931471805599453}, {2, 0.6931471805599454}},
+                             {{1e17, 1}, {1e17 + 16, 2}},
+                             {{1, 0}, {2, 0}},
+                             {{1, 3}, {2, NAN}, {3, 4}}}) {
     const std::string chart = draw(
         LineChart{.title = "t", .x_name = "x", .format = plain, .lines = {{.name = "a", .points = points}}});
     CHECK(count(chart, "<circle") ==

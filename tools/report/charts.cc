@@ -29,10 +29,11 @@ struct Range {
     high = std::max(high, value);
   }
   bool is_empty() const { return low > high; }
-  // A range of one number is given a width, so that it can be drawn.
+  // A range of one number, or of some that rounding tells apart, is given a width, so that it can be drawn.
   void widen() {
-    if (high > low) return;
-    const double around = low == 0 ? 1 : std::abs(low) * 0.1;
+    const double size = std::max(std::abs(low), std::abs(high));
+    if (high - low > 1e-9 * size) return;
+    const double around = size == 0 ? 1 : size * 0.1;
     low -= around;
     high += around;
   }
@@ -53,9 +54,9 @@ std::vector<double> ticks(const Range& range, int count) {
     }
   }
   std::vector<double> values;
-  for (double value = std::ceil(range.low / step) * step; value <= range.high + step * 1e-6; value += step) {
-    values.push_back(std::abs(value) < step * 1e-6 ? 0 : value);
-  }
+  const double first = std::ceil(range.low / step - 1e-6);
+  const double last = std::floor(range.high / step + 1e-6);
+  for (int i = 0; i <= static_cast<int>(last - first); ++i) values.push_back((first + i) * step);
   return values;
 }
 

@@ -29,9 +29,10 @@ struct Best {
   FloatVector value;
   WordVector source;
 
-  // Only what is larger takes its place: the first of equals stays.
+  // Only what is larger takes its place: the first of equals stays. What is no number stays too, so that it
+  // is seen at the end.
   HWY_INLINE void challenge(FloatVector other, std::uint32_t other_source) {
-    const auto is_larger = hn::Gt(other, value);
+    const auto is_larger = hn::Or(hn::Gt(other, value), hn::IsNaN(other));
     value = hn::IfThenElse(is_larger, other, value);
     source = hn::IfThenElse(hn::RebindMask(Words(), is_larger), hn::Set(Words(), other_source), source);
   }
