@@ -7,6 +7,7 @@
 #include <set>
 
 #include "sampler/batches.h"
+#include "storage/format/drive_record.h"
 #include "tests/sampler/prepare_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/small_dataset.h"
@@ -298,6 +299,34 @@ TEST_CASE("a disk budget is kept: batches share rows, and the plan's numbers are
   }
   request.disk_budget_bytes = whole / 100;
   EXPECT_ERROR(run_prepare(folder / "d", request), Kind::config, "--disk-budget");
+}
+
+TEST_CASE("shared rows are read over gaps as the drive's profile has it, unless the request says how far") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", {.nodes = 400, .dim = 700, .train = 200});
+  auto request = small_request();
+  request.options.cpu_cache_bytes = 0;
+  request.dry_run = true;
+  request.disk_budget_bytes = run_prepare(folder / "d", request).cost.disk_space_bytes() / 2;
+  const auto pieces = [&](std::uint64_t read_gap_bytes) {
+    request.read_gap_bytes = read_gap_bytes;
+    const PreparationCost cost = run_prepare(folder / "d", request).cost;
+    REQUIRE(cost.group_batches > 1);
+    return cost.disk_pieces;
+  };
+  const double usual = pieces(0);
+  CHECK(pieces(usual_read_gap_bytes) == usual);
+  CHECK(pieces(65'536) < usual);
+  {
+    Dataset dataset = Dataset::open(folder / "d", Catalog::Access::write);
+    store_drive_profile(dataset,
+                        {.engine = "pread",
+                         .direct = true,
+                         .points = {{.sequential = true, .block_bytes = 1 << 20, .bytes_per_second = 1e9},
+                                    {.sequential = false, .block_bytes = 4096, .bytes_per_second = 6e7}}});
+  }
+  CHECK(pieces(0) == pieces(65'536));  // a read of 4 KiB takes as long as 68 KB in sequence
+  CHECK(pieces(usual_read_gap_bytes) == usual);
 }
 
 TEST_CASE("where nothing can be exchanged, belady keeps rows as static does, and asks for no order") {
