@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <string_view>
 
@@ -15,6 +16,7 @@
 #include "storage/base/progress.h"
 #include "tools/commands.h"
 #include "tools/config_file.h"
+#include "tools/help_format.h"
 #include "tools/usage.h"
 
 namespace gneiss {
@@ -37,6 +39,7 @@ void report(std::string_view sentence) noexcept {
 int parse_and_run(std::vector<std::string> arguments) {
   CLI::App app("Out-of-core training of graph neural networks: features larger than memory, from an SSD.",
                "gneiss");
+  app.formatter(std::make_shared<HelpFormat>(help_columns()));  // subcommands inherit it
   app.set_version_flag("--version", "gneiss " GNEISS_VERSION);
   app.require_subcommand(1);
   app.fallthrough();  // the flags below may also follow the subcommand
