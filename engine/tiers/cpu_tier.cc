@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/tiers/stream_row.h"
+
 namespace gneiss {
 namespace {
 
@@ -25,9 +27,8 @@ void sweep(const SectionFile& file, std::span<std::byte> rows) {
 constexpr std::size_t rows_ahead = 8;
 template <int for_write>
 void prefetch_row(const std::byte* row, std::size_t bytes) {
-  constexpr std::size_t line_bytes = 64;
   constexpr std::size_t bytes_max = 1024;  // the processor goes on by itself
-  for (std::size_t at = 0; at < std::min(bytes, bytes_max); at += line_bytes)
+  for (std::size_t at = 0; at < std::min(bytes, bytes_max); at += cache_line_bytes)
     __builtin_prefetch(row + at, for_write);
 }
 
@@ -64,15 +65,22 @@ void CpuTier::release(const BatchKey& key, const TieredRows& input,
   is_as_loaded_ = false;
   // No slot is filled twice: pieces are independent.
   constexpr std::size_t rows_at_once = 128;
+  const bool streams = is_streamable(rows_.data(), row_bytes_);
   const auto fill = [&](std::size_t piece, std::size_t) {
     const std::size_t end = std::min(admitted_rows.size(), (piece + 1) * rows_at_once);
     for (std::size_t i = piece * rows_at_once; i < end; ++i) {
       if (i + rows_ahead < end) {
         prefetch_row<0>(input.row(admitted_rows[i + rows_ahead]), row_bytes_);
-        prefetch_row<1>(slot(admitted_slots[i + rows_ahead]), row_bytes_);
+        if (!streams) prefetch_row<1>(slot(admitted_slots[i + rows_ahead]), row_bytes_);
       }
-      std::memcpy(slot(admitted_slots[i]), input.row(admitted_rows[i]), row_bytes_);
+      const std::byte* row = input.row(admitted_rows[i]);
+      if (streams) {
+        stream_row(slot(admitted_slots[i]), row, row_bytes_);
+      } else {
+        std::memcpy(slot(admitted_slots[i]), row, row_bytes_);
+      }
     }
+    if (streams) end_of_streaming();
   };
   const std::size_t pieces = divide_up(admitted_rows.size(), rows_at_once);
   if (pool != nullptr) {
