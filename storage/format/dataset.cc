@@ -117,6 +117,8 @@ void refuse_strange_entries(const std::filesystem::path& folder) {
     const std::string name = entry.path().filename();
     const std::string_view stem =
         std::string_view(name).substr(0, name.ends_with(".tmp") ? name.size() - 4 : name.size());
+    // What File::create_anonymous() has not yet taken the name of.
+    if (name.starts_with(".gneiss-")) continue;
     if (std::ranges::find(ours, stem) == ours.end()) {
       fail(Kind::config, "{} is in the way and holds '{}', which is not of a Gneiss dataset; move it away",
            folder.string(), name);
