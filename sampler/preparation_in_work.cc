@@ -46,9 +46,7 @@ PreparationInWork::PreparationInWork(Dataset& dataset, std::string name, const n
     remove_folder(folder_);  // before the journal speaks of what it will hold
     dataset.catalog().apply({{journal_key(name_), nlohmann::json{{"made_from", made_from}}.dump()}});
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder_, error);
-  if (error) fail_errno(folder_.string(), "create the folder", error.value());
+  make_folders(folder_);
 }
 
 bool PreparationInWork::finish_sealing(Dataset& dataset, const std::string& name,

@@ -12,6 +12,8 @@
 namespace gneiss {
 namespace {
 
+constexpr const char* metrics_file_name = "metrics.jsonl";
+
 std::filesystem::path next_free_folder(const std::filesystem::path& runs) {
   for (int number = 1;; ++number) {
     auto path = runs / fmt::format("run-{:04}", number);
@@ -56,7 +58,8 @@ void refuse_other_files(const std::filesystem::path& folder) {
   if (std::filesystem::exists(folder / "config.yaml", none)) return;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
     // A run that was killed at once has only these.
-    if (entry.path().filename() == "metrics.jsonl" || entry.path().filename() == "config.yaml.tmp") continue;
+    if (entry.path().filename() == metrics_file_name || entry.path().filename() == "config.yaml.tmp")
+      continue;
     fail(Kind::config, "--run {} holds '{}' and no run; give an empty folder or a new name", folder.string(),
          entry.path().filename().string());
   }
@@ -74,11 +77,10 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
     fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
   }
   refuse_other_files(path_);
-  std::error_code error;
-  std::filesystem::create_directories(path_, error);
-  if (error) {
-    fail(Kind::io, "{}: cannot create the run's folder: {}; give a writable one with --run", path_.string(),
-         error.message());
+  try {
+    make_folders(path_);
+  } catch (const Error& error) {
+    fail(Kind::io, "{}; give a writable folder for the run with --run", error.what());
   }
   auto lock = FileLock::try_take(path_, FileLock::Mode::exclusive);
   if (!lock) {
@@ -100,18 +102,14 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
          path_.string(), is_of_many ? "a single run" : "several runs with seeds of their own");
   }
   if (!goes_on_) {
-    for (const auto& state : states) std::filesystem::remove(state, error);
-    std::filesystem::remove(path_ / "summary.json", error);
-    std::filesystem::remove(path_ / timeline_file_name, error);
+    std::error_code ignored;
+    for (const auto& state : states) std::filesystem::remove(state, ignored);
+    std::filesystem::remove(path_ / "summary.json", ignored);
+    std::filesystem::remove(path_ / timeline_file_name, ignored);
   }
-  open_metrics(goes_on_ ? std::ios::app : std::ios::trunc);
-}
-
-void RunFolder::open_metrics(std::ios::openmode mode) {
-  metrics_.close();
-  metrics_.clear();
-  metrics_.open(path_ / "metrics.jsonl", mode);
-  if (!metrics_) fail(Kind::io, "{}: cannot be written; give a writable folder with --run", path_.string());
+  const auto metrics = path_ / metrics_file_name;
+  metrics_ =
+      goes_on_ && std::filesystem::exists(metrics) ? File::open_existing(metrics) : File::create(metrics);
 }
 
 std::filesystem::path RunFolder::checkpoint(std::optional<std::uint64_t> seed) const {
@@ -125,7 +123,7 @@ std::filesystem::path RunFolder::state(std::optional<std::uint64_t> seed) const 
 bool RunFolder::holds_state() const { return !states_in(path_).empty(); }
 
 std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uint32_t epochs_done) {
-  std::istringstream lines(read_text_file(path_ / "metrics.jsonl"));
+  std::istringstream lines(read_text_file(path_ / metrics_file_name));
   std::vector<nlohmann::json> kept;
   std::string text;
   for (std::string line; std::getline(lines, line);) {
@@ -135,11 +133,12 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
     if (epoch.value("seed", std::uint64_t{0}) == seed) {
       if (epoch.value("epoch", 0U) > epochs_done) continue;
       kept.push_back(epoch);
+      kept.back().erase("seed");  // as the epochs of this process are
     }
     text += line + '\n';
   }
-  write_text_file(path_ / "metrics.jsonl", text);
-  open_metrics(std::ios::app);
+  write_text_file(path_ / metrics_file_name, text);
+  metrics_ = File::open_existing(path_ / metrics_file_name);
   return kept;
 }
 
@@ -150,8 +149,9 @@ void RunFolder::write_config(const nlohmann::json& options) const {
 }
 
 void RunFolder::append_metrics(const nlohmann::json& epoch) {
-  metrics_ << epoch.dump() << '\n' << std::flush;
-  if (!metrics_) fail(Kind::io, "{}: writing metrics.jsonl failed; is the disk full?", path_.string());
+  const std::string line = epoch.dump() + '\n';
+  metrics_.write_at(metrics_.size(), std::as_bytes(std::span(line)));
+  metrics_.sync();
 }
 
 void RunFolder::write_summary(const nlohmann::json& summary) const {

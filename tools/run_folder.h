@@ -9,12 +9,12 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "storage/io/file.h"
 #include "storage/io/file_lock.h"
 
 namespace gneiss {
@@ -46,16 +46,14 @@ class RunFolder {
   std::vector<nlohmann::json> keep_metrics(std::uint64_t seed, std::uint32_t epochs_done);
 
   void write_config(const nlohmann::json& options) const;
-  void append_metrics(const nlohmann::json& epoch);
+  void append_metrics(const nlohmann::json& epoch);  // durable: the state that follows speaks of this epoch
   void write_summary(const nlohmann::json& summary) const;
 
  private:
-  void open_metrics(std::ios::openmode mode);
-
   std::filesystem::path path_;
   FileLock lock_;
   bool goes_on_ = false;
-  std::ofstream metrics_;
+  File metrics_;
 };
 
 }  // namespace gneiss

@@ -252,10 +252,10 @@ void run(TrainCommand& command) {
   summary["packed_bytes"] = preparation.bytes();
   summary["peak_memory_bytes"] = peak_resident_bytes();
   summary["seconds"] = clock.seconds();
-  folder.write_summary(summary);
   write_summary(command.summary, summary);
-  // Last: what shows a run is worth less than its result.
+  // The folder's summary says that the run is finished, and is not gone on with: all else of it comes before.
   trace.write(folder.path() / timeline_file_name, kept_events);
+  folder.write_summary(summary);
   if (!command.trace.empty()) write_trace(trace, command.trace);
   fmt::print("Run: {}\n", folder.path().string());
 }

@@ -101,26 +101,44 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
   }
 }
 
-// Trained models outlive the data they came from. Throws Error(io) rather than let them go with it.
+// Trained models outlive the data they came from: what lies in `old` gets a free name in `target`. Throws
+// Error(io) rather than let one go.
 void bring_runs_home(const std::filesystem::path& old, const std::filesystem::path& target) {
-  if (!std::filesystem::exists(old / "runs") || std::filesystem::exists(target / "runs")) return;
-  std::error_code error;
-  std::filesystem::rename(old / "runs", target / "runs", error);
-  if (error) fail_errno((old / "runs").string(), "move the old dataset's runs to the new one", error.value());
+  if (!std::filesystem::exists(old / "runs")) return;
+  make_folders(target / "runs");
+  std::vector<std::filesystem::path> runs;
+  for (const auto& entry : std::filesystem::directory_iterator(old / "runs")) runs.push_back(entry.path());
+  for (const auto& run : runs) {
+    auto home = target / "runs" / run.filename();
+    for (int number = 2; std::filesystem::exists(home); ++number)
+      home = target / "runs" / fmt::format("{}-{}", run.filename().string(), number);
+    std::error_code error;
+    std::filesystem::rename(run, home, error);
+    if (error) fail_errno(run.string(), "move the old dataset's run to the new one", error.value());
+  }
+  sync_folder(target / "runs");  // before the folder that they come from is removed
 }
 
-// Folders beside a dataset's name are emptied only if nothing in them can be someone else's.
-void refuse_strange_entries(const std::filesystem::path& folder) {
+// What is in `folder` and can be someone else's; empty: nothing.
+std::string strange_entry(const std::filesystem::path& folder) {
   constexpr std::array<std::string_view, 6> ours{"catalog",        graph_file_name, features_file_name,
                                                  labels_file_name, "prepared",      "runs"};
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     const std::string_view stem =
         std::string_view(name).substr(0, name.ends_with(".tmp") ? name.size() - 4 : name.size());
-    if (std::ranges::find(ours, stem) == ours.end()) {
-      fail(Kind::config, "{} is in the way and holds '{}', which is not of a Gneiss dataset; move it away",
-           folder.string(), name);
-    }
+    // What File::create_anonymous() has not yet taken the name of is ours too.
+    if (name.starts_with(".gneiss-") || std::ranges::find(ours, stem) != ours.end()) continue;
+    return name;
+  }
+  return {};
+}
+
+// Folders beside a dataset's name are emptied only if nothing in them can be someone else's.
+void refuse_strange_entries(const std::filesystem::path& folder) {
+  if (const std::string name = strange_entry(folder); !name.empty()) {
+    fail(Kind::config, "{} is in the way and holds '{}', which is not of a Gneiss dataset; move it away",
+         folder.string(), name);
   }
 }
 
@@ -313,7 +331,8 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   // home.
   const std::filesystem::path old = target_.string() + ".replaced";
   std::error_code error;
-  if (std::filesystem::exists(target_)) {
+  const bool replaces = std::filesystem::exists(target_);
+  if (replaces) {
     const FileLock alone = FileLock::wait_for(target_ / graph_file_name, FileLock::Mode::exclusive,
                                               "those who read the old dataset");
     if (std::filesystem::exists(old)) refuse_strange_entries(old);
@@ -322,11 +341,13 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
     if (!error) std::filesystem::rename(target_, old, error);
     if (error) fail_errno(target_.string(), "move the old dataset away", error.value());
     publish(partial_, target_);
-    bring_runs_home(old, target_);
-    std::filesystem::remove_all(old, error);
   } else {
     publish(partial_, target_);
+  }
+  if (std::filesystem::exists(old)) {
     bring_runs_home(old, target_);
+    if (replaces || strange_entry(old).empty()) std::filesystem::remove_all(old, error);
+    sync_folder(target_.parent_path());
   }
   sealed_ = true;
 }

@@ -7,12 +7,7 @@
 namespace gneiss {
 
 ScratchFile::ScratchFile(const std::filesystem::path& folder, std::uint64_t cached_bytes)
-    : cached_bytes_(cached_bytes) {
-  static std::atomic<std::uint64_t> next_number{0};
-  const auto path = folder / fmt::format("scratch-{}", next_number.fetch_add(1));
-  file_ = File::create(path);
-  std::filesystem::remove(path);
-}
+    : file_(File::create_anonymous(folder)), cached_bytes_(cached_bytes) {}
 
 std::uint64_t ScratchFile::append(std::span<const std::byte> bytes) {
   const std::uint64_t offset = end_.fetch_add(bytes.size(), std::memory_order_relaxed);

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <cmath>
@@ -17,6 +18,7 @@
 #include "storage/base/random.h"
 #include "storage/base/units.h"
 #include "storage/io/file.h"
+#include "storage/io/file_lock.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -174,4 +176,21 @@ TEST_CASE("publishing a file replaces the old one whole") {
   write_text_file(folder / "a", "new text");
   CHECK(read_text_file(folder / "a") == "new text");
   CHECK_FALSE(std::filesystem::exists(folder / "a.tmp"));
+}
+
+TEST_CASE("a lock that cannot be taken for want of open files is not taken for granted") {
+  const test::TemporaryFolder folder;
+  CHECK(FileLock::try_take(folder / "missing", FileLock::Mode::exclusive).has_value());
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  std::string failure;
+  try {
+    static_cast<void>(FileLock::try_take(folder.path(), FileLock::Mode::exclusive));
+  } catch (const Error& error) {
+    failure = error.what();
+  }
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(failure.find("open for locking") != std::string::npos);
 }
