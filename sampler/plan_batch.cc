@@ -54,11 +54,20 @@ void BatchPlanner::order_shared_inputs(std::size_t index) {
   shared_->batch_nodes.read(index, 0, shared_nodes_);
   page_runs_.resize(shared_->batch_runs.size(index));
   shared_->batch_runs.read(index, 0, page_runs_);
+  // Where each stands among the ascending nodes: met by walking both in node order.
+  shared_places_.clear();
   for (const NodeId node : shared_nodes_) {
-    const auto found = std::ranges::lower_bound(ascending_, node);
-    GNEISS_ASSERT(found != ascending_.end() && *found == node);
-    add_input(static_cast<std::size_t>(found - ascending_.begin()));
+    shared_places_.push_back({node, static_cast<std::uint32_t>(shared_places_.size())});
   }
+  if (!ascending_.empty()) sort_by_node(shared_places_, std::uint64_t{to_index(ascending_.back())} + 1);
+  shared_order_.resize(shared_places_.size());
+  std::size_t at = 0;
+  for (const NodePlace& each : shared_places_) {
+    while (at < ascending_.size() && ascending_[at] < each.node) ++at;
+    GNEISS_ASSERT(at < ascending_.size() && ascending_[at] == each.node);
+    shared_order_[each.place] = static_cast<std::uint32_t>(at);
+  }
+  for (const std::uint32_t i : shared_order_) add_input(i);
   GNEISS_ASSERT(input_nodes_.size() == ascending_.size());
 }
 

@@ -9,6 +9,7 @@
 #include "sampler/neighbor_sampler.h"
 #include "storage/format/batch_frame.h"
 #include "storage/format/node_labels.h"
+#include "storage/pack/node_places.h"
 #include "storage/pack/shared_layout.h"
 #include "storage/pack/tier_planner.h"
 
@@ -44,7 +45,9 @@ class BatchPlanner {
   std::vector<std::uint32_t> cpu_slots_;
   std::vector<std::uint32_t> admitted_rows_;
   std::vector<std::uint32_t> admitted_slots_;
-  std::vector<NodeId> shared_nodes_;  // in the order they are read
+  std::vector<NodeId> shared_nodes_;         // in the order they are read
+  std::vector<NodePlace> shared_places_;     // the same by node
+  std::vector<std::uint32_t> shared_order_;  // where each of them stands among ascending_
   std::vector<PageRun> page_runs_;
   std::vector<std::uint32_t> dst_in_src_;
   std::vector<std::int32_t> targets_;

@@ -42,8 +42,10 @@ struct PreparationCost {
   std::uint64_t index_bytes = 0;            // of segments, extents and the tier's slots
   std::uint64_t free_bytes = 0;
   // What is left to do once this is known:
-  double sampling_seconds = 0;      // the second pass, as long as the first took; 0: unknown
-  std::uint32_t packing_scans = 0;  // of the features
+  double sampling_seconds = 0;        // the second pass, as long as the first took; 0: unknown
+  std::uint32_t packing_scans = 0;    // of the features
+  std::uint64_t reordered_bytes = 0;  // shared rows put in order on the drive: read and written once more
+  std::uint64_t packing_scratch_bytes = 0;  // on the drive while packing, beyond what is then there
   // In memory at training, per slot in flight and for good:
   std::uint64_t largest_segment_bytes = 0;
   PoolMaxima largest{};              // bytes at most
@@ -57,8 +59,12 @@ struct PreparationCost {
   std::uint64_t disk_space_bytes() const noexcept {  // of all files, at most
     return segment_bytes + cpu_tier_bytes + samples_bytes_at_most + index_bytes;
   }
-  std::uint64_t packing_read_bytes() const noexcept { return packing_scans * node_count * row_bytes; }
-  std::uint64_t packing_write_bytes() const noexcept { return segment_bytes + cpu_tier_bytes; }
+  std::uint64_t packing_read_bytes() const noexcept {
+    return packing_scans * node_count * row_bytes + reordered_bytes;
+  }
+  std::uint64_t packing_write_bytes() const noexcept {
+    return segment_bytes + cpu_tier_bytes + reordered_bytes;
+  }
 };
 
 class PreparationPlanner {

@@ -130,9 +130,12 @@ class Preparer {
     PreparationCost cost = planner_.cost();
     cost.sampling_seconds = seconds_a_batch_ * static_cast<double>(schedule_.size());
     const SharedLayout* shared = planner_.shared();
-    cost.packing_scans = shared == nullptr
-                             ? count_scans(schedule_.size(), packing_memory())
-                             : count_shared_scans(*shared, dataset_.info().row_bytes(), packing_memory());
+    cost.packing_scans = shared == nullptr ? count_scans(schedule_.size(), packing_memory()) : 1;
+    if (shared != nullptr) {
+      const RegionShape shape = choose_region_shape(*shared, dataset_.info().row_bytes(), packing_memory());
+      cost.reordered_bytes = shape.is_in_memory ? 0 : shared->region_offsets.back();
+      cost.packing_scratch_bytes = shape.scratch_bytes();
+    }
     return cost;
   }
   void explore(const std::function<void(const BudgetChoice&)>& show) const {
@@ -293,12 +296,13 @@ void check_space(const PreparationCost& cost, std::uint64_t disk_budget_bytes) {
          "lower --sample-epochs",
          format_bytes(static_cast<double>(disk_budget_bytes)), format_bytes_up(needed));
   }
-  if (needed > cost.free_bytes) {
+  if (needed + cost.packing_scratch_bytes > cost.free_bytes) {
     fail(
         Kind::io,
         "no space left: the preparation takes up to {}, {} are free; free some, cache more with --cpu-cache, "
         "or lower --sample-epochs",
-        format_bytes(static_cast<double>(needed)), format_bytes(static_cast<double>(cost.free_bytes)));
+        format_bytes(static_cast<double>(needed + cost.packing_scratch_bytes)),
+        format_bytes(static_cast<double>(cost.free_bytes)));
   }
 }
 

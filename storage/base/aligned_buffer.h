@@ -1,5 +1,5 @@
 // Memory that direct reads may land in: page-aligned (from 2 MiB to huge pages), of a fixed size, zeroed
-// once.
+// once, unless its owner writes all of it before it is read.
 //
 // Ownership: the buffer owns its bytes and is moved, never copied; views of it borrow.
 #pragma once
@@ -45,17 +45,9 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   // Allocates `bytes` (rounded up to the alignment). Throws Error(io) when memory is refused.
-  explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
-    if (bytes == 0) return;
-    const std::size_t capacity = round_up(bytes, direct_io_alignment);
-    const std::size_t alignment = capacity < huge_page_bytes ? direct_io_alignment : huge_page_bytes;
-    void* memory = nullptr;
-    if (posix_memalign(&memory, alignment, capacity) != 0)
-      fail(Kind::io, "the system refused {} bytes of memory", capacity);
-    data_.reset(static_cast<std::byte*>(memory));
-    advise_huge_pages(data_.get(), capacity);
-    std::memset(data_.get(), 0, capacity);
-  }
+  explicit AlignedBuffer(std::size_t bytes) : AlignedBuffer(bytes, /*is_zeroed=*/true) {}
+  // Not zeroed: gigabytes that are written over at once need no first pass.
+  static AlignedBuffer uninitialized(std::size_t bytes) { return AlignedBuffer(bytes, /*is_zeroed=*/false); }
 
   std::byte* data() noexcept { return data_.get(); }
   const std::byte* data() const noexcept { return data_.get(); }
@@ -78,6 +70,17 @@ class AlignedBuffer {
   }
 
  private:
+  AlignedBuffer(std::size_t bytes, bool is_zeroed) : bytes_(bytes) {
+    if (bytes == 0) return;
+    const std::size_t capacity = round_up(bytes, direct_io_alignment);
+    const std::size_t alignment = capacity < huge_page_bytes ? direct_io_alignment : huge_page_bytes;
+    void* memory = nullptr;
+    if (posix_memalign(&memory, alignment, capacity) != 0)
+      fail(Kind::io, "the system refused {} bytes of memory", capacity);
+    data_.reset(static_cast<std::byte*>(memory));
+    advise_huge_pages(data_.get(), capacity);
+    if (is_zeroed) std::memset(data_.get(), 0, capacity);
+  }
   struct Free {
     void operator()(std::byte* pointer) const noexcept { std::free(pointer); }
   };

@@ -5,7 +5,8 @@
 
 namespace gneiss {
 
-WriteBehind::WriteBehind(const File& file, std::size_t piece_bytes, std::size_t depth) : file_(file) {
+WriteBehind::WriteBehind(const File& file, std::size_t piece_bytes, std::size_t depth)
+    : file_(file), depth_(depth) {
   for (std::size_t i = 0; i < depth; ++i) empty_.emplace_back(piece_bytes);
   for (std::size_t i = 0; i < depth; ++i) {
     threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
@@ -17,14 +18,27 @@ WriteBehind::~WriteBehind() {
   tasks_.clear();
 }
 
+void WriteBehind::wait_for_room(std::unique_lock<std::mutex>& lock) {
+  changed_.wait(lock, [&] { return on_their_way_ < depth_ || failure_; });
+  if (failure_) std::rethrow_exception(failure_);
+  ++on_their_way_;
+}
+
 void WriteBehind::write(std::uint64_t offset, AlignedBuffer& piece, std::size_t bytes) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !empty_.empty() || failure_; });
-  if (failure_) std::rethrow_exception(failure_);
-  AlignedBuffer next = std::move(empty_.back());
+  wait_for_room(lock);
+  AlignedBuffer next = std::move(empty_.back());  // fewer than `depth` are in use
   empty_.pop_back();
-  tasks_.push_back({offset, std::exchange(piece, std::move(next)), bytes});
-  ++on_their_way_;
+  AlignedBuffer full = std::exchange(piece, std::move(next));
+  const auto whole = std::span<const std::byte>(full.bytes()).first(bytes);
+  tasks_.push_back({offset, std::move(full), whole});
+  changed_.notify_all();
+}
+
+void WriteBehind::write_in_place(std::uint64_t offset, std::span<const std::byte> bytes) {
+  std::unique_lock lock(mutex_);
+  wait_for_room(lock);
+  tasks_.push_back({offset, {}, bytes});
   changed_.notify_all();
 }
 
@@ -42,13 +56,13 @@ void WriteBehind::run(const std::stop_token& stop) {
     lock.unlock();
     std::exception_ptr failure;
     try {
-      file_.write_at(task.offset, task.piece.bytes().first(task.bytes));
+      file_.write_at(task.offset, task.bytes);
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
     if (failure && !failure_) failure_ = failure;
-    empty_.push_back(std::move(task.piece));
+    if (!task.piece.empty()) empty_.push_back(std::move(task.piece));
     --on_their_way_;
     changed_.notify_all();
   }

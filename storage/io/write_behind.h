@@ -12,6 +12,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -36,17 +37,21 @@ class WriteBehind {
   // Takes `piece`, whose first `bytes` go to `offset`, and leaves an empty one in its place, perhaps larger
   // but never smaller than piece_bytes. Waits while `depth` are on their way.
   void write(std::uint64_t offset, AlignedBuffer& piece, std::size_t bytes);
+  // Writes from where the bytes are: they stay as they are until finish(). Waits as write() does.
+  void write_in_place(std::uint64_t offset, std::span<const std::byte> bytes);
   void finish();  // waits for all of them
 
  private:
   struct Task {
     std::uint64_t offset = 0;
-    AlignedBuffer piece;
-    std::size_t bytes = 0;
+    AlignedBuffer piece;  // empty where the bytes are another's
+    std::span<const std::byte> bytes;
   };
+  void wait_for_room(std::unique_lock<std::mutex>& lock);
   void run(const std::stop_token& stop);
 
   const File& file_;
+  const std::size_t depth_;
   std::mutex mutex_;  // guards all below
   std::condition_variable_any changed_;
   std::deque<Task> tasks_;

@@ -6,6 +6,7 @@
 // Errors:  io, corruption (a block does not match its checksum), thrown by next().
 #pragma once
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <thread>
@@ -13,6 +14,8 @@
 
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/bounded_queue.h"
+#include "storage/base/cancel.h"
+#include "storage/base/progress.h"
 #include "storage/format/section_file.h"
 
 namespace gneiss {
@@ -80,5 +83,29 @@ class RowAligner {
   std::uint64_t skip_ = 0;
   std::vector<std::byte> cut_;
 };
+
+// One scan from the row of `first_node` on, or from the beginning of its block: use(first_node, rows) takes
+// whole rows in order, after_chunk(node) comes between two chunks, when all rows of nodes below it have
+// passed. Returns the bytes read. Errors: as FeatureScan's, cancelled.
+template <class Use, class AfterChunk>
+std::uint64_t scan_features(const SectionFile& file, std::uint64_t first_node, Progress& progress,
+                            const Use& use, const AfterChunk& after_chunk) {
+  const SectionEntry& rows = file.require(SectionKind::feature_rows);
+  const std::uint64_t row_bytes = rows.bytes / rows.rows;
+  const std::uint64_t first_offset =
+      round_down(std::min(first_node * row_bytes, rows.bytes), rows.checksum_block_bytes);
+  progress.advance(first_offset);
+  FeatureScan scan(file, rows, first_offset);
+  RowAligner aligner(row_bytes, first_offset);
+  while (auto chunk = scan.next()) {
+    throw_if_interrupted();
+    aligner.feed(std::span<const std::byte>(chunk->bytes.bytes()).first(chunk->size), use);
+    const std::uint64_t passed = chunk->offset + chunk->size;
+    progress.advance(chunk->size);
+    scan.give_back(std::move(*chunk));
+    if (passed < rows.bytes) after_chunk(passed / row_bytes);
+  }
+  return rows.bytes - first_offset;
+}
 
 }  // namespace gneiss

@@ -77,17 +77,14 @@ class SegmentPacker {
         direct_(pack_.file().reopen_direct(/*writable=*/true)),
         shape_(choose_scan_shape(entries_.size(), task.memory_bytes)),
         writer_(target(), shape_.piece_bytes, writes_in_flight(task.memory_bytes, shape_.piece_bytes)),
-        timer_(task.checkpoint_seconds.value_or(0)) {
-    is_tier_done_ = task.checkpoint_seconds && std::filesystem::exists(task.folder / cpu_tier_file_name);
+        timer_(task.checkpoint_seconds.value_or(0)),
+        tier_(task) {
     if (saved) {
       go_on(*saved);
     } else {
       open_scan(0);
     }
-    if (!is_tier_done_ && !tier_) {
-      tier_.emplace(*task.dataset, *task.plan, task.folder,
-                    task.checkpoint_seconds ? Unfinished::keep : Unfinished::remove);
-    }
+    tier_.begin();
   }
 
   PackResult pack() {
@@ -95,7 +92,7 @@ class SegmentPacker {
     const std::uint64_t later = divide_up(entries_.size() - end_, shape_.batches_per_scan) * rows_.bytes;
     Progress progress("packing", rows_.bytes + later, Progress::Unit::bytes);
     PackResult result{.segment_bytes = segment_bytes_};
-    while (begin_ < entries_.size() || tier_) {
+    while (begin_ < entries_.size() || tier_.is_in_work()) {
       scan(result, progress);
       open_scan(end_);
       if (task_.checkpoint_seconds) save(0);
@@ -131,42 +128,30 @@ class SegmentPacker {
   }
 
   void scan(PackResult& result, Progress& progress) {
-    const std::uint64_t first_offset = round_down(first_node_ * row_bytes_, rows_.checksum_block_bytes);
-    progress.advance(first_offset);
-    FeatureScan feature_scan(features_, rows_, first_offset);
-    RowAligner aligner(row_bytes_, first_offset);
-    while (auto chunk = feature_scan.next()) {
-      throw_if_interrupted();
-      aligner.feed(
-          chunk->bytes.bytes().first(chunk->size), [&](std::uint64_t node, std::span<const std::byte> bytes) {
-            if (tier_) tier_->take_rows(node, bytes);
-            pool_.parallel_for(streams_.size(),
-                               [&](std::size_t i, std::size_t) { streams_[i]->take_rows(node, bytes); });
-          });
-      const std::uint64_t passed = chunk->offset + chunk->size;
-      progress.advance(chunk->size);
-      feature_scan.give_back(std::move(*chunk));
-      if (task_.checkpoint_seconds && passed < rows_.bytes && timer_.is_due()) {
-        timer_.take([&] { save(passed / row_bytes_); });
-      }
-    }
+    const auto take_rows = [&](std::uint64_t node, std::span<const std::byte> bytes) {
+      tier_.take_rows(node, bytes);
+      pool_.parallel_for(streams_.size(),
+                         [&](std::size_t i, std::size_t) { streams_[i]->rows().take_rows(node, bytes); });
+    };
+    result.bytes_read += scan_features(features_, first_node_, progress, take_rows, [&](std::uint64_t node) {
+      if (task_.checkpoint_seconds && timer_.is_due()) timer_.take([&] { save(node); });
+    });
     pool_.parallel_for(streams_.size(), [&](std::size_t i, std::size_t) { streams_[i]->finish(); });
     writer_.finish();
-    if (tier_) tier_->finish();
-    tier_.reset();
+    tier_.finish();
     ++result.scans;
-    result.bytes_read += rows_.bytes - first_offset;
   }
 
   // All rows of nodes below `node` have passed the scan at work.
   void save(std::uint64_t node) {
     writer_.finish();
-    pool_.parallel_for(streams_.size(),
-                       [&](std::size_t i, std::size_t) { streams_[i]->write_unfinished_piece(target()); });
+    pool_.parallel_for(streams_.size(), [&](std::size_t i, std::size_t) {
+      streams_[i]->rows().write_unfinished_piece(target());
+    });
     target().sync();
-    std::vector<std::uint64_t> numbers{entries_.size(), begin_, end_, node, tier_ ? 1U : 0U};
-    if (tier_) tier_->save(numbers);
-    for (const auto& stream : streams_) stream->save(numbers);
+    std::vector<std::uint64_t> numbers{entries_.size(), begin_, end_, node};
+    tier_.save(numbers);
+    for (const auto& stream : streams_) stream->rows().save(numbers);
     write_pack_checkpoint(task_, numbers);
   }
 
@@ -176,24 +161,15 @@ class SegmentPacker {
     const std::uint64_t begin = saved.take(count);
     const std::uint64_t end = saved.take(count);
     const std::uint64_t node = saved.take(rows_.rows);
-    const bool has_tier = saved.take(1) != 0;
-    // cpu.bin is whole when the first scan has ended, also where that was not recorded any more.
-    if (begin > end || (!is_tier_done_ && !has_tier)) {
-      fail(Kind::corruption, "{} is missing", (task_.folder / cpu_tier_file_name).string());
-    }
-    if (has_tier && is_tier_done_) {
-      static_cast<void>(saved.take_many(
-          divide_up(TierImage::rows_below(*task_.plan, node) * row_bytes_, feature_checksum_block_bytes)));
-    } else if (has_tier) {
-      tier_.emplace(*task_.dataset, *task_.plan, task_.folder, saved, node);
-    }
+    if (begin > end) fail(Kind::corruption, "{} has other segments", pack_.file().path());
+    tier_.go_on(saved, node);
     if (end - begin > shape_.batches_per_scan) {  // less memory than then: the scan at work begins anew
-      tier_.reset();
+      tier_.begin_anew();
       open_scan(begin);
       return;
     }
     open_streams(begin, end);
-    for (const auto& stream : streams_) stream->go_on(saved, target(), node);
+    for (const auto& stream : streams_) stream->rows().go_on(saved, target(), node);
     first_node_ = node;
   }
 
@@ -209,13 +185,12 @@ class SegmentPacker {
   const ScanShape shape_;
   WriteBehind writer_;
   CheckpointTimer timer_;
+  TierInScan tier_;
   // Of the scan at work:
   std::size_t begin_ = 0;  // batches [begin_, end_)
   std::size_t end_ = 0;
   std::uint64_t first_node_ = 0;
   std::vector<std::unique_ptr<SegmentStream>> streams_;
-  std::optional<TierImage> tier_;  // in the first scan
-  bool is_tier_done_ = false;      // by an earlier run
 };
 
 }  // namespace

@@ -38,7 +38,8 @@ struct PackTask {
 struct PackResult {
   std::uint64_t segment_bytes = 0;  // all segments, trailers and padding included
   std::uint32_t scans = 0;          // of features.bin
-  std::uint64_t bytes_read = 0;     // now, without what an earlier run has read
+  std::uint32_t parts = 0;       // of shared rows, put in order on the drive; 0: own segments, or in memory
+  std::uint64_t bytes_read = 0;  // now, without what an earlier run has read
   double seconds = 0;
 };
 

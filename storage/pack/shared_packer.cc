@@ -1,10 +1,8 @@
 #include "storage/pack/shared_packer.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 
-#include "storage/base/cancel.h"
-#include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
@@ -12,129 +10,18 @@
 #include "storage/io/write_behind.h"
 #include "storage/pack/feature_scan.h"
 #include "storage/pack/pack_checkpoint.h"
+#include "storage/pack/region_dealer.h"
+#include "storage/pack/region_filler.h"
 #include "storage/pack/tier_image.h"
 
 namespace gneiss {
 namespace {
 
-constexpr std::uint64_t page = shared_page_bytes;
-constexpr std::size_t piece_bytes = 1U << 20;
-constexpr std::uint64_t least_part_bytes = 1U << 20;
+constexpr std::uint64_t piece_bytes_max = 1U << 20;
+constexpr std::uint64_t piece_bytes_min = segment_checksum_block_bytes;
 
-// A part of one group's region that one scan fills.
-struct Part {
-  std::size_t group = 0;
-  std::uint64_t first_row = 0;
-  std::uint64_t row_count = 0;
-  std::uint64_t region_offset = 0;  // where it lies among the regions; a multiple of 4096
-  std::uint64_t buffer_offset = 0;
-  std::uint64_t bytes = 0;  // padded to 4096
-};
-
-// How far the regions are filled: all groups before, and so many rows of this one.
-struct FilledUntil {
-  std::size_t group = 0;
-  std::uint64_t row = 0;
-};
-
-// Deals what is left of the regions to scans, each of which fills at most `scan_bytes`.
-std::vector<std::vector<Part>> plan_scans(const SharedLayout& layout, std::uint64_t row_bytes,
-                                          std::uint64_t scan_bytes, const FilledUntil& filled_until) {
-  // Parts of a region begin at pages: so many rows are whole pages.
-  const std::uint64_t rows_of_pages = page / page_row_unit(row_bytes);
-  std::vector<std::vector<Part>> scans(1);
-  std::uint64_t filled = 0;
-  for (std::size_t group = filled_until.group; group < layout.groups.size(); ++group) {
-    const std::uint64_t row_count = layout.region_nodes.size(group);
-    for (std::uint64_t first = group == filled_until.group ? filled_until.row : 0; first < row_count;) {
-      const std::uint64_t left = row_count - first;
-      const std::uint64_t room = scan_bytes - filled;
-      std::uint64_t rows = round_down(room / row_bytes, rows_of_pages);
-      if (round_up(left * row_bytes, page) <= room) rows = left;
-      if (rows == 0 && filled == 0) rows = std::min(left, rows_of_pages);  // rows larger than all memory
-      if (rows == 0) {
-        scans.emplace_back();
-        filled = 0;
-        continue;
-      }
-      const std::uint64_t bytes = round_up(rows * row_bytes, page);
-      scans.back().push_back({.group = group,
-                              .first_row = first,
-                              .row_count = rows,
-                              .region_offset = layout.region_offsets[group] + first * row_bytes,
-                              .buffer_offset = filled,
-                              .bytes = bytes});
-      filled += bytes;
-      first += rows;
-    }
-  }
-  return scans;
-}
-
-// A row that a scan looks for, and where in the buffer it goes, in units of page_row_unit().
-struct Wanted {
-  NodeId node;
-  std::uint32_t place;
-};
-
-// What one scan may fill: a row takes its bytes and its entry of the index; places are 32 bits.
-std::uint64_t scan_bytes_of(std::uint64_t row_bytes, std::uint64_t memory_bytes) {
-  const std::uint64_t share = memory_bytes / 2 / (row_bytes + sizeof(Wanted)) * row_bytes;
-  return round_down(std::clamp(share, least_part_bytes, 0xFFFFFFFFU * page_row_unit(row_bytes)), page);
-}
-
-std::vector<Wanted> find_wanted(const SharedLayout& layout, std::span<const Part> parts,
-                                std::uint64_t row_bytes) {
-  const std::uint64_t unit = page_row_unit(row_bytes);
-  std::vector<Wanted> wanted;
-  std::uint64_t count = 0;
-  for (const Part& part : parts) count += part.row_count;
-  wanted.reserve(count);
-  std::vector<NodeId> nodes(std::min<std::uint64_t>(count, 64U << 10));
-  for (const Part& part : parts) {
-    for (std::uint64_t at = 0; at < part.row_count; at += nodes.size()) {
-      const auto window = std::span(nodes).first(std::min<std::uint64_t>(nodes.size(), part.row_count - at));
-      layout.region_nodes.read(part.group, part.first_row + at, window);
-      for (std::size_t i = 0; i < window.size(); ++i) {
-        const std::uint64_t place = (part.buffer_offset + (at + i) * row_bytes) / unit;
-        wanted.push_back({window[i], static_cast<std::uint32_t>(place)});
-      }
-    }
-  }
-  std::ranges::sort(wanted, {},
-                    [](const Wanted& row) { return std::uint64_t{to_index(row.node)} << 32 | row.place; });
-  return wanted;
-}
-
-// The checksum of each page of the file's regions, by its number.
-class PageChecksums {
- public:
-  explicit PageChecksums(std::uint64_t region_bytes) : checksums_(region_bytes / page) {}
-  void take(std::uint64_t region_offset, std::span<const std::byte> bytes, ThreadPool& pool) {
-    constexpr std::size_t pages_at_once = 256;
-    const std::uint64_t pages = bytes.size() / page;
-    pool.parallel_for(divide_up(pages, pages_at_once), [&](std::size_t piece, std::size_t) {
-      const std::uint64_t end = std::min<std::uint64_t>(pages, (piece + 1) * pages_at_once);
-      for (std::uint64_t i = piece * pages_at_once; i < end; ++i) {
-        checksums_[region_offset / page + i] = checksum(bytes.subspan(i * page, page));
-      }
-    });
-  }
-  std::span<std::uint64_t> first(std::uint64_t region_bytes) {
-    return std::span(checksums_).first(region_bytes / page);
-  }
-  std::vector<std::uint64_t> of(std::span<const Extent> extents) const {
-    std::vector<std::uint64_t> all;
-    for (const Extent& extent : extents) {
-      const auto first = checksums_.begin() + static_cast<std::ptrdiff_t>(extent.offset / page);
-      all.insert(all.end(), first, first + static_cast<std::ptrdiff_t>(extent.bytes / page));
-    }
-    return all;
-  }
-
- private:
-  std::vector<std::uint64_t> checksums_;
-};
+// How far packing has come.
+enum class Phase : std::uint64_t { scanning, ordering, trailers };
 
 class SharedPacker {
  public:
@@ -142,46 +29,46 @@ class SharedPacker {
                std::optional<CheckpointReader> saved)
       : task_(task),
         layout_(layout),
-        pool_(pool),
-        row_bytes_(task.dataset->info().row_bytes()),
         features_(task.dataset->features()),
-        rows_(features_.require(SectionKind::feature_rows)),
-        unfinished_(task.checkpoint_seconds ? Unfinished::keep : Unfinished::remove),
         pack_(task.folder / pack_file_name, pack_magic, task.dataset->fingerprint(),
-              saved ? Unfinished::go_on : unfinished_),
+              saved                     ? Unfinished::go_on
+              : task.checkpoint_seconds ? Unfinished::keep
+                                        : Unfinished::remove),
         first_region_(pack_.reserve({.kind = SectionKind::segments, .dtype = Dtype::u8}, layout.bytes())),
         direct_(pack_.file().reopen_direct(/*writable=*/true)),
-        writer_(direct_ ? direct_ : pack_.file(), piece_bytes,
-                writes_in_flight(task.memory_bytes, piece_bytes)),
-        checksums_(layout.region_offsets.back()) {
-    is_tier_done_ = task.checkpoint_seconds && std::filesystem::exists(task.folder / cpu_tier_file_name);
-    if (saved) go_on(*saved);
+        checksums_(layout.region_offsets.back()),
+        region_{.pack = &task,
+                .layout = &layout,
+                .shape = choose_region_shape(layout, task.dataset->info().row_bytes(), task.memory_bytes),
+                .row_bytes = task.dataset->info().row_bytes(),
+                .file = direct_ ? &direct_ : &pack_.file(),
+                .first_region = first_region_,
+                .writer = &writer_,
+                .checksums = &checksums_,
+                .pool = &pool},
+        tier_(task),
+        timer_(task.checkpoint_seconds.value_or(0)),
+        writer_(*region_.file, region_.shape.piece_bytes,
+                writes_in_flight(task.memory_bytes, region_.shape.piece_bytes)) {
+    if (region_.shape.is_in_memory) {
+      filler_.emplace(region_);
+    } else {
+      dealer_.emplace(region_);
+    }
+    if (saved) {
+      go_on(*saved);
+    } else {
+      begin_scan();
+    }
+    tier_.begin();
   }
 
   PackResult pack() {
     const Stopwatch clock;
-    const std::uint64_t scan_bytes = scan_bytes_of(row_bytes_, task_.memory_bytes);
-    const auto scans = plan_scans(layout_, row_bytes_, scan_bytes, filled_until_);
-    std::uint64_t largest = 0;
-    for (const auto& parts : scans) {
-      if (!parts.empty()) largest = std::max(largest, parts.back().buffer_offset + parts.back().bytes);
-    }
-    AlignedBuffer buffer(largest);
-    std::optional<TierImage> cpu_tier;
-    if (!is_tier_done_) cpu_tier.emplace(*task_.dataset, *task_.plan, task_.folder, unfinished_);
-    PackResult result{.segment_bytes = layout_.bytes()};
-    Progress progress("packing", scans.size() * rows_.bytes, Progress::Unit::bytes);
-    for (const auto& parts : scans) {
-      if (parts.empty() && !cpu_tier) break;  // all was there
-      fill(parts, buffer.bytes(), cpu_tier ? &*cpu_tier : nullptr, progress);
-      if (cpu_tier) cpu_tier->finish();
-      cpu_tier.reset();
-      write_parts(parts, buffer.bytes());
-      if (task_.checkpoint_seconds && !parts.empty()) save(parts.back());
-      ++result.scans;
-      result.bytes_read += rows_.bytes;
-    }
-    writer_.finish();
+    PackResult result{.segment_bytes = layout_.bytes(),
+                      .parts = dealer_ ? static_cast<std::uint32_t>(dealer_->part_count()) : 0};
+    if (phase_ == Phase::scanning) scan(result);
+    if (phase_ == Phase::ordering) order();
     write_trailers();
     pack_.finish();
     result.seconds = clock.seconds();
@@ -189,80 +76,95 @@ class SharedPacker {
   }
 
  private:
-  // All parts until `last` are filled.
-  void save(const Part& last) {
-    writer_.finish();
-    pack_.file().sync();
-    const auto checksums = checksums_.first(last.region_offset + last.bytes);
-    std::vector<std::uint64_t> numbers{layout_.bytes(), last.group, last.first_row + last.row_count};
-    numbers.insert(numbers.end(), checksums.begin(), checksums.end());
+  void begin_scan() {
+    if (!dealer_) return;
+    pack_.file().reserve(first_region_ + layout_.region_offsets.back() + dealer_->shift_bytes());
+    dealer_->begin_dealing();
+  }
+
+  void scan(PackResult& result) {
+    const SectionEntry& rows = features_.require(SectionKind::feature_rows);
+    Progress progress("packing", rows.bytes, Progress::Unit::bytes);
+    const auto take_rows = [&](std::uint64_t node, std::span<const std::byte> bytes) {
+      tier_.take_rows(node, bytes);
+      if (filler_) filler_->take_rows(node, bytes);
+      if (dealer_) dealer_->take_rows(node, bytes);
+    };
+    result.bytes_read += scan_features(features_, first_node_, progress, take_rows, [&](std::uint64_t node) {
+      first_node_ = node;
+      if (task_.checkpoint_seconds && timer_.is_due()) timer_.take([&] { save(); });
+    });
+    if (filler_) filler_->write();
+    if (dealer_) dealer_->end_dealing();
+    tier_.finish();
+    ++result.scans;
+    phase_ = dealer_ ? Phase::ordering : Phase::trailers;
+    save();
+  }
+
+  void order() {
+    Progress progress("ordering shared rows on the drive", dealer_->part_count(), Progress::Unit::items);
+    dealer_->order([&] { return task_.checkpoint_seconds && timer_.is_due(); },
+                   [&] { timer_.take([&] { save(); }); }, progress);
+    phase_ = Phase::trailers;
+    save();
+  }
+
+  // What stands in the files now is made durable, and then recorded.
+  void save() {
+    if (!task_.checkpoint_seconds) return;
+    std::vector<std::uint64_t> numbers{layout_.bytes(),
+                                       region_.shape.is_in_memory ? 0 : region_.shape.part_bytes,
+                                       static_cast<std::uint64_t>(phase_)};
+    if (phase_ == Phase::scanning) {
+      numbers.push_back(first_node_);
+      tier_.save(numbers);
+      if (filler_) filler_->save(first_node_, numbers);
+      if (dealer_) dealer_->save_dealing(numbers);
+    } else if (phase_ == Phase::ordering) {
+      dealer_->save_ordering(numbers);
+    } else {
+      checksums_.save(layout_.region_offsets.back(), numbers);
+    }
+    region_.file->sync();
     write_pack_checkpoint(task_, numbers);
   }
 
   void go_on(CheckpointReader& saved) {
-    if (saved.take() != layout_.bytes() || !is_tier_done_) {
-      fail(Kind::corruption, "{} is of another layout", pack_.file().path());
+    const std::uint64_t bytes = saved.take();
+    const std::uint64_t part_bytes = saved.take();
+    phase_ = static_cast<Phase>(saved.take(static_cast<std::uint64_t>(Phase::trailers)));
+    const bool is_other_shape = part_bytes != (region_.shape.is_in_memory ? 0 : region_.shape.part_bytes);
+    // What is in order does not depend on how it came to be.
+    if (bytes != layout_.bytes() || (is_other_shape && phase_ != Phase::trailers) ||
+        (phase_ == Phase::ordering && !dealer_)) {
+      fail(Kind::corruption, "{} was begun with another layout or other memory", pack_.file().path());
     }
-    filled_until_.group = saved.take(layout_.groups.size() - 1);
-    filled_until_.row = saved.take(layout_.region_nodes.size(filled_until_.group));
-    const std::uint64_t bytes =
-        layout_.region_offsets[filled_until_.group] + round_up(filled_until_.row * row_bytes_, page);
-    const auto checksums = checksums_.first(bytes);
-    std::ranges::copy(saved.take_many(checksums.size()), checksums.begin());
-  }
-
-  void fill(std::span<const Part> parts, std::span<std::byte> buffer, TierImage* cpu_tier,
-            Progress& progress) {
-    for (const Part& part : parts) {  // what no row covers is zero
-      const std::uint64_t rows = part.row_count * row_bytes_;
-      std::memset(buffer.data() + part.buffer_offset + rows, 0, part.bytes - rows);
+    if (phase_ == Phase::scanning) {
+      begin_scan();
+      first_node_ = saved.take(task_.dataset->info().node_count);
+      tier_.go_on(saved, first_node_);
+      if (filler_) filler_->go_on(saved, first_node_);
+      if (dealer_) dealer_->go_on_dealing(saved, first_node_);
+      return;
     }
-    const std::vector<Wanted> wanted = find_wanted(layout_, parts, row_bytes_);
-    const std::uint64_t unit = page_row_unit(row_bytes_);
-    auto next = wanted.begin();
-    FeatureScan scan(features_, rows_);
-    RowAligner aligner(row_bytes_);
-    while (auto chunk = scan.next()) {
-      throw_if_interrupted();
-      const auto bytes = std::span<const std::byte>(chunk->bytes.bytes().first(chunk->size));
-      aligner.feed(bytes, [&](std::uint64_t first_node, std::span<const std::byte> rows) {
-        if (cpu_tier != nullptr) cpu_tier->take_rows(first_node, rows);
-        const std::uint64_t end_node = first_node + rows.size() / row_bytes_;
-        const auto last = std::partition_point(
-            next, wanted.end(), [&](const Wanted& row) { return to_index(row.node) < end_node; });
-        const auto count = static_cast<std::size_t>(last - next);
-        constexpr std::size_t rows_at_once = 512;
-        pool_.parallel_for(divide_up(count, rows_at_once), [&](std::size_t piece, std::size_t) {
-          const std::size_t end = std::min(count, (piece + 1) * rows_at_once);
-          for (std::size_t i = piece * rows_at_once; i < end; ++i) {
-            const Wanted& row = next[static_cast<std::ptrdiff_t>(i)];
-            std::memcpy(buffer.data() + row.place * unit,
-                        rows.data() + (to_index(row.node) - first_node) * row_bytes_, row_bytes_);
-          }
-        });
-        next = last;
-      });
-      progress.advance(chunk->size);
-      scan.give_back(std::move(*chunk));
+    if (!tier_.is_written()) {
+      fail(Kind::corruption, "{} is missing", (task_.folder / cpu_tier_file_name).string());
     }
-    GNEISS_ASSERT(next == wanted.end());
-  }
-
-  void write_parts(std::span<const Part> parts, std::span<const std::byte> buffer) {
-    AlignedBuffer piece(piece_bytes);
-    for (const Part& part : parts) {
-      throw_if_interrupted();
-      const auto bytes = buffer.subspan(part.buffer_offset, part.bytes);
-      checksums_.take(part.region_offset, bytes, pool_);
-      for (std::uint64_t at = 0; at < bytes.size(); at += piece_bytes) {
-        const auto from = bytes.subspan(at, std::min<std::uint64_t>(piece_bytes, bytes.size() - at));
-        std::memcpy(piece.data(), from.data(), from.size());
-        writer_.write(first_region_ + part.region_offset + at, piece, from.size());
-      }
+    if (phase_ == Phase::trailers) {
+      checksums_.go_on(saved, layout_.region_offsets.back());
+    } else {
+      const bool is_whole =
+          pack_.file().size() >= first_region_ + layout_.region_offsets.back() + dealer_->shift_bytes();
+      if (!is_whole) fail(Kind::corruption, "{} is cut short", pack_.file().path());
+      dealer_->go_on_ordering(saved);
     }
   }
 
   void write_trailers() {
+    // Where rows were dealt to behind the regions, zeros come to stand.
+    pack_.file().resize(first_region_ + layout_.region_offsets.back());
+    pack_.file().resize(first_region_ + layout_.bytes());
     std::vector<SegmentEntry> entries;
     std::vector<std::uint32_t> counts;
     std::vector<Extent> extents(layout_.extents);
@@ -275,7 +177,7 @@ class SharedPacker {
                          .offset = offset,
                          .bytes = layout_.read_bytes(batch),
                          .row_count = task_.rows[batch].disk_rows,
-                         .row_bytes = static_cast<std::uint32_t>(row_bytes_)});
+                         .row_bytes = static_cast<std::uint32_t>(region_.row_bytes)});
       counts.push_back(static_cast<std::uint32_t>(read.size()));
       if (trailer_bytes == 0) continue;
       const auto trailer = build_shared_trailer(task_.keys[batch], checksums_.of(read));
@@ -292,26 +194,43 @@ class SharedPacker {
 
   const PackTask& task_;
   const SharedLayout& layout_;
-  ThreadPool& pool_;
-  const std::uint64_t row_bytes_;
   const SectionFile& features_;
-  const SectionEntry& rows_;
-  const Unfinished unfinished_;
   SectionWriter pack_;
   const std::uint64_t first_region_;
   const File direct_;
-  WriteBehind writer_;
   PageChecksums checksums_;
-  FilledUntil filled_until_;
-  bool is_tier_done_ = false;  // by an earlier run
+  const RegionTask region_;
+  TierInScan tier_;
+  CheckpointTimer timer_;
+  Phase phase_ = Phase::scanning;
+  std::uint64_t first_node_ = 0;        // the scan at work: rows of nodes below have passed
+  std::optional<RegionFiller> filler_;  // one of these two
+  std::optional<RegionDealer> dealer_;
+  WriteBehind writer_;  // last: what it writes outlives it
 };
 
 }  // namespace
 
-std::uint32_t count_shared_scans(const SharedLayout& layout, std::uint64_t row_bytes,
-                                 std::uint64_t memory_bytes) {
-  return static_cast<std::uint32_t>(
-      plan_scans(layout, row_bytes, scan_bytes_of(row_bytes, memory_bytes), {}).size());
+RegionShape choose_region_shape(const SharedLayout& layout, std::uint64_t row_bytes,
+                                std::uint64_t memory_bytes) {
+  constexpr std::uint64_t least_budget = 4U << 20;
+  constexpr std::uint64_t usual_part_bytes = 16U << 20;
+  constexpr std::uint64_t bytes_a_row = 2 * sizeof(NodePlace);
+  const std::uint64_t regions = layout.region_offsets.back();
+  const std::uint64_t budget = std::max(least_budget, memory_bytes / 2);
+  if (regions + regions / row_bytes * bytes_a_row <= budget &&
+      regions / page_row_unit(row_bytes) <= 0xFFFFFFFFU) {
+    return {.is_in_memory = true, .part_bytes = 0, .piece_bytes = piece_bytes_max};
+  }
+  // Dealing takes a piece for each part, ordering two parts: least memory where these are alike.
+  const auto alike = static_cast<std::uint64_t>(
+      std::sqrt(static_cast<double>(regions) * static_cast<double>(piece_bytes_max)));
+  const std::uint64_t part = std::min(budget / 3, std::max(usual_part_bytes, alike));
+  const std::uint64_t parts = regions / part + layout.groups.size();
+  return {.is_in_memory = false,
+          .part_bytes = part,
+          .piece_bytes =
+              std::clamp(round_down(budget / parts, piece_bytes_min), piece_bytes_min, piece_bytes_max)};
 }
 
 PackResult pack_shared_features(const PackTask& task, const SharedLayout& layout, ThreadPool& pool) {

@@ -66,4 +66,40 @@ void TierImage::finish() {
   file_.finish();
 }
 
+TierInScan::TierInScan(const PackTask& task)
+    : task_(task),
+      is_written_(task.checkpoint_seconds && std::filesystem::exists(task.folder / cpu_tier_file_name)) {}
+
+void TierInScan::begin() {
+  if (is_written_ || image_) return;
+  image_.emplace(*task_.dataset, *task_.plan, task_.folder,
+                 task_.checkpoint_seconds ? Unfinished::keep : Unfinished::remove);
+}
+
+void TierInScan::finish() {
+  if (image_) image_->finish();
+  image_.reset();
+  is_written_ = true;
+}
+
+void TierInScan::save(std::vector<std::uint64_t>& numbers) {
+  numbers.push_back(image_ ? 1U : 0U);
+  if (image_) image_->save(numbers);
+}
+
+void TierInScan::go_on(CheckpointReader& saved, std::uint64_t node) {
+  const bool was_in_work = saved.take(1) != 0;
+  // cpu.bin is whole when the first scan has ended, also where that was not recorded any more.
+  if (!is_written_ && !was_in_work) {
+    fail(Kind::corruption, "{} is missing", (task_.folder / cpu_tier_file_name).string());
+  }
+  if (!was_in_work) return;
+  if (is_written_) {
+    const std::uint64_t bytes = TierImage::rows_below(*task_.plan, node) * task_.dataset->info().row_bytes();
+    static_cast<void>(saved.take_many(divide_up(bytes, feature_checksum_block_bytes)));
+    return;
+  }
+  image_.emplace(*task_.dataset, *task_.plan, task_.folder, saved, node);
+}
+
 }  // namespace gneiss

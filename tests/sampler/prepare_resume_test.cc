@@ -34,6 +34,10 @@ PrepareRequest request_for(const std::string& kind) {
   request.options.cpu_cache_bytes = 500'000;
   if (kind == "belady") request.options.residency = Residency::belady;
   if (kind == "shared") request.disk_budget_bytes = 14'000'000;
+  if (kind == "dealt") {  // more rows than half of the memory holds
+    request.disk_budget_bytes = 55'000'000;
+    request.memory_bytes = 60U << 20;
+  }
   if (kind == "scans") {
     request.options.batch_size = 4;
     request.memory_bytes = 60U << 20;
@@ -67,7 +71,8 @@ std::map<std::string, std::string> prepare_undisturbed(const fs::path& dataset, 
   request.checkpoint_seconds = 1000;
   const PrepareResult result = test::run_prepare(dataset, request);
   CHECK((result.scans > 1) == (kind == "scans"));
-  CHECK((result.cost.group_batches > 1) == (kind == "shared"));
+  CHECK((result.cost.group_batches > 1) == (kind == "shared" || kind == "dealt"));
+  CHECK((result.cost.reordered_bytes > 0) == (kind == "dealt"));
   CHECK((result.sweep_waves > 0) == (kind == "swept"));
   auto files = files_of(dataset);
   CHECK(files.size() == 3);
@@ -111,7 +116,7 @@ TEST_CASE("killed at many moments, again and again, a preparation comes to be wi
   test::write_small_dataset(folder / "d", medium);
   int killed = 0;
   std::uint64_t seed = 1;
-  for (const std::string kind : {"own", "shared", "belady", "scans"}) {
+  for (const std::string kind : {"own", "shared", "dealt", "belady", "scans"}) {
     CAPTURE(kind);
     CAPTURE(seed);
     const auto whole = prepare_undisturbed(folder / "d", kind);
@@ -172,6 +177,32 @@ TEST_CASE("each step that is done is not done again") {
     expect_same(folder / "d", whole);
     Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
     fs::remove_all(folder / "d/prepared");
+  }
+  CHECK(killed > 0);
+}
+
+TEST_CASE("rows that batches share are not read again when they have passed, nor dealt when they are") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", medium);
+  int killed = 0;
+  for (const std::string kind : {"shared", "dealt"}) {
+    CAPTURE(kind);
+    const auto whole = prepare_undisturbed(folder / "d", kind);
+    for (const char* file : {pack_checkpoint_name, cpu_tier_file_name}) {
+      CAPTURE(file);
+      if (kill_child(folder / "d", kind, file)) {
+        ++killed;
+        const PrepareResult result = test::run_prepare(folder / "d", request_for(kind));
+        CHECK(result.went_on_after == "a part of packing");
+        CHECK(result.sampled_batches == 0);
+        CHECK(result.bytes_read < scan_bytes);
+      } else {
+        MESSAGE("was done before it could be killed");
+      }
+      expect_same(folder / "d", whole);
+      Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
+      fs::remove_all(folder / "d/prepared");
+    }
   }
   CHECK(killed > 0);
 }

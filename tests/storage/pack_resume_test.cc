@@ -6,7 +6,9 @@
 
 #include "storage/base/random.h"
 #include "storage/format/preparation.h"
+#include "storage/pack/feature_scan.h"
 #include "storage/pack/pack_checkpoint.h"
+#include "storage/pack/region_dealer.h"
 #include "storage/pack/shared_packer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/small_dataset.h"
@@ -134,31 +136,199 @@ TEST_CASE("a packing in several scans goes on in the scan at work, also with oth
   }
 }
 
-TEST_CASE("a packing of shared rows keeps the scans that are done") {
+TEST_CASE("a packing of shared rows goes on in the scan and behind it, in memory and on the drive") {
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d", some_chunks);
   const Dataset dataset = Dataset::open(folder / "d");
   const Work work(dataset, folder.path(), true);
-  constexpr std::uint64_t memory = 16U << 20;
-  const std::uint32_t scans = work.pack(folder / "whole", std::nullopt, memory).scans;
-  REQUIRE(scans > 2);
+  work.pack(folder / "whole", std::nullopt);
   const std::string whole = packed(folder / "whole");
+  for (const std::uint64_t memory : {std::uint64_t{256} << 20, std::uint64_t{16} << 20}) {
+    CAPTURE(memory);
+    const fs::path target = folder / ("p" + std::to_string(memory));
+    CHECK((work.pack(target, 0, memory).parts > 1) == (memory < 100U << 20));
+    const bool is_same = packed(target) == whole;
+    CHECK(is_same);
+    // Killed before it was renamed: only the trailers are written again.
+    fs::rename(target / pack_file_name, target / (std::string(pack_file_name) + ".tmp"));
+    const PackResult trailers = work.pack(target, 0, memory);
+    CHECK(trailers.scans == 0);
+    CHECK(trailers.bytes_read == 0);
+    const bool is_same_again = packed(target) == whole;
+    CHECK(is_same_again);
 
-  REQUIRE(work.pack(folder / "p", 0, memory).scans == scans);
-  CHECK(packed(folder / "p") == whole);
-  // Killed before it was renamed: every scan is recorded, the trailers are not trusted to be there.
-  fs::rename(folder / "p" / pack_file_name, folder / "p" / (std::string(pack_file_name) + ".tmp"));
-  const PackResult none = work.pack(folder / "p", 0, memory);
-  CHECK(none.scans == 0);
-  CHECK(none.bytes_read == 0);
-  CHECK(packed(folder / "p") == whole);
-
-  {
-    const Unreadable damage(folder / "d/features.bin", 13'000'000);
-    EXPECT_ERROR(work.pack(folder / "q", 0, memory), Kind::corruption, "features.bin");
+    fs::remove_all(target);
+    for (const std::uint64_t megabytes : {5, 9, 13, 18}) {
+      const Unreadable damage(folder / "d/features.bin", megabytes * 1'000'000);
+      EXPECT_ERROR(work.pack(target, 0, memory), Kind::corruption, "features.bin");
+    }
+    const PackResult last = work.pack(target, 0, memory);
+    CHECK(last.scans == 1);
+    CHECK(last.bytes_read < source.features.size() / 3);
+    const bool is_same_at_last = packed(target) == whole;
+    CHECK(is_same_at_last);
   }
-  CHECK(work.pack(folder / "q", 0, memory).scans == scans);  // the first was not whole
-  CHECK(packed(folder / "q") == whole);
+}
+
+TEST_CASE("other memory, or a damaged record, makes a packing of shared rows begin anew, to the same bytes") {
+  const test::TemporaryFolder folder;
+  const auto source = test::write_small_dataset(folder / "d", some_chunks);
+  const Dataset dataset = Dataset::open(folder / "d");
+  const Work work(dataset, folder.path(), true);
+  work.pack(folder / "whole", std::nullopt);
+  const std::string whole = packed(folder / "whole");
+  const fs::path target = folder / "p";
+  const fs::path state = target / pack_checkpoint_name;
+  const fs::path pack = target / (std::string(pack_file_name) + ".tmp");
+  const fs::path image = target / (std::string(cpu_tier_file_name) + ".tmp");
+  constexpr std::uint64_t much = 256U << 20;
+  constexpr std::uint64_t little = 16U << 20;
+  const std::vector<std::function<void()>> harms{
+      [&] { flip(state, fs::file_size(state) / 2); },
+      [&] { fs::resize_file(state, 0); },
+      [&] { write_checkpoint(state, dataset.fingerprint(), std::vector<std::uint64_t>{7, 0, 0, 9, 1}); },
+      [&] { fs::remove(pack); },
+      [&] { fs::resize_file(pack, 4096); },
+      [&] { File::create(pack).resize(60U << 20); },  // zeros
+      [&] { fs::remove(image); },
+      [] {}};  // and other memory
+  for (const std::uint64_t memory : {much, little}) {
+    for (std::size_t i = 0; i < harms.size(); ++i) {
+      CAPTURE(memory);
+      CAPTURE(i);
+      fs::remove_all(target);
+      {
+        const Unreadable damage(folder / "d/features.bin", 13'000'000);
+        EXPECT_ERROR(work.pack(target, 0, memory), Kind::corruption, "features.bin");
+      }
+      harms[i]();
+      const bool is_last = i + 1 == harms.size();
+      const PackResult result = work.pack(target, 0, is_last ? much + little - memory : memory);
+      CHECK(result.bytes_read == source.features.size());
+      const bool is_same = packed(target) == whole;
+      CHECK(is_same);
+    }
+  }
+}
+
+TEST_CASE("dealt rows are put in order from the last record on, which comes before they are written over") {
+  const test::TemporaryFolder folder;
+  const auto source = test::write_small_dataset(folder / "d", some_chunks);
+  const Dataset dataset = Dataset::open(folder / "d");
+  const Work work(dataset, folder.path(), true);
+  work.pack(folder / "whole", std::nullopt);
+  const PackFile whole(folder / "whole" / pack_file_name);
+  const std::uint64_t first = whole.file().require(SectionKind::segments).offset;
+  const std::uint64_t row_bytes = dataset.info().row_bytes();
+  const std::uint64_t region_bytes = work.shared->region_offsets.back();
+  std::vector<std::byte> expected(region_bytes);
+  whole.file().file().read_at(first, expected);
+  const PackTask pack_task{.dataset = &dataset,
+                           .lists = &work.lists,
+                           .plan = &work.plan,
+                           .keys = work.keys,
+                           .rows = work.rows,
+                           .folder = folder.path()};
+  ThreadPool pool(2);
+  const File file = File::create(folder / "f");
+  // Each run stops where a second record is due, as a kill would: what came after the first is written, and
+  // not recorded. The last runs to the end.
+  std::optional<std::vector<std::uint64_t>> saved;
+  struct Stopped {};
+  std::size_t records = 0;
+  for (bool is_done = false; !is_done;) {
+    PageChecksums checksums(region_bytes);
+    WriteBehind writer(file, 64U << 10, 4);
+    RegionDealer dealer({.pack = &pack_task,
+                         .layout = &*work.shared,
+                         .shape = {.is_in_memory = false, .part_bytes = 300'000, .piece_bytes = 64U << 10},
+                         .row_bytes = row_bytes,
+                         .file = &file,
+                         .first_region = 4096,
+                         .writer = &writer,
+                         .checksums = &checksums,
+                         .pool = &pool});
+    REQUIRE(dealer.part_count() > 2 * RegionShape::parts_a_record);
+    if (!saved) {
+      file.resize(4096 + region_bytes + dealer.shift_bytes());
+      dealer.begin_dealing();
+      Progress progress("test", 1, Progress::Unit::bytes);
+      scan_features(
+          dataset.features(), 0, progress,
+          [&](std::uint64_t node, std::span<const std::byte> rows) { dealer.take_rows(node, rows); },
+          [](std::uint64_t) {});
+      dealer.end_dealing();
+    } else {
+      write_checkpoint(folder / "record", 1, *saved);
+      auto record = CheckpointReader::open(folder / "record", 1);
+      REQUIRE(record);
+      dealer.go_on_ordering(*record);
+    }
+    Progress progress("test", 1, Progress::Unit::items);
+    bool is_recorded = false;
+    try {
+      dealer.order([] { return false; },
+                   [&] {
+                     if (is_recorded) throw Stopped();
+                     saved.emplace();
+                     dealer.save_ordering(*saved);
+                     is_recorded = true;
+                     ++records;
+                   },
+                   progress);
+      is_done = true;
+      const bool is_same = checksums.of(std::vector<Extent>{{0, region_bytes}}) == [&] {
+        PageChecksums all(region_bytes);
+        all.take(0, expected);
+        return all.of(std::vector<Extent>{{0, region_bytes}});
+      }();
+      CHECK(is_same);
+    } catch (const Stopped&) {
+      CHECK(records < 100);
+    }
+  }
+  CHECK(records > 1);
+  std::vector<std::byte> found(region_bytes);
+  file.read_at(4096, found);
+  const bool is_same = found == expected;
+  CHECK(is_same);
+}
+
+TEST_CASE("dealt rows that are damaged on the drive are found before they are put in order") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", some_chunks);
+  const Dataset dataset = Dataset::open(folder / "d");
+  const Work work(dataset, folder.path(), true);
+  const std::uint64_t region_bytes = work.shared->region_offsets.back();
+  const PackTask pack_task{.dataset = &dataset,
+                           .lists = &work.lists,
+                           .plan = &work.plan,
+                           .keys = work.keys,
+                           .rows = work.rows,
+                           .folder = folder.path()};
+  ThreadPool pool(2);
+  const File file = File::create(folder / "f");
+  PageChecksums checksums(region_bytes);
+  WriteBehind writer(file, 64U << 10, 4);
+  RegionDealer dealer({.pack = &pack_task,
+                       .layout = &*work.shared,
+                       .shape = {.is_in_memory = false, .part_bytes = 2'000'000, .piece_bytes = 64U << 10},
+                       .row_bytes = dataset.info().row_bytes(),
+                       .file = &file,
+                       .first_region = 0,
+                       .writer = &writer,
+                       .checksums = &checksums,
+                       .pool = &pool});
+  file.resize(region_bytes + dealer.shift_bytes());
+  dealer.begin_dealing();
+  Progress progress("test", 1, Progress::Unit::bytes);
+  scan_features(
+      dataset.features(), 0, progress,
+      [&](std::uint64_t node, std::span<const std::byte> rows) { dealer.take_rows(node, rows); },
+      [](std::uint64_t) {});
+  dealer.end_dealing();
+  flip(folder / "f", dealer.shift_bytes() + region_bytes / 2);
+  EXPECT_ERROR(dealer.order([] { return false; }, [] {}, progress), Kind::corruption, "do not match");
 }
 
 TEST_CASE("a damaged record of packing, or one of bytes that are no more, is not used") {
