@@ -63,6 +63,7 @@ struct Epilogue {
   std::span<const float> bias{};  // [columns]; empty: none
   Activation activation = Activation::none;
   Dropout dropout{};
+  std::size_t first_column = 0;  // in dropout's masks: where these columns begin in a wider matrix
 };
 
 // What aggregate_sum gives an edge s -> d and the destination's own row. Products of a factor per source and
