@@ -41,6 +41,7 @@ struct TrainCommand {
   bool force = false;
   bool resume = false;
   std::string device = "auto";
+  std::string precision = "f32";
   std::string summary;
   std::string trace;
   const CLI::Option* shuffle_flag = nullptr;
@@ -80,6 +81,7 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"no_shuffle", !train.schedule.shuffle},
           {"runs", command.runs},
           {"device", "cpu"},
+          {"precision", command.precision},
           {"memory", train.memory_bytes},
           {"threads", command.threads},
           {"io", train.pipeline.io_engine},
@@ -189,7 +191,7 @@ void run(TrainCommand& command) {
     options.schedule.shuffle = false;
   }
   ThreadPool pool(command.threads);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_cpu_backend(pool, parse_precision(command.precision));
   options.pipeline.pool = &pool;
   // Every run keeps the beginning of its timeline, for 'gneiss report'.
   constexpr std::size_t kept_events = 4000;
@@ -357,6 +359,11 @@ void add_pipeline_options(CLI::App& app, TrainCommand& command) {
   PipelineOptions& pipeline = command.train.pipeline;
   app.add_option("--device", command.device, "auto, cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--precision", command.precision,
+                 "Numbers of matrix products: f32, or bf16 with sums in f32, on processors with AVX512_BF16; "
+                 "weights, gradients, activations and the loss are f32 in both")
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   app.add_option("--prefetch", pipeline.slot_count,
                  "Batches in flight at most, the one being computed included")

@@ -66,27 +66,20 @@ class AttentionOperators {
   virtual void aggregate(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
                          MatrixView out) = 0;
 
-  // The way back of aggregate to its weights, for destinations from `first_dst` on, one for each row of
-  // d_out:
-  //   d_weights[edge s -> d, h] = d_out[d - first_dst, h * columns ..] . rows[s]
-  virtual void weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                               ConstMatrixView d_out, const EdgeValues& d_weights) = 0;
-
-  // The way back of softmax, in place: what was the gradient of a weight becomes that of its edge's score,
-  // before the leaky ReLU.
+  // The way back of aggregate to its weights, of softmax and of row_products, where its product was `scores`,
+  // in one pass over the rows: for destinations from `first_dst` on, one for each row of d_out.
+  //   d_out          of aggregate's output
+  //   d_scores       becomes the gradient of each edge's score, before the leaky ReLU
   //   d_destination  [dst_count, heads]: its sums over a destination's edges and loop
-  virtual void softmax_gradient(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
-                                const ConstEdgeValues& shares, const EdgeValues& gradient,
-                                MatrixView d_destination) = 0;
-
-  // The way back of row_products, where its product was `scores`, to its weight:
-  //   d_weight[h]         = sum over edges s -> d and loops of d_scores[edge, h] * rows[s]
-  //   d_weight[heads + h] = sum over d of d_destination[d, h] * rows[row of d]
-  //   d_weight  [2 * heads, rows.columns]
-  //   scratch   Backend::weight_gradient_scratch(dst_count, 2 * heads, columns) elements or more
-  virtual void score_gradient(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                              ConstMatrixView d_destination, MatrixView d_weight,
-                              std::span<float> scratch) = 0;
+  //   d_weight       [2 * heads, rows.columns], of row_products' weight: set where first_dst is 0, else added
+  //   to
+  //     d_weight[h]         : sum over edges s -> d and loops of d_scores[edge, h] * rows[s]
+  //     d_weight[heads + h] : sum over d of d_destination[d, h] * rows[row of d]
+  //   scratch        Backend::weight_gradient_scratch(d_out.rows, 2 * heads, columns) elements or more
+  virtual void score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                               const AttentionRule& rule, const ConstEdgeValues& shares,
+                               std::size_t first_dst, ConstMatrixView d_out, const EdgeValues& d_scores,
+                               MatrixView d_destination, MatrixView d_weight, std::span<float> scratch) = 0;
 
   // The way back to the rows, by both of their ways into the output, through the epilogue that made them:
   //   g[s]  = sum over edges s -> d, loops among them, and heads of

@@ -16,6 +16,7 @@
 #include "engine/compute/block_view.h"
 #include "engine/compute/dropout.h"
 #include "engine/compute/matrix_view.h"
+#include "engine/compute/precision.h"
 #include "engine/compute/tensor_view.h"
 #include "engine/compute/tiered_rows.h"
 
@@ -63,6 +64,7 @@ struct Epilogue {
   std::span<const float> bias{};  // [columns]; empty: none
   Activation activation = Activation::none;
   Dropout dropout{};
+  std::size_t first_column = 0;  // in dropout's masks: where these columns begin in a wider matrix
 };
 
 // What aggregate_sum gives an edge s -> d and the destination's own row. Products of a factor per source and
@@ -108,6 +110,9 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const noexcept = 0;
   virtual Device device() const noexcept = 0;
+  virtual Precision precision() const noexcept = 0;  // of matrix products
+  // The most that products with weights [out_columns, in_columns] keep besides the buffers, for --memory.
+  virtual std::uint64_t working_bytes(std::size_t in_columns, std::size_t out_columns) const noexcept = 0;
 
   // Throws Error(io) when the device has no such memory left.
   virtual Buffer allocate(std::size_t count) = 0;

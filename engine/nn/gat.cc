@@ -134,14 +134,7 @@ class GatModel final : public Model {
       attention.softmax(block, scores, rule(batch, i), edge_values(layer.shares, block),
                         weights(layer, block));
       attention.aggregate(rows, block, weights(layer, block), aggregate);
-      for (std::size_t h = 0; h < heads_; ++h) {
-        if (h == 0 || !is_last(options_, i)) {
-          backend().linear(of_head(aggregate, h), weight_of(layer, h), {}, output_of_head(output, i, h));
-        } else {
-          backend().linear_add(of_head(aggregate, h), weight_of(layer, h), {}, output);
-        }
-      }
-      backend().apply_epilogue(product_epilogue(layer.bias, i, batch), output);
+      multiply_heads(batch, i, aggregate, output);
       tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
     }
     return layers_.back().output.matrix(batch.seed_count(), options_.class_count);
@@ -186,6 +179,29 @@ class GatModel final : public Model {
     Buffer output;        // [dst, out], kept for the activation's mask
   };
 
+  // Every head has its own columns and finishes them, but in the last layer, where the last of them finishes
+  // the sum of all.
+  void multiply_heads(const BatchView& batch, std::size_t i, ConstMatrixView aggregate, MatrixView output) {
+    const Layer& layer = layers_[i];
+    const Epilogue epilogue = product_epilogue(layer.bias, i, batch);
+    for (std::size_t h = 0; h < heads_; ++h) {
+      const ConstMatrixView rows = aggregate.column_range(h * layer.in_columns, layer.in_columns);
+      if (is_last(options_, i)) {
+        const Epilogue last = h + 1 == heads_ ? epilogue : Epilogue();
+        if (h == 0) {
+          backend().linear(rows, weight_of(layer, h), last, output);
+        } else {
+          backend().linear_add(rows, weight_of(layer, h), last, output);
+        }
+        continue;
+      }
+      Epilogue own = epilogue;
+      own.first_column = h * layer.head_columns;
+      own.bias = epilogue.bias.subspan(own.first_column, layer.head_columns);
+      backend().linear(rows, weight_of(layer, h), own, of_head(output, h));
+    }
+  }
+
   // Of lin.weight, and of the bias, by what follows the aggregates.
   void output_weight_gradients(const Layer& layer, MatrixView dz, std::size_t i) {
     const MatrixView aggregate = layer.aggregate.matrix(dz.rows, heads_ * layer.in_columns);
@@ -209,20 +225,18 @@ class GatModel final : public Model {
     AttentionOperators& attention = backend().attention();
     const EdgeValues d_edges = edge_values(d_edges_, block);
     const std::size_t slice = i == 0 ? slice_rows : std::max<std::size_t>(block.dst_count, 1);
-    for (std::size_t first = 0; first < block.dst_count; first += slice) {
+    for (std::size_t first = 0; first == 0 || first < block.dst_count; first += slice) {
       const std::size_t count = std::min<std::size_t>(slice, block.dst_count - first);
       const MatrixView d_aggregate = d_aggregate_.matrix(count, heads_ * in);
       for (std::size_t h = 0; h < heads_; ++h) {
         backend().linear_input_gradient(output_of_head(dz, i, h).row_range(first, count), weight_of(layer, h),
                                         of_head(d_aggregate, h));
       }
-      attention.weight_gradient(rows, block, first, d_aggregate, d_edges);
+      attention.score_gradients(rows, block, layer.scores.matrix(block.src_count, 2 * heads_), rule(batch, i),
+                                edge_values(layer.shares, block), first, d_aggregate, d_edges,
+                                d_destination_.matrix(block.dst_count, heads_),
+                                d_score_weight_.matrix(2 * heads_, in), scratch_.span());
     }
-    const MatrixView d_destination = d_destination_.matrix(block.dst_count, heads_);
-    attention.softmax_gradient(block, layer.scores.matrix(block.src_count, 2 * heads_), rule(batch, i),
-                               edge_values(layer.shares, block), d_edges, d_destination);
-    attention.score_gradient(rows, block, d_edges, d_destination, d_score_weight_.matrix(2 * heads_, in),
-                             scratch_.span());
     const MatrixView d_score_weight = d_score_weight_.matrix(2, heads_ * in);
     const MatrixView d_attention = parameters_.stacked_gradient(layer.attention);
     for (std::size_t h = 0; h < heads_; ++h) {

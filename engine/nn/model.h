@@ -132,6 +132,9 @@ std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOption
 // Elements of all parameters, those of residuals and norms among them.
 std::uint64_t parameter_count(std::string_view name, const ModelOptions& options);
 
+// Bytes that the backend's products with this model's weights keep besides: Backend::working_bytes().
+std::uint64_t product_bytes(const Backend& backend, const ModelOptions& options);
+
 // Bytes that make_model will take: activations, parameters, gradients and moments.
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,
                           std::span<const BlockMaxima> maxima);

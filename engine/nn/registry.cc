@@ -78,6 +78,12 @@ std::uint64_t parameter_count(std::string_view name, const ModelOptions& options
   return find_model_kind(name).parameter_count(options) + layer_tail_parameter_count(options);
 }
 
+std::uint64_t product_bytes(const Backend& backend, const ModelOptions& options) {
+  // No model's weights are wider: sage has a row's neighbors and the row itself beside each other.
+  const std::size_t inputs = std::max(options.feature_columns, options.hidden_columns);
+  return backend.working_bytes(2 * inputs, std::max(options.hidden_columns, options.class_count));
+}
+
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,
                           std::span<const BlockMaxima> maxima) {
   const ModelKind& kind = find_model_kind(name);

@@ -90,6 +90,7 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   identity["seed"] = options.schedule.seed;
   identity["shuffle"] = options.schedule.shuffle;
   identity["device"] = backend.name();
+  if (backend.precision() != Precision::f32) identity["precision"] = name_of(backend.precision());
   return identity.dump();
 }
 
@@ -377,6 +378,7 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const std::uint64_t bytes =
       model_bytes(resolved.model, backend, model_options(dataset, preparation, resolved),
                   block_maxima(preparation)) +
+      product_bytes(backend, model_options(dataset, preparation, resolved)) +
       objective_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count,
                       largest_split(preparation.pool().entries()));
   return plan_memory(memory_needs(preparation, bytes), options.memory_bytes, options.pipeline.slot_count);

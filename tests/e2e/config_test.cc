@@ -3,8 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/compute/cpu/bf16_kernels.h"
 #include "storage/io/file.h"
 #include "tests/e2e/program.h"
+#include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gneiss;
@@ -55,6 +57,32 @@ TEST_CASE("what a model is made of is part of a run's config.yaml, and refused w
                  "--hidden 6 cannot be shared by --num-heads 4");
   expect_refused(train({"--norm", "group"}), 2, "--norm");
   expect_refused(train({"--aggregator", "median"}), 2, "--aggregator");
+}
+
+TEST_CASE("the precision of products is kept with the run, and goes on in no other") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const auto train = [&](const char* run, const Arguments& more) {
+    Arguments arguments{"train",      "--dataset", dataset, "--preparation", "P", "--run",
+                        folder / run, "--hidden",  "24"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  expect_refused(train("other", {"--precision", "f16"}), 2, "--precision");
+  if (!cpu::has_bf16_products()) {
+    expect_refused(train("bf16", {"--precision", "bf16"}), 2, "AVX512_BF16");
+    SKIP_TEST("this processor has no AVX512_BF16");
+  }
+  expect_done(train("bf16", {"--epochs", "2", "--precision", "bf16"}));
+  expect_done(train("f32", {"--epochs", "2"}));
+  const auto weights = [&](const char* run) { return read_text_file(folder / run / "best.safetensors"); };
+  CHECK(weights("bf16").size() == weights("f32").size());  // weights are f32 in both
+  CHECK(weights("bf16") != weights("f32"));
+  expect_done({"train", "--config", folder / "bf16" / "config.yaml", "--run", folder / "again"});
+  CHECK(weights("again") == weights("bf16"));
+  expect_refused(train("bf16", {"--epochs", "3", "--resume"}), 2, "precision is ");
+  expect_done(train("bf16", {"--epochs", "3", "--resume", "--precision", "bf16"}));
 }
 
 TEST_CASE("a file gives lists, flags and sizes; what it cannot give is refused by name") {

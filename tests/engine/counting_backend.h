@@ -14,6 +14,10 @@ class CountingBackend final : public Backend {
 
   std::string_view name() const noexcept override { return inner_.name(); }
   Device device() const noexcept override { return inner_.device(); }
+  Precision precision() const noexcept override { return inner_.precision(); }
+  std::uint64_t working_bytes(std::size_t in_columns, std::size_t out_columns) const noexcept override {
+    return inner_.working_bytes(in_columns, out_columns);
+  }
   Buffer allocate(std::size_t count) override {
     allocated_bytes_ += count * sizeof(float);
     return inner_.allocate(count);

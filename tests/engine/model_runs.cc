@@ -26,9 +26,9 @@ double distance(const reference::Matrix& a, const reference::Matrix& b) {
 }
 
 std::vector<float> train(const std::string& name, const ModelOptions& options, const BatchView& batch,
-                         std::span<const BlockMaxima> maxima, std::size_t threads) {
+                         std::span<const BlockMaxima> maxima, std::size_t threads, Precision precision) {
   ThreadPool pool(threads);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_cpu_backend(pool, precision);
   const auto model = make_model(name, *backend, options, maxima);
   CrossEntropy loss(*backend, maxima.back().dst_count, options.class_count);
   Optimizer optimizer(model->parameters(), {.learning_rate = 0.01F, .weight_decay = 0.01F});

@@ -16,7 +16,8 @@ double distance(const reference::Matrix& a, const reference::Matrix& b);
 
 // Logits, losses and parameters after three steps.
 std::vector<float> train(const std::string& name, const ModelOptions& options, const BatchView& batch,
-                         std::span<const BlockMaxima> maxima, std::size_t threads);
+                         std::span<const BlockMaxima> maxima, std::size_t threads,
+                         Precision precision = Precision::f32);
 
 bool equal_bits(const std::vector<float>& a, const std::vector<float>& b);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "engine/compute/cpu/bf16_kernels.h"
 #include "storage/io/file.h"
 #include "tests/engine/learnable_graph.h"
 #include "tests/support/expect_error.h"
@@ -138,6 +139,12 @@ TEST_CASE("a state of other options, of no run or with any byte changed is refus
   other = options;
   other.hidden = 4;
   EXPECT_ERROR(graph.train(other), Kind::config, "hidden is 3 there and 4 here");
+  if (cpu::has_bf16_products()) {
+    const Preparation preparation = graph.open("tiny");
+    ThreadPool pool(1);
+    const auto backend = make_cpu_backend(pool, Precision::bf16);
+    EXPECT_ERROR(epochs_done(graph.dataset(), preparation, options, *backend), Kind::config, "precision");
+  }
   other = options;
   other.state = graph.folder() / "nothing";
   EXPECT_ERROR(graph.train(other), Kind::input, "nothing");

@@ -15,6 +15,32 @@
 HWY_BEFORE_NAMESPACE();
 namespace gneiss::cpu::HWY_NAMESPACE {
 
+// out[i] = the sum of sums[i]'s lanes, for four at once: each by itself costs as much as its product.
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void sum_lanes(const FloatVector* sums, float* out) {
+  for (std::size_t i = 0; i < 4; ++i) out[i] = hn::GetLane(sums[i]);
+}
+#else
+HWY_INLINE void sum_lanes(const FloatVector* sums, float* out) {
+  const Floats d;
+  const hn::RepartitionToWide<Floats> wide;
+  const auto halves = [&](FloatVector a, FloatVector b) HWY_ATTR {  // a0 + a2, b0 + b2, a1 + a3, b1 + b3
+    return hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
+  };
+  const auto first = halves(sums[0], sums[1]);
+  const auto second = halves(sums[2], sums[3]);
+  HWY_ALIGN float blocks[hn::MaxLanes(d)];
+  hn::Store(hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, first, second)),
+                    hn::BitCast(d, hn::InterleaveUpper(wide, first, second))),
+            d, blocks);
+  const hn::CappedTag<float, 4> four;
+  auto sum = hn::Load(four, blocks);
+  for (std::size_t lane = 4; lane < lane_count(); lane += 4)
+    sum = hn::Add(sum, hn::Load(four, blocks + lane));
+  hn::StoreU(sum, four, out);
+}
+#endif
+
 // Products of one row with `Count` others, `stride` apart: the row is read once for all of them.
 template <class Load, std::size_t Count>
 HWY_INLINE void dot_tile(const std::byte* row, const float* others, std::size_t stride, std::size_t columns,
@@ -36,7 +62,11 @@ HWY_INLINE void dot_tile(const std::byte* row, const float* others, std::size_t 
       sums[i] = hn::MulAdd(x, load_tail(others + i * stride + column, rest), sums[i]);
     }
   }
-  for (std::size_t i = 0; i < Count; ++i) out[i] = hn::GetLane(hn::SumOfLanes(d, sums[i]));
+  if constexpr (Count == 4) {
+    sum_lanes(sums, out);
+  } else {
+    for (std::size_t i = 0; i < Count; ++i) out[i] = hn::GetLane(hn::SumOfLanes(d, sums[i]));
+  }
 }
 
 template <class Load>
@@ -61,9 +91,9 @@ void row_products_of(const TieredRows& rows, ConstMatrixView weight, RowRange ra
 }
 
 // out[h] (+)= sum of rows [first, last) of the walk, times their factors for that head.
-template <class Load>
-void add_heads(const RowWalk& walk, ConstMatrixView factors, std::size_t first, std::size_t last,
-               bool continues, std::size_t columns, float* out, std::size_t stride) {
+template <class Load, class Walk>
+void add_heads(const Walk& walk, ConstMatrixView factors, std::size_t first, std::size_t last, bool continues,
+               std::size_t columns, float* out, std::size_t stride) {
   for (std::size_t h = 0; h < factors.columns; ++h) {
     sum_rows<Load>(walk, StridedFactors{factors.row(first) + h, factors.stride}, first, last, columns,
                    continues, 1.0F, out + h * stride);
@@ -88,44 +118,50 @@ void aggregate_of(const TieredRows& rows, const BlockView& block, const ConstEdg
   }
 }
 
+// The rows of one run of edges, found anew: the walk that fetched them is further on.
+class FoundRows {
+ public:
+  FoundRows(const RowFinder& find, const std::uint32_t* ids, std::size_t first, std::size_t last)
+      : first_(first) {
+    for (std::size_t i = first; i < last; ++i) rows_[i - first] = find(ids[i]);
+  }
+  HWY_INLINE const std::byte* row(std::size_t index) const { return rows_[index - first_]; }
+
+ private:
+  std::size_t first_;
+  std::array<const std::byte*, run_edges_max> rows_;
+};
+
+// One destination after the other, so that its rows are still in L1 when the scores' gradients are known.
 template <class Load>
-void weight_gradient_of(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                        ConstMatrixView d_out, RowRange range, const EdgeValues& d_weights) {
+void score_gradients_of(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                        const AttentionRule& rule, const ConstEdgeValues& shares, std::size_t first_dst,
+                        ConstMatrixView d_out, RowRange range, const EdgeValues& d_scores,
+                        MatrixView d_destination, MatrixView d_weight) {
   const std::size_t columns = rows.columns();
-  const std::size_t heads = d_weights.heads();
+  const std::size_t heads = d_scores.heads();
   const RowRange dst{first_dst + range.first, first_dst + range.last};
+  for (std::size_t row = 0; row < d_weight.rows; ++row) std::fill_n(d_weight.row(row), columns, 0.0F);
+  const RowFinder find(rows);
   RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
   RowWalk selves(rows, own_rows(block), dst.first, dst.last);
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const float* gradients = d_out.row(d - first_dst);
+    const std::size_t last = block.indptr[d + 1];
     selves.advance_to(d + 1);
-    dots<Load>(selves.row(d), gradients, columns, heads, columns, d_weights.loops.row(d));
-    for (std::size_t edge = block.indptr[d]; edge < block.indptr[d + 1]; ++edge) {
+    dots<Load>(selves.row(d), gradients, columns, heads, columns, d_scores.loops.row(d));
+    for (std::size_t edge = block.indptr[d]; edge < last; ++edge) {
       walk.advance_to(edge + 1);
-      dots<Load>(walk.row(edge), gradients, columns, heads, columns, d_weights.edges.row(edge));
+      dots<Load>(walk.row(edge), gradients, columns, heads, columns, d_scores.edges.row(edge));
     }
-  }
-}
-
-template <class Load>
-void score_gradient_of(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                       ConstMatrixView d_destination, RowRange dst, MatrixView out) {
-  const std::size_t columns = rows.columns();
-  const std::size_t heads = d_scores.heads();
-  for (std::size_t row = 0; row < out.rows; ++row) std::fill_n(out.row(row), columns, 0.0F);
-  RowWalk selves(rows, own_rows(block), dst.first, dst.last);
-  for (std::size_t run = dst.first; run < dst.last; run += run_edges_max) {
-    const std::size_t end = std::min(dst.last, run + run_edges_max);
-    selves.advance_to(end);
-    add_heads<Load>(selves, d_scores.loops, run, end, true, columns, out.row(0), out.stride);
-    add_heads<Load>(selves, d_destination, run, end, true, columns, out.row(heads), out.stride);
-  }
-  const std::size_t last = block.indptr[dst.last];
-  RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], last);
-  for (std::size_t run = block.indptr[dst.first]; run < last; run += run_edges_max) {
-    const std::size_t end = std::min(last, run + run_edges_max);
-    walk.advance_to(end);
-    add_heads<Load>(walk, d_scores.edges, run, end, true, columns, out.row(0), out.stride);
+    attention_softmax_gradient(block, scores, rule, shares, {d, d + 1}, d_scores, d_destination);
+    add_heads<Load>(selves, d_scores.loops, d, d + 1, true, columns, d_weight.row(0), d_weight.stride);
+    add_heads<Load>(selves, d_destination, d, d + 1, true, columns, d_weight.row(heads), d_weight.stride);
+    for (std::size_t run = block.indptr[d]; run < last; run += run_edges_max) {
+      const std::size_t end = std::min(last, run + run_edges_max);
+      const FoundRows found(find, block.indices.data(), run, end);
+      add_heads<Load>(found, d_scores.edges, run, end, true, columns, d_weight.row(0), d_weight.stride);
+    }
   }
 }
 
@@ -152,27 +188,21 @@ void attention_aggregate(const TieredRows& rows, const BlockView& block, const C
   }
 }
 
-void attention_weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                               ConstMatrixView d_out, RowRange range, const EdgeValues& d_weights) {
+void attention_score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                               const AttentionRule& rule, const ConstEdgeValues& shares,
+                               std::size_t first_dst, ConstMatrixView d_out, RowRange range,
+                               const EdgeValues& d_scores, MatrixView d_destination, MatrixView d_weight) {
+  const auto with = [&]<class Load>(Load) HWY_ATTR {
+    score_gradients_of<Load>(rows, block, scores, rule, shares, first_dst, d_out, range, d_scores,
+                             d_destination, d_weight);
+  };
   switch (rows.dtype()) {
     case Dtype::f16:
-      return weight_gradient_of<LoadF16>(rows, block, first_dst, d_out, range, d_weights);
+      return with(LoadF16());
     case Dtype::bf16:
-      return weight_gradient_of<LoadBf16>(rows, block, first_dst, d_out, range, d_weights);
+      return with(LoadBf16());
     default:
-      return weight_gradient_of<LoadF32>(rows, block, first_dst, d_out, range, d_weights);
-  }
-}
-
-void attention_score_gradient(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                              ConstMatrixView d_destination, RowRange dst, MatrixView out) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return score_gradient_of<LoadF16>(rows, block, d_scores, d_destination, dst, out);
-    case Dtype::bf16:
-      return score_gradient_of<LoadBf16>(rows, block, d_scores, d_destination, dst, out);
-    default:
-      return score_gradient_of<LoadF32>(rows, block, d_scores, d_destination, dst, out);
+      return with(LoadF32());
   }
 }
 
@@ -293,8 +323,7 @@ HWY_AFTER_NAMESPACE();
 namespace gneiss::cpu {
 HWY_EXPORT(row_products);
 HWY_EXPORT(attention_aggregate);
-HWY_EXPORT(attention_weight_gradient);
-HWY_EXPORT(attention_score_gradient);
+HWY_EXPORT(attention_score_gradients);
 HWY_EXPORT(attention_input_gradient);
 
 void row_products(const TieredRows& rows, ConstMatrixView weight, RowRange range, MatrixView out) {
@@ -304,13 +333,12 @@ void attention_aggregate(const TieredRows& rows, const BlockView& block, const C
                          RowRange dst, MatrixView out) {
   HWY_DYNAMIC_DISPATCH(attention_aggregate)(rows, block, weights, dst, out);
 }
-void attention_weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                               ConstMatrixView d_out, RowRange range, const EdgeValues& d_weights) {
-  HWY_DYNAMIC_DISPATCH(attention_weight_gradient)(rows, block, first_dst, d_out, range, d_weights);
-}
-void attention_score_gradient(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                              ConstMatrixView d_destination, RowRange dst, MatrixView out) {
-  HWY_DYNAMIC_DISPATCH(attention_score_gradient)(rows, block, d_scores, d_destination, dst, out);
+void attention_score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                               const AttentionRule& rule, const ConstEdgeValues& shares,
+                               std::size_t first_dst, ConstMatrixView d_out, RowRange range,
+                               const EdgeValues& d_scores, MatrixView d_destination, MatrixView d_weight) {
+  HWY_DYNAMIC_DISPATCH(attention_score_gradients)
+  (rows, block, scores, rule, shares, first_dst, d_out, range, d_scores, d_destination, d_weight);
 }
 void attention_input_gradient(const BlockView& block, const ConstEdgeValues& weights,
                               ConstMatrixView d_aggregate, const ConstEdgeValues& d_scores,

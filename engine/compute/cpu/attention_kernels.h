@@ -10,12 +10,11 @@ namespace gneiss::cpu {
 void row_products(const TieredRows& rows, ConstMatrixView weight, RowRange range, MatrixView out);
 void attention_aggregate(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
                          RowRange dst, MatrixView out);
-// `range`: rows of d_out.
-void attention_weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                               ConstMatrixView d_out, RowRange range, const EdgeValues& d_weights);
-// out[2 * heads, columns] is set to the sums over these destinations.
-void attention_score_gradient(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                              ConstMatrixView d_destination, RowRange dst, MatrixView out);
+// `range`: rows of d_out. d_weight[2 * heads, columns] is set to the sums over these destinations.
+void attention_score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                               const AttentionRule& rule, const ConstEdgeValues& shares,
+                               std::size_t first_dst, ConstMatrixView d_out, RowRange range,
+                               const EdgeValues& d_scores, MatrixView d_destination, MatrixView d_weight);
 void attention_input_gradient(const BlockView& block, const ConstEdgeValues& weights,
                               ConstMatrixView d_aggregate, const ConstEdgeValues& d_scores,
                               ConstMatrixView d_destination, ConstMatrixView score_weight,

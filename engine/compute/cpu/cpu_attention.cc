@@ -44,49 +44,30 @@ void CpuAttention::aggregate(const TieredRows& rows, const BlockView& block, con
   pieces_.for_rows(out.rows, [&](RowRange dst) { attention_aggregate(rows, block, weights, dst, out); });
 }
 
-void CpuAttention::weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                                   ConstMatrixView d_out, const EdgeValues& d_weights) {
-  check_edges(block, d_weights);
-  GNEISS_ASSERT(rows.row_count() >= block.src_count);
-  GNEISS_ASSERT(first_dst + d_out.rows <= block.dst_count);
-  GNEISS_ASSERT(d_out.columns == d_weights.heads() * rows.columns());
-  pieces_.for_rows(d_out.rows, [&](RowRange range) {
-    attention_weight_gradient(rows, block, first_dst, d_out, range, d_weights);
-  });
-}
-
-void CpuAttention::softmax_gradient(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
-                                    const ConstEdgeValues& shares, const EdgeValues& gradient,
-                                    MatrixView d_destination) {
+void CpuAttention::score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                                   const AttentionRule& rule, const ConstEdgeValues& shares,
+                                   std::size_t first_dst, ConstMatrixView d_out, const EdgeValues& d_scores,
+                                   MatrixView d_destination, MatrixView d_weight, std::span<float> scratch) {
   check_softmax(block, scores, rule, shares);
-  check_edges(block, gradient);
-  GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == shares.heads());
-  pieces_.for_rows(block.dst_count, [&](RowRange dst) {
-    attention_softmax_gradient(block, scores, rule, shares, dst, gradient, d_destination);
-  });
-}
-
-void CpuAttention::score_gradient(const TieredRows& rows, const BlockView& block,
-                                  const ConstEdgeValues& d_scores, ConstMatrixView d_destination,
-                                  MatrixView d_weight, std::span<float> scratch) {
   check_edges(block, d_scores);
   const std::size_t heads = d_scores.heads();
   const std::size_t columns = rows.columns();
   GNEISS_ASSERT(rows.row_count() >= block.src_count && d_weight.is_dense());
+  GNEISS_ASSERT(first_dst + d_out.rows <= block.dst_count && d_out.columns == heads * columns);
   GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == heads);
   GNEISS_ASSERT(d_weight.rows == 2 * heads && d_weight.columns == columns);
   const std::span<float> sum(d_weight.data, 2 * heads * columns);
-  const Pieces pieces = cut(block.dst_count, piece_rows, partial_count_max);
+  if (first_dst == 0) std::ranges::fill(sum, 0.0F);
+  const Pieces pieces = cut(d_out.rows, piece_rows, partial_count_max);
   GNEISS_ASSERT(scratch.size() >= pieces.count * sum.size());
-  if (pieces.count == 0) {
-    std::ranges::fill(sum, 0.0F);
-    return;
-  }
+  const auto part = [&](std::size_t piece) {
+    return MatrixView(scratch.data() + piece * sum.size(), 2 * heads, columns);
+  };
   pieces_.run(pieces.count, [&](std::size_t piece) {
-    attention_score_gradient(rows, block, d_scores, d_destination, rows_of(pieces, piece, block.dst_count),
-                             {scratch.data() + piece * sum.size(), 2 * heads, columns});
+    attention_score_gradients(rows, block, scores, rule, shares, first_dst, d_out,
+                              rows_of(pieces, piece, d_out.rows), d_scores, d_destination, part(piece));
   });
-  sum_parts(scratch.data(), pieces.count, sum.size(), sum);
+  for (std::size_t piece = 0; piece < pieces.count; ++piece) add_rows(part(piece), {0, 2 * heads}, d_weight);
 }
 
 void CpuAttention::input_gradient(const BlockView& block, const ConstEdgeValues& weights,

@@ -16,13 +16,10 @@ class CpuAttention final : public AttentionOperators {
                const EdgeValues& shares, const EdgeValues& weights) override;
   void aggregate(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
                  MatrixView out) override;
-  void weight_gradient(const TieredRows& rows, const BlockView& block, std::size_t first_dst,
-                       ConstMatrixView d_out, const EdgeValues& d_weights) override;
-  void softmax_gradient(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
-                        const ConstEdgeValues& shares, const EdgeValues& gradient,
-                        MatrixView d_destination) override;
-  void score_gradient(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& d_scores,
-                      ConstMatrixView d_destination, MatrixView d_weight, std::span<float> scratch) override;
+  void score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,
+                       const AttentionRule& rule, const ConstEdgeValues& shares, std::size_t first_dst,
+                       ConstMatrixView d_out, const EdgeValues& d_scores, MatrixView d_destination,
+                       MatrixView d_weight, std::span<float> scratch) override;
   void input_gradient(const BlockView& block, const ConstEdgeValues& weights, ConstMatrixView d_aggregate,
                       const ConstEdgeValues& d_scores, ConstMatrixView d_destination,
                       ConstMatrixView score_weight, ConstMatrixView activated, const Epilogue& epilogue,

@@ -5,8 +5,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "engine/compute/batch_view.h"
+#include "engine/compute/cpu/bf16_kernels.h"
+#include "engine/compute/cpu/bf16_products.h"
 #include "engine/compute/cpu/cpu_attention.h"
 #include "engine/compute/cpu/cpu_norms.h"
 #include "engine/compute/cpu/kernels.h"
@@ -20,21 +23,33 @@ namespace {
 constexpr std::size_t sum_piece_count_max = 64;  // of sums whose parts lie on the stack
 constexpr std::size_t piece_elements = 16384;    // of flat arrays: 64 KiB
 
+constexpr std::size_t bf16_rows_min = 16;
+
 // Enough for a row of the widest instruction set at the start of every matrix.
 constexpr std::size_t buffer_alignment = 64;
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(ThreadPool& pool) : pieces_(pool), attention_(pieces_), norms_(pieces_) {}
+  CpuBackend(ThreadPool& pool, Precision precision) : pieces_(pool), attention_(pieces_), norms_(pieces_) {
+    if (precision == Precision::bf16) bf16_.emplace(pieces_);
+  }
 
   std::string_view name() const noexcept override { return "cpu"; }
   Device device() const noexcept override { return {}; }
+  Precision precision() const noexcept override { return bf16_ ? Precision::bf16 : Precision::f32; }
+  std::uint64_t working_bytes(std::size_t in_columns, std::size_t out_columns) const noexcept override {
+    return bf16_ ? cpu::Bf16Products::bytes(pieces_.thread_count(), in_columns, out_columns) : 0;
+  }
 
   Buffer allocate(std::size_t count) override {
     if (count == 0) return {};
-    const std::size_t bytes = round_up(count * sizeof(float), buffer_alignment);
-    auto* data = static_cast<float*>(std::aligned_alloc(buffer_alignment, bytes));
+    const std::size_t wanted = count * sizeof(float);
+    const std::size_t alignment = wanted < huge_page_bytes ? buffer_alignment : huge_page_bytes;
+    const std::size_t bytes = round_up(wanted, buffer_alignment);
+    auto* data = static_cast<float*>(std::aligned_alloc(alignment, bytes));
     if (data == nullptr) fail(Kind::io, "the system refused {} bytes of memory", bytes);
+    // Layers' rows are read at random by the layer above.
+    advise_huge_pages(data, bytes);
     std::memset(data, 0, bytes);
     return {*this, data, count};
   }
@@ -130,11 +145,17 @@ class CpuBackend final : public Backend {
     }
     float* const weights = scratch.data();
     float* const biases = weights + pieces.count * m * k;
-    pieces_.run(pieces.count, [&](std::size_t piece) {
+    pieces_.run_of_worker(pieces.count, [&](std::size_t piece, std::size_t worker) {
       const cpu::RowRange range = cpu::rows_of(pieces, piece, x.rows);
       const std::size_t count = range.last - range.first;
-      cpu::multiply(dz.row_range(range.first, count), cpu::Side::transposed, x.row_range(range.first, count),
-                    cpu::Side::plain, {weights + piece * m * k, m, k});
+      const ConstMatrixView left = dz.row_range(range.first, count);
+      const ConstMatrixView right = x.row_range(range.first, count);
+      const MatrixView part(weights + piece * m * k, m, k);
+      if (uses_bf16(x)) {
+        bf16_->outer_products(right, left, part, worker);
+      } else {
+        cpu::multiply(left, cpu::Side::transposed, right, cpu::Side::plain, part);
+      }
       if (!bias_gradient.empty()) cpu::column_sums(dz, range, {biases + piece * m, m});
     });
     const cpu::Pieces sums = cpu::cut(m, std::max<std::size_t>(1, piece_elements / k), m);
@@ -153,6 +174,7 @@ class CpuBackend final : public Backend {
 
   void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) override {
     GNEISS_ASSERT(dx.rows == dz.rows);
+    if (uses_bf16(dz)) return bf16_->input_gradient(dz, weight, dx);
     pieces_.for_rows(dz.rows, [&](cpu::RowRange range) {
       const std::size_t count = range.last - range.first;
       cpu::multiply(dz.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::plain,
@@ -280,12 +302,18 @@ class CpuBackend final : public Backend {
                      cpu::Into into) {
     check_epilogue(epilogue, out);
     GNEISS_ASSERT(out.rows == x.rows);
+    if (uses_bf16(x)) return bf16_->linear(x, weight, epilogue, out, into);
     pieces_.for_rows(x.rows, [&](cpu::RowRange range) {
       const std::size_t count = range.last - range.first;
       cpu::multiply(x.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::transposed,
                     out.row_range(range.first, count), into);
       cpu::epilogue(epilogue, range, out);
     });
+  }
+  // Few rows are multiplied in f32: there is no time to win, and weights of weights, as attention has them,
+  // keep their digits.
+  bool uses_bf16(ConstMatrixView rows) const {
+    return bf16_ && rows.rows >= bf16_rows_min && rows.columns > 0;
   }
   static void check_epilogue(const Epilogue& epilogue, MatrixView out) {
     GNEISS_ASSERT(epilogue.bias.empty() || epilogue.bias.size() == out.columns);
@@ -317,10 +345,16 @@ class CpuBackend final : public Backend {
   cpu::PieceRunner pieces_;
   cpu::CpuAttention attention_;
   cpu::CpuNorms norms_;
+  std::optional<cpu::Bf16Products> bf16_;  // empty: products are oneDNN's, in f32
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) { return std::make_unique<CpuBackend>(pool); }
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, Precision precision) {
+  if (precision == Precision::bf16 && !cpu::has_bf16_products()) {
+    fail(Kind::config, "this processor has no AVX512_BF16, which --precision bf16 needs; use f32");
+  }
+  return std::make_unique<CpuBackend>(pool, precision);
+}
 
 }  // namespace gneiss

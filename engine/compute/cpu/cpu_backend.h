@@ -2,7 +2,8 @@
 //
 // Threads: the work is cut into pieces whose shape depends on the data alone, each done by one thread of
 //          the pool; the caller's thread works too, and must be the pool's one caller.
-// Memory:  operators take none of their own; oneDNN keeps packing buffers inside its products.
+// Memory:  operators take none of their own, but for packed operands: oneDNN keeps them inside its products,
+//          those in bf16 are counted by working_bytes().
 #pragma once
 
 #include <memory>
@@ -14,6 +15,7 @@ namespace gneiss {
 class ThreadPool;
 
 // `pool` outlives the backend and all buffers that the backend made.
-std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool);
+// Throws Error(config) when this processor lacks the instructions for the precision.
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, Precision precision = Precision::f32);
 
 }  // namespace gneiss

@@ -24,12 +24,13 @@ void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values) {
   const float scale = drops ? epilogue.dropout.scale() : 1.0F;
   const std::uint32_t threshold = epilogue.dropout.threshold();
   const float* bias = epilogue.bias.data();
+  const std::size_t first = epilogue.first_column;
   for (std::size_t r = range.first; r < range.last; ++r) {
     float* row = values.row(r);
     const std::uint32_t key = drops ? epilogue.dropout.row_key(r) : 0;
     const auto finish = [&](FloatVector value, std::size_t column) HWY_ATTR {
       if (is_relu) value = hn::Max(value, hn::Zero(d));
-      return drops ? drop(value, key, column, threshold, scale) : value;
+      return drops ? drop(value, key, first + column, threshold, scale) : value;
     };
     for_columns(
         values.columns,
@@ -77,22 +78,37 @@ void add_rows(ConstMatrixView x, RowRange range, MatrixView out) {
   }
 }
 
-void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
+// `Vectors` vectors of columns at once: of each row a run of lines is read, not one line in a page.
+template <std::size_t Vectors>
+HWY_INLINE void column_sums_of(ConstMatrixView matrix, RowRange range, std::size_t column, float* out) {
   const Floats d;
-  for_columns(
-      matrix.columns,
-      [&](std::size_t c) HWY_ATTR {
-        FloatVector sum = hn::Zero(d);
-        for (std::size_t r = range.first; r < range.last; ++r)
-          sum = hn::Add(sum, hn::LoadU(d, matrix.row(r) + c));
-        hn::StoreU(sum, d, out.data() + c);
-      },
-      [&](std::size_t c, std::size_t n) HWY_ATTR {
-        FloatVector sum = hn::Zero(d);
-        for (std::size_t r = range.first; r < range.last; ++r)
-          sum = hn::Add(sum, load_tail(matrix.row(r) + c, n));
-        store_tail(sum, out.data() + c, n);
-      });
+  const std::size_t lanes = lane_count();
+  FloatVector sums[Vectors];
+  for (std::size_t v = 0; v < Vectors; ++v) sums[v] = hn::Zero(d);
+  for (std::size_t r = range.first; r < range.last; ++r) {
+    const float* row = matrix.row(r) + column;
+    for (std::size_t v = 0; v < Vectors; ++v) sums[v] = hn::Add(sums[v], hn::LoadU(d, row + v * lanes));
+  }
+  for (std::size_t v = 0; v < Vectors; ++v) hn::StoreU(sums[v], d, out + column + v * lanes);
+}
+
+void column_sums(ConstMatrixView matrix, RowRange range, std::span<float> out) {
+  const std::size_t lanes = lane_count();
+  const std::size_t columns = matrix.columns;
+  std::size_t column = 0;
+  for (; column + 16 * lanes <= columns; column += 16 * lanes) {
+    column_sums_of<16>(matrix, range, column, out.data());
+  }
+  for (; column + 4 * lanes <= columns; column += 4 * lanes) {
+    column_sums_of<4>(matrix, range, column, out.data());
+  }
+  for (; column + lanes <= columns; column += lanes) column_sums_of<1>(matrix, range, column, out.data());
+  if (const std::size_t rest = columns - column; rest != 0) {
+    FloatVector sum = hn::Zero(Floats());
+    for (std::size_t r = range.first; r < range.last; ++r)
+      sum = hn::Add(sum, load_tail(matrix.row(r) + column, rest));
+    store_tail(sum, out.data() + column, rest);
+  }
 }
 
 void sum_parts(const float* parts, std::size_t part_count, std::size_t part_stride, std::span<float> out) {

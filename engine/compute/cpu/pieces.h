@@ -42,17 +42,30 @@ class PieceRunner {
  public:
   explicit PieceRunner(ThreadPool& pool) : pool_(&pool) {}
 
+  std::size_t thread_count() const noexcept { return pool_->thread_count(); }
+
   // Calls work(piece) for each. A reference to the work fits into a std::function without memory of its own.
   template <class Work>
   void run(std::size_t piece_count, const Work& work) const {
     const auto call = [&work](std::size_t piece, std::size_t) { work(piece); };
     pool_->parallel_for(piece_count, std::cref(call));
   }
+  // Calls work(piece, worker): what a thread needs for itself is kept by its number.
+  template <class Work>
+  void run_of_worker(std::size_t piece_count, const Work& work) const {
+    pool_->parallel_for(piece_count, std::cref(work));
+  }
   // Calls work(range) for pieces of `piece_rows` rows.
   template <class Work>
   void for_rows(std::size_t rows, const Work& work) const {
     const Pieces pieces{divide_up(rows, piece_rows), piece_rows};
     run(pieces.count, [&](std::size_t piece) { work(rows_of(pieces, piece, rows)); });
+  }
+  template <class Work>
+  void for_rows_of_worker(std::size_t rows, const Work& work) const {
+    const Pieces pieces{divide_up(rows, piece_rows), piece_rows};
+    run_of_worker(pieces.count,
+                  [&](std::size_t piece, std::size_t worker) { work(rows_of(pieces, piece, rows), worker); });
   }
 
  private:

@@ -125,8 +125,9 @@ struct StridedFactors {
 };
 
 // Sums columns [column, column + Vectors * lanes) of rows [first, last) in registers.
-template <class Load, std::size_t Vectors, class Factors>
-HWY_INLINE void sum_tile(const RowWalk& walk, Factors factors, std::size_t first, std::size_t last,
+// `walk`: gives a row for an index.
+template <class Load, std::size_t Vectors, class Walk, class Factors>
+HWY_INLINE void sum_tile(const Walk& walk, Factors factors, std::size_t first, std::size_t last,
                          std::size_t column, bool continues, float scale, float* out) {
   const Floats d;
   const std::size_t lanes = lane_count();
@@ -145,8 +146,8 @@ HWY_INLINE void sum_tile(const RowWalk& walk, Factors factors, std::size_t first
   }
 }
 
-template <class Load, class Factors>
-void sum_rows(const RowWalk& walk, Factors factors, std::size_t first, std::size_t last, std::size_t columns,
+template <class Load, class Walk, class Factors>
+void sum_rows(const Walk& walk, Factors factors, std::size_t first, std::size_t last, std::size_t columns,
               bool continues, float scale, float* out) {
   const Floats d;
   const std::size_t lanes = lane_count();

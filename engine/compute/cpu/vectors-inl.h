@@ -108,6 +108,7 @@ class EpilogueGradient {
  public:
   explicit EpilogueGradient(const Epilogue& epilogue)
       : dropout_(epilogue.dropout),
+        first_column_(epilogue.first_column),
         is_relu_(epilogue.activation == Activation::relu),
         hashes_(!is_relu_ && dropout_.is_active()),
         scale_(dropout_.is_active() ? dropout_.scale() : 1.0F),
@@ -121,11 +122,12 @@ class EpilogueGradient {
     if (is_relu_) {
       return hn::IfThenElseZero(hn::Gt(activated, hn::Zero(d)), hn::Mul(gradient, hn::Set(d, scale_)));
     }
-    return hashes_ ? drop(gradient, row_key_, column, threshold_, scale_) : gradient;
+    return hashes_ ? drop(gradient, row_key_, first_column_ + column, threshold_, scale_) : gradient;
   }
 
  private:
   const Dropout& dropout_;
+  std::size_t first_column_;
   bool is_relu_;
   bool hashes_;
   float scale_;

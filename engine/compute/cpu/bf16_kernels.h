@@ -1,0 +1,48 @@
+// Products of bf16 numbers, summed in f32, on processors with AVX512_BF16: packing, and one block's product.
+//
+// Why:     oneDNN's products take bf16 in memory; the operands here are f32, so rounding and packing are one
+// pass,
+//          and what is packed stays in the core's L2. The processor multiplies pairs of neighbors along the
+//          summed dimension, so everything is packed in such pairs, one u32 each: the first in the low half.
+// Order:   a sum runs over its pairs in their order, in registers, then in blocks of a fixed number of pairs.
+// Threads: none of their own. Values too small for a normal bf16 count as 0, as the processor has it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/compute/cpu/product.h"
+#include "engine/compute/matrix_view.h"
+
+namespace gneiss::cpu {
+
+// Whether this processor has what the rest of this header needs. Without it nothing else may be called.
+bool has_bf16_products() noexcept;
+
+inline constexpr std::size_t panel_columns = 32;  // of the right side: two vectors of sums
+
+inline std::size_t pairs_of(std::size_t count) noexcept { return (count + 1) / 2; }
+// u32s of a right side [k, m], packed in panels of columns, each [pairs of k][panel_columns].
+std::size_t panel_words(std::size_t k, std::size_t m) noexcept;
+
+// The left side of a product, packed: pair `p` of row `r` is data[r * row_stride + p * pair_stride].
+struct PackedLeft {
+  const std::uint32_t* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t row_stride = 0;
+  std::size_t pair_stride = 0;
+};
+
+// x[n, k] as the left side of a sum over its columns. out[n * pairs_of(k)]
+PackedLeft pack_left(ConstMatrixView x, std::uint32_t* out);
+// x[n, k] as the left side x^T of a sum over its rows. out[pairs_of(n) * round_up(k, 16)]
+PackedLeft pack_left_transposed(ConstMatrixView x, std::uint32_t* out);
+// Panel `panel` of the right side: of b[k, m], and of b^T where b is [m, k]. out: the panel's own.
+void pack_panel(ConstMatrixView b, std::size_t panel, std::uint32_t* out);
+void pack_panel_transposed(ConstMatrixView b, std::size_t panel, std::uint32_t* out);
+
+// out[n, m] = a . b, or out += a . b; `pairs`: of the summed dimension.
+void multiply_packed(const PackedLeft& a, const std::uint32_t* panels, std::size_t pairs, MatrixView out,
+                     Into into);
+
+}  // namespace gneiss::cpu

@@ -1,0 +1,95 @@
+#include "engine/compute/cpu/bf16_products.h"
+
+#include <algorithm>
+
+#include "engine/compute/cpu/bf16_kernels.h"
+
+namespace gneiss::cpu {
+namespace {
+
+// Rows that are packed at once for a product that sums over them: 128 of 512 columns are 128 KiB.
+constexpr std::size_t summed_rows = 128;
+
+std::uint32_t* grown(AlignedBuffer& buffer, std::size_t words) {
+  const std::size_t bytes = words * sizeof(std::uint32_t);
+  if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
+  return reinterpret_cast<std::uint32_t*>(buffer.data());
+}
+
+std::size_t transposed_words(std::size_t rows, std::size_t columns) {
+  return pairs_of(rows) * round_up(columns, 16);
+}
+
+}  // namespace
+
+Bf16Products::Bf16Products(const PieceRunner& pieces) : pieces_(pieces), rows_(pieces.thread_count()) {
+  GNEISS_ASSERT(has_bf16_products());
+}
+
+std::uint64_t Bf16Products::bytes(std::size_t threads, std::size_t in_columns,
+                                  std::size_t out_columns) noexcept {
+  const std::size_t weight =
+      std::max(panel_words(in_columns, out_columns), panel_words(out_columns, in_columns));
+  const std::size_t rows =
+      std::max(piece_rows * pairs_of(std::max(in_columns, out_columns)),
+               transposed_words(summed_rows, out_columns) + panel_words(summed_rows, in_columns));
+  // The alignment's rounding, once for each buffer.
+  return (weight + threads * rows) * sizeof(std::uint32_t) + (threads + 1) * direct_io_alignment;
+}
+
+std::uint64_t Bf16Products::kept_bytes() const noexcept {
+  std::uint64_t bytes = weight_.size();
+  for (const AlignedBuffer& buffer : rows_) bytes += buffer.size();
+  return bytes;
+}
+
+std::uint32_t* Bf16Products::packed_weight(std::size_t words) { return grown(weight_, words); }
+std::uint32_t* Bf16Products::packed_rows(std::size_t worker, std::size_t words) {
+  return grown(rows_[worker], words);
+}
+
+void Bf16Products::linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
+                          Into into) {
+  const std::size_t pairs = pairs_of(x.columns);
+  std::uint32_t* const panels = packed_weight(panel_words(x.columns, out.columns));
+  pieces_.run(divide_up(out.columns, panel_columns), [&](std::size_t panel) {
+    pack_panel_transposed(weight, panel, panels + panel * pairs * panel_columns);
+  });
+  pieces_.for_rows_of_worker(x.rows, [&](RowRange range, std::size_t worker) {
+    const std::size_t count = range.last - range.first;
+    const PackedLeft left =
+        pack_left(x.row_range(range.first, count), packed_rows(worker, piece_rows * pairs));
+    multiply_packed(left, panels, pairs, out.row_range(range.first, count), into);
+    cpu::epilogue(epilogue, range, out);
+  });
+}
+
+void Bf16Products::input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) {
+  const std::size_t pairs = pairs_of(dz.columns);
+  std::uint32_t* const panels = packed_weight(panel_words(dz.columns, dx.columns));
+  pieces_.run(divide_up(dx.columns, panel_columns),
+              [&](std::size_t panel) { pack_panel(weight, panel, panels + panel * pairs * panel_columns); });
+  pieces_.for_rows_of_worker(dz.rows, [&](RowRange range, std::size_t worker) {
+    const std::size_t count = range.last - range.first;
+    const PackedLeft left =
+        pack_left(dz.row_range(range.first, count), packed_rows(worker, piece_rows * pairs));
+    multiply_packed(left, panels, pairs, dx.row_range(range.first, count), Into::set);
+  });
+}
+
+void Bf16Products::outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView out, std::size_t worker) {
+  const std::size_t left_words = transposed_words(summed_rows, dz.columns);
+  std::uint32_t* const packed = packed_rows(worker, left_words + panel_words(summed_rows, x.columns));
+  for (std::size_t first = 0; first < x.rows; first += summed_rows) {
+    const std::size_t count = std::min(summed_rows, x.rows - first);
+    const std::size_t pairs = pairs_of(count);
+    const ConstMatrixView right = x.row_range(first, count);
+    const PackedLeft left = pack_left_transposed(dz.row_range(first, count), packed);
+    for (std::size_t panel = 0; panel * panel_columns < x.columns; ++panel) {
+      pack_panel(right, panel, packed + left_words + panel * pairs * panel_columns);
+    }
+    multiply_packed(left, packed + left_words, pairs, out, first > 0 ? Into::add : Into::set);
+  }
+}
+
+}  // namespace gneiss::cpu

@@ -1,0 +1,46 @@
+// The backend's three products in bf16 with sums in f32: who packs what, into which memory.
+//
+// Why:     operands stay f32 in memory. Weights are packed once a call, rows by the thread that multiplies
+//          them; both are little beside the product.
+// Memory:  packed weights, and for each thread its packed rows; grown at the first call that needs more,
+//          bytes() says to what.
+// Order:   as in f32: pieces and sums depend on shapes alone.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/compute/cpu/pieces.h"
+#include "engine/compute/cpu/product.h"
+#include "storage/base/aligned_buffer.h"
+
+namespace gneiss::cpu {
+
+class Bf16Products {
+ public:
+  // `pieces` outlives this. Precondition: has_bf16_products().
+  explicit Bf16Products(const PieceRunner& pieces);
+
+  // The most that products of [rows, in] by [out, in] weights will take, whatever the rows.
+  static std::uint64_t bytes(std::size_t threads, std::size_t in_columns, std::size_t out_columns) noexcept;
+
+  std::uint64_t kept_bytes() const noexcept;
+
+  // out[n, m] = epilogue((out +) x[n, k] . weight[m, k]^T)
+  void linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out, Into into);
+  // dx[n, k] = dz[n, m] . weight[m, k]
+  void input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx);
+  // out[m, k] = dz[n, m]^T . x[n, k]: one thread's, whose number is `worker`
+  void outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView out, std::size_t worker);
+
+ private:
+  std::uint32_t* packed_weight(std::size_t words);
+  std::uint32_t* packed_rows(std::size_t worker, std::size_t words);
+
+  const PieceRunner& pieces_;
+  AlignedBuffer weight_;
+  std::vector<AlignedBuffer> rows_;  // one a thread
+};
+
+}  // namespace gneiss::cpu

@@ -1,0 +1,19 @@
+// In which numbers matrix products are computed; everything else is f32 whatever this is.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace gneiss {
+
+enum class Precision : std::uint8_t {
+  f32,
+  // Both sides of a product are rounded to bf16 and summed in f32. Weights, their gradients and the
+  // optimizer's moments, activations, sums over neighbors and the loss stay f32.
+  bf16,
+};
+
+std::string_view name_of(Precision precision) noexcept;
+Precision parse_precision(std::string_view name);  // throws Error(config)
+
+}  // namespace gneiss
