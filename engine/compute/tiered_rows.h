@@ -53,6 +53,13 @@ class TieredRows {
     row_count_ += count;
   }
 
+  // The same as a matrix. Precondition: one dense range of f32, as of() makes it.
+  ConstMatrixView matrix() const {
+    GNEISS_ASSERT(dtype_ == Dtype::f32 && range_count_ == 1 && ranges_[0].slots == nullptr);
+    return {reinterpret_cast<const float*>(ranges_[0].base), row_count_, columns_,
+            row_bytes_ / sizeof(float)};
+  }
+
   Dtype dtype() const noexcept { return dtype_; }
   std::uint32_t columns() const noexcept { return columns_; }
   std::size_t row_bytes() const noexcept { return row_bytes_; }

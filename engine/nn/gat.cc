@@ -114,30 +114,43 @@ class GatModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
-    GNEISS_ASSERT(batch.blocks.size() == layers_.size());
-    context_ = context;
-    AttentionOperators& attention = backend().attention();
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      const BlockView& block = batch.blocks[i];
-      const TieredRows rows = source_rows(batch, i);
-      GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
-      for (std::size_t h = 0; h < heads_; ++h) {
-        backend().linear_input_gradient(attention_of(layer, h), weight_of(layer, h),
-                                        of_head(layer.score_weight.matrix(2, heads_ * layer.in_columns), h));
-      }
-      const MatrixView scores = layer.scores.matrix(block.src_count, 2 * heads_);
-      const MatrixView aggregate = layer.aggregate.matrix(block.dst_count, heads_ * layer.in_columns);
-      const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
-      attention.row_products(rows, layer.score_weight.matrix(2 * heads_, layer.in_columns), scores);
-      attention.softmax(block, scores, rule(batch, i), edge_values(layer.shares, block),
-                        weights(layer, block));
-      attention.aggregate(rows, block, weights(layer, block), aggregate);
-      multiply_heads(batch, i, aggregate, output);
-      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
+  LayerNeeds layer_needs(std::size_t /*layer*/) const override {
+    return {.aggregates = heads_,
+            .own_rows = options_.residual,
+            .sources = LayerNeeds::Sources::from_rows,
+            .source_columns = 2 * heads_};
+  }
+
+  // The scores.
+  void layer_sources(std::size_t i, const TieredRows& rows, const BlockView& /*block*/,
+                     MatrixView out) override {
+    const Layer& layer = layers_[i];
+    for (std::size_t h = 0; h < heads_; ++h) {
+      backend().linear_input_gradient(attention_of(layer, h), weight_of(layer, h),
+                                      of_head(layer.score_weight.matrix(2, heads_ * layer.in_columns), h));
     }
-    return layers_.back().output.matrix(batch.seed_count(), options_.class_count);
+    backend().attention().row_products(rows, layer.score_weight.matrix(2 * heads_, layer.in_columns), out);
+  }
+
+  MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
+    return layers_[i].aggregate.matrix(dst_count, heads_ * layers_[i].in_columns);
+  }
+
+  void aggregate_layer(std::size_t i, const TieredRows& rows, const BlockView& block, ConstMatrixView sources,
+                       MatrixView out) override {
+    const Layer& layer = layers_[i];
+    AttentionOperators& attention = backend().attention();
+    attention.softmax(block, sources, rule(i), edge_values(layer.shares, block), weights(layer, block));
+    attention.aggregate(rows, block, weights(layer, block), out);
+  }
+
+  MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    const MatrixView aggregate = layer_aggregates(i, own.count);
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    multiply_heads(batch, i, aggregate, output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
   }
 
   void backward(const BatchView& batch, MatrixView logit_gradients) override {
@@ -232,7 +245,7 @@ class GatModel final : public Model {
         backend().linear_input_gradient(output_of_head(dz, i, h).row_range(first, count), weight_of(layer, h),
                                         of_head(d_aggregate, h));
       }
-      attention.score_gradients(rows, block, layer.scores.matrix(block.src_count, 2 * heads_), rule(batch, i),
+      attention.score_gradients(rows, block, layer.scores.matrix(block.src_count, 2 * heads_), rule(i),
                                 edge_values(layer.shares, block), first, d_aggregate, d_edges,
                                 d_destination_.matrix(block.dst_count, heads_),
                                 d_score_weight_.matrix(2 * heads_, in), scratch_.span());
@@ -246,6 +259,11 @@ class GatModel final : public Model {
     }
   }
 
+  ConstMatrixView batch_sources(std::size_t i, const TieredRows& rows, const BatchView& batch) override {
+    const MatrixView scores = layers_[i].scores.matrix(batch.blocks[i].src_count, 2 * heads_);
+    layer_sources(i, rows, batch.blocks[i], scores);
+    return scores;
+  }
   TieredRows source_rows(const BatchView& batch, std::size_t i) const {
     if (i == 0) return batch.input;
     return TieredRows::of(layers_[i - 1].output.matrix(batch.blocks[i].src_count, layers_[i].in_columns));
@@ -258,12 +276,12 @@ class GatModel final : public Model {
   EdgeValues weights(const Layer& layer, const BlockView& block) const {
     return edge_values(layer.weights.size() > 0 ? layer.weights : layer.shares, block);
   }
-  AttentionRule rule(const BatchView& batch, std::size_t i) const {
+  AttentionRule rule(std::size_t i) const {
     AttentionRule rule;
     if (is_last(options_, i)) rule.weight_scale = 1.0F / static_cast<float>(heads_);
     if (context_.is_training && options_.dropout > 0) {
       rule.dropout = {options_.dropout, mix_key(context_.seed, context_.step, i, attention_salt),
-                      batch.hidden_nodes};
+                      hidden_nodes_};
     }
     return rule;
   }

@@ -68,26 +68,40 @@ class GcnModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
-    GNEISS_ASSERT(batch.blocks.size() == layers_.size());
-    context_ = context;
-    normalize(batch);
-    TieredRows rows = batch.input;
-    ConstMatrixView logits;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      const BlockView& block = batch.blocks[i];
-      GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
-      const MatrixView input = layer.input.matrix(block.dst_count, layer.in_columns);
-      const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
-      backend().aggregate_sum(rows, block, scales(batch, i), input);
-      backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
-                       output);
-      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
-      logits = output;
-      rows = TieredRows::of(output);
-    }
-    return logits;
+  LayerNeeds layer_needs(std::size_t /*layer*/) const override {
+    return {.own_rows = options_.residual, .sources = LayerNeeds::Sources::from_edges, .source_columns = 1};
+  }
+
+  void layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& block,
+                     MatrixView out) override {
+    GNEISS_ASSERT(out.is_dense() && out.columns == 1);
+    backend().symmetric_scales(block, {out.data, out.rows}, {});
+  }
+
+  MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
+    return layers_[i].input.matrix(dst_count, layers_[i].in_columns);
+  }
+
+  void aggregate_layer(std::size_t i, const TieredRows& rows, const BlockView& block, ConstMatrixView sources,
+                       MatrixView out) override {
+    GNEISS_ASSERT(sources.is_dense() && sources.columns == 1);
+    const EdgeScales scales{.destination = layers_[i].destination.span().first(block.dst_count),
+                            .source = {sources.data, sources.rows},
+                            .self = layers_[i].self.span().first(block.dst_count)};
+    // Of the batch's first block, the sources' are made together with these.
+    const bool is_done = sources.data == first_source_.data();
+    if (!is_done) backend().symmetric_scales(block, layers_[i].destination.span().first(block.dst_count), {});
+    backend().self_loop_scales(block, scales.source, layers_[i].self.span().first(block.dst_count));
+    backend().aggregate_sum(rows, block, scales, out);
+  }
+
+  MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.weight),
+                     product_epilogue(layer.bias, i, batch), output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
   }
 
   void backward(const BatchView& batch, MatrixView logit_gradients) override {
@@ -124,13 +138,14 @@ class GcnModel final : public Model {
     Buffer self;         // [dst]
   };
 
-  void normalize(const BatchView& batch) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const BlockView& block = batch.blocks[i];
-      const std::span<float> own = i == 0 ? first_source_.span().first(block.src_count) : std::span<float>();
-      backend().symmetric_scales(block, layers_[i].destination.span().first(block.dst_count), own);
-      backend().self_loop_scales(block, source(batch, i), layers_[i].self.span().first(block.dst_count));
+  // A source's degree is that of the block below, in which it is a destination; the first block's own.
+  ConstMatrixView batch_sources(std::size_t i, const TieredRows& /*rows*/, const BatchView& batch) override {
+    const BlockView& block = batch.blocks[i];
+    if (i == 0) {
+      backend().symmetric_scales(block, layers_[0].destination.span().first(block.dst_count),
+                                 first_source_.span().first(block.src_count));
     }
+    return {source(batch, i).data(), block.src_count, 1};
   }
   std::span<const float> source(const BatchView& batch, std::size_t i) const {
     const Buffer& buffer = i == 0 ? first_source_ : layers_[i - 1].destination;

@@ -66,27 +66,27 @@ class GinModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
-    GNEISS_ASSERT(batch.blocks.size() == layers_.size());
-    context_ = context;
-    TieredRows rows = batch.input;
-    ConstMatrixView logits;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      const BlockView& block = batch.blocks[i];
-      GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
-      const MatrixView input = layer.input.matrix(block.dst_count, layer.in_columns);
-      const MatrixView hidden = layer.hidden.matrix(block.dst_count, options_.hidden_columns);
-      const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
-      backend().aggregate_sum(rows, block, {}, input);
-      backend().linear(input, parameters_.stacked_value(layer.first.weight), inner_epilogue(layer), hidden);
-      backend().linear(hidden, parameters_.stacked_value(layer.second.weight),
-                       product_epilogue(layer.second.bias, i, batch), output);
-      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
-      logits = output;
-      rows = TieredRows::of(output);
-    }
-    return logits;
+  LayerNeeds layer_needs(std::size_t /*layer*/) const override { return {.own_rows = options_.residual}; }
+
+  MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
+    return layers_[i].input.matrix(dst_count, layers_[i].in_columns);
+  }
+
+  void aggregate_layer(std::size_t /*layer*/, const TieredRows& rows, const BlockView& block,
+                       ConstMatrixView /*sources*/, MatrixView out) override {
+    backend().aggregate_sum(rows, block, {}, out);
+  }
+
+  MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    const MatrixView hidden = layer.hidden.matrix(own.count, options_.hidden_columns);
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.first.weight),
+                     inner_epilogue(layer), hidden);
+    backend().linear(hidden, parameters_.stacked_value(layer.second.weight),
+                     product_epilogue(layer.second.bias, i, batch), output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
   }
 
   void backward(const BatchView& batch, MatrixView logit_gradients) override {

@@ -54,21 +54,25 @@ class MlpModel final : public Model {
     complete(layer_rows({.uses_graph = false}, options, maxima));
   }
 
-  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
-    GNEISS_ASSERT(batch.input.columns() == options_.feature_columns);
-    context_ = context;
-    const std::size_t rows = batch.seed_count();
-    const MatrixView input = input_.matrix(rows, options_.feature_columns);
-    backend().gather(batch.input, batch.seed_rows(), input);
-    ConstMatrixView x = input;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const MatrixView output = layers_[i].output.matrix(rows, layers_[i].out_columns);
-      backend().linear(x, parameters_.stacked_value(layers_[i].weight),
-                       product_epilogue(layers_[i].bias, i, batch), output);
-      tails().forward(i, TieredRows::of(x), {}, activation(i, batch), context.is_training, output);
-      x = output;
+  LayerNeeds layer_needs(std::size_t /*layer*/) const override { return {.aggregates = 0, .own_rows = true}; }
+
+  MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    GNEISS_ASSERT(own.rows.columns() == layer.in_columns);
+    ConstMatrixView x;
+    if (i == 0) {
+      const MatrixView input = input_.matrix(own.count, layer.in_columns);
+      backend().gather(own.rows, own.ids, input);
+      x = input;
+    } else {
+      GNEISS_ASSERT(own.ids.empty());
+      x = own.rows.matrix();
     }
-    return x;
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    backend().linear(x, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
+                     output);
+    tails().forward(i, TieredRows::of(x), {}, activation(i, batch), context_.is_training, output);
+    return output;
   }
 
   void backward(const BatchView& batch, MatrixView logit_gradients) override {

@@ -33,6 +33,45 @@ NormKind parse_norm(std::string_view name) {
   fail(Kind::config, "there is no norm '{}'; use none, batch or layer", name);
 }
 
+ConstMatrixView Model::forward(const BatchView& batch, const StepContext& context) {
+  context_ = context;
+  hidden_nodes_ = batch.hidden_nodes;
+  TieredRows rows = batch.input;
+  MatrixView output;
+  for (std::size_t i = 0; i < options_.layer_count; ++i) {
+    const LayerNeeds needs = layer_needs(i);
+    OwnRows own{.rows = rows, .ids = {}, .count = batch.seed_count()};
+    if (needs.aggregates > 0) {
+      GNEISS_ASSERT(batch.blocks.size() == options_.layer_count);
+      const BlockView& block = batch.blocks[i];
+      GNEISS_ASSERT(rows.row_count() == block.src_count);
+      own.ids = block.dst_in_src;
+      own.count = block.dst_count;
+      aggregate_layer(i, rows, block, batch_sources(i, rows, batch), layer_aggregates(i, own.count));
+    } else if (i == 0) {
+      own.ids = batch.seed_rows();
+    }
+    output = finish_layer(i, own, batch);
+    rows = TieredRows::of(output);
+  }
+  return output;
+}
+
+// What a model whose layers need none of it leaves as it is.
+void Model::layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& /*block*/,
+                          MatrixView /*out*/) {
+  GNEISS_ASSERT(false);
+}
+MatrixView Model::layer_aggregates(std::size_t /*layer*/, std::size_t /*dst_count*/) { return {}; }
+void Model::aggregate_layer(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& /*block*/,
+                            ConstMatrixView /*sources*/, MatrixView /*out*/) {
+  GNEISS_ASSERT(false);
+}
+ConstMatrixView Model::batch_sources(std::size_t /*layer*/, const TieredRows& /*rows*/,
+                                     const BatchView& /*batch*/) {
+  return {};
+}
+
 void Model::complete(std::span<const std::size_t> rows) {
   tails_.emplace(parameters_, options_, rows);
   parameters_.allocate();

@@ -29,6 +29,26 @@ struct StepContext {
   std::uint64_t step = 0;    // the global training step
 };
 
+// What one layer needs to be run alone.
+struct LayerNeeds {
+  enum class Sources : std::uint8_t {
+    nothing,
+    from_rows,   // of each node by its row in the layer's input
+    from_edges,  // of each node by its edges: the same numbers for every layer
+  };
+  std::size_t aggregates = 1;          // columns of aggregates for each column of the input; 0: no neighbors
+  bool own_rows = false;               // finish_layer() reads the destinations' own rows
+  Sources sources = Sources::nothing;  // what aggregate_layer() must know of sources besides their rows, and
+  std::size_t source_columns = 0;      // how many numbers of each
+};
+
+// The rows of a layer's destinations in its input.
+struct OwnRows {
+  TieredRows rows{};                     // where LayerNeeds::own_rows is false: none
+  std::span<const std::uint32_t> ids{};  // of destination i; empty: row i
+  std::size_t count = 0;                 // of destinations
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -38,12 +58,34 @@ class Model {
   // Logits [seed_count, class_count] of the batch's seeds, valid until the next forward().
   // Preconditions: the batch is within the maxima given at construction; for training, every block but
   // block 0 is transposed.
-  virtual ConstMatrixView forward(const BatchView& batch, const StepContext& context) = 0;
+  ConstMatrixView forward(const BatchView& batch, const StepContext& context);
 
   // Sets (does not add to) the gradients of all parameters.
   //   batch            that of the last forward(), which was for training
   //   logit_gradients  [seed_count, class_count]; overwritten
   virtual void backward(const BatchView& batch, MatrixView logit_gradients) = 0;
+
+  // One layer in steps: forward() is made of them, and so is exact inference, which never holds all rows of a
+  // layer and takes their columns in runs. Outside forward(), a layer is run for evaluation.
+  virtual LayerNeeds layer_needs(std::size_t layer) const = 0;
+  // What aggregate_layer() must know of nodes besides their rows, where LayerNeeds::sources asks for it.
+  //   rows   [n, in]: the nodes' rows (from_rows)
+  //   block  whose destinations are the nodes (from_edges)
+  //   out    [n, source_columns]
+  virtual void layer_sources(std::size_t layer, const TieredRows& rows, const BlockView& block,
+                             MatrixView out);
+  // Where finish_layer() expects the aggregates: [dst_count, aggregates * in], the columns of the first
+  // aggregate before those of the second.
+  virtual MatrixView layer_aggregates(std::size_t layer, std::size_t dst_count);
+  // The aggregates of a block's destinations over their neighbors' rows, column by column.
+  //   rows     [src_count, n]: any run of the columns of the layer's input
+  //   sources  [src_count, source_columns]
+  //   out      [dst_count, aggregates * n]
+  virtual void aggregate_layer(std::size_t layer, const TieredRows& rows, const BlockView& block,
+                               ConstMatrixView sources, MatrixView out);
+  // The layer's output [own.count, out] from layer_aggregates(), valid until the layer is run again.
+  //   batch  whose hidden nodes key dropout; for evaluation any
+  virtual MatrixView finish_layer(std::size_t layer, const OwnRows& own, const BatchView& batch) = 0;
 
   ParameterSet& parameters() noexcept { return parameters_; }
   const ParameterSet& parameters() const noexcept { return parameters_; }
@@ -57,6 +99,9 @@ class Model {
   // parameters' memory and draws their first values.
   //   rows  the most rows of each layer's output
   void complete(std::span<const std::size_t> rows);
+
+  // Of all sources of a batch's block, what layer_sources() says of them.
+  virtual ConstMatrixView batch_sources(std::size_t layer, const TieredRows& rows, const BatchView& batch);
 
   // What layer `layer` of a stack ends with, but the last: ReLU and dropout, whose masks are a function of
   // (seed, step, layer, node).
@@ -72,7 +117,8 @@ class Model {
 
   ModelOptions options_;
   ParameterSet parameters_;
-  StepContext context_;  // of the last forward()
+  StepContext context_;                   // of the last forward(), and
+  std::span<const NodeId> hidden_nodes_;  // its batch's
 
  private:
   std::optional<LayerTails> tails_;

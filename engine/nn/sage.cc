@@ -66,26 +66,33 @@ class SageModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  ConstMatrixView forward(const BatchView& batch, const StepContext& context) override {
-    GNEISS_ASSERT(batch.blocks.size() == layers_.size());
-    context_ = context;
-    TieredRows rows = batch.input;
-    ConstMatrixView logits;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      const BlockView& block = batch.blocks[i];
-      GNEISS_ASSERT(rows.row_count() == block.src_count && rows.columns() == layer.in_columns);
-      const MatrixView input = layer.input.matrix(block.dst_count, 2 * layer.in_columns);
-      const MatrixView output = layer.output.matrix(block.dst_count, layer.out_columns);
-      aggregate(rows, block, layer, input.column_range(0, layer.in_columns));
-      backend().gather(rows, block.dst_in_src, input.column_range(layer.in_columns, layer.in_columns));
-      backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
-                       output);
-      tails().forward(i, rows, block.dst_in_src, activation(i, batch), context.is_training, output);
-      logits = output;
-      rows = TieredRows::of(output);
-    }
-    return logits;
+  LayerNeeds layer_needs(std::size_t /*layer*/) const override { return {.own_rows = true}; }
+
+  MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
+    const Layer& layer = layers_[i];
+    return layer.input.matrix(dst_count, 2 * layer.in_columns).column_range(0, layer.in_columns);
+  }
+
+  void aggregate_layer(std::size_t i, const TieredRows& rows, const BlockView& block,
+                       ConstMatrixView /*sources*/, MatrixView out) override {
+    if (!takes_largest()) return backend().aggregate_mean(rows, block, out);
+    const Layer& layer = layers_[i];
+    const bool wants_winners = context_.is_training && layer.winners.size() > 0;
+    backend().aggregate_max(
+        rows, block, out,
+        wants_winners ? layer.winners.index_matrix(out.rows, out.columns) : IndexMatrixView());
+  }
+
+  MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    GNEISS_ASSERT(own.rows.columns() == layer.in_columns);
+    const MatrixView input = layer.input.matrix(own.count, 2 * layer.in_columns);
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    backend().gather(own.rows, own.ids, input.column_range(layer.in_columns, layer.in_columns));
+    backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
+                     output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
   }
 
   void backward(const BatchView& batch, MatrixView logit_gradients) override {
@@ -130,13 +137,6 @@ class SageModel final : public Model {
   };
 
   bool takes_largest() const { return options_.aggregator == Aggregator::max; }
-  void aggregate(const TieredRows& rows, const BlockView& block, const Layer& layer, MatrixView out) const {
-    if (!takes_largest()) return backend().aggregate_mean(rows, block, out);
-    const bool wants_winners = context_.is_training && layer.winners.size() > 0;
-    backend().aggregate_max(
-        rows, block, out,
-        wants_winners ? layer.winners.index_matrix(out.rows, out.columns) : IndexMatrixView());
-  }
 
   std::vector<Layer> layers_;
   Buffer d_input_;

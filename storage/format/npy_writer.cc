@@ -34,13 +34,14 @@ std::string_view descriptor(Dtype dtype) {
   GNEISS_ASSERT(false);
 }
 
-}  // namespace
+std::uint64_t array_bytes(Dtype dtype, std::span<const std::uint64_t> shape) {
+  std::uint64_t bytes = size_of(dtype);
+  for (const std::uint64_t extent : shape) bytes *= extent;
+  return bytes;
+}
 
-void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const std::uint64_t> shape,
-               std::span<const std::byte> bytes) {
-  std::uint64_t elements = 1;
-  for (const std::uint64_t extent : shape) elements *= extent;
-  GNEISS_ASSERT(elements * size_of(dtype) == bytes.size());
+// All that comes before the data.
+std::string file_prefix(Dtype dtype, std::span<const std::uint64_t> shape) {
   std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({},), }}",
                                    descriptor(dtype), fmt::join(shape, ", "));
   // Magic, version and length take 10 bytes; the header is padded to 64 and ends in a newline.
@@ -50,6 +51,18 @@ void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const s
   prefix += static_cast<char>(header.size() & 0xFF);
   prefix += static_cast<char>(header.size() >> 8);
   prefix += header;
+  return prefix;
+}
+
+constexpr std::size_t piece_bytes = 1U << 20;
+constexpr std::size_t writes_on_their_way = 4;
+
+}  // namespace
+
+void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const std::uint64_t> shape,
+               std::span<const std::byte> bytes) {
+  GNEISS_ASSERT(array_bytes(dtype, shape) == bytes.size());
+  const std::string prefix = file_prefix(dtype, shape);
   const std::filesystem::path temporary = path.string() + ".tmp";
   {
     const File file = File::create(temporary);
@@ -58,6 +71,56 @@ void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const s
     file.sync();
   }
   publish(temporary, path);
+}
+
+NpyStream::NpyStream(std::filesystem::path path, Dtype dtype, std::span<const std::uint64_t> shape)
+    : path_(std::move(path)), file_(File::create_nameable(path_.parent_path())) {
+  const std::string prefix = file_prefix(dtype, shape);
+  file_bytes_ = prefix.size() + array_bytes(dtype, shape);
+  const bool is_nameless = static_cast<bool>(file_);
+  if (!is_nameless) {
+    temporary_ = path_.string() + ".tmp";
+    file_ = File::create(temporary_);
+  }
+  try {
+    file_.reserve(file_bytes_);
+    direct_ = is_nameless ? File::open_existing(file_.descriptor_path()).reopen_direct(/*writable=*/true)
+                          : file_.reopen_direct(/*writable=*/true);
+    behind_ = std::make_unique<WriteBehind>(direct_ ? direct_ : file_, piece_bytes, writes_on_their_way);
+    writer_ = std::make_unique<SequentialWriter>(*behind_, 0, piece_bytes);
+    append(std::as_bytes(std::span(prefix.data(), prefix.size())));
+  } catch (...) {
+    remove_temporary();
+    throw;
+  }
+}
+
+NpyStream::~NpyStream() { remove_temporary(); }
+
+void NpyStream::remove_temporary() noexcept {
+  std::error_code ignored;
+  if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
+}
+
+std::uint64_t NpyStream::memory_bytes() noexcept { return (writes_on_their_way + 1) * piece_bytes; }
+
+void NpyStream::append(std::span<const std::byte> bytes) {
+  writer_->append(bytes);
+  appended_ += bytes.size();
+}
+
+void NpyStream::finish() {
+  GNEISS_ASSERT(appended_ == file_bytes_);
+  writer_->finish();
+  behind_->finish();
+  file_.resize(file_bytes_);  // the last piece was filled up
+  file_.sync();
+  if (temporary_.empty()) {
+    file_.publish_as(path_);
+  } else {
+    publish(temporary_, path_);
+    temporary_.clear();
+  }
 }
 
 }  // namespace gneiss

@@ -82,6 +82,14 @@ File File::create_anonymous(const std::filesystem::path& folder) {
   fail_errno(folder.string(), "create a temporary file", errno);
 }
 
+File File::create_nameable(const std::filesystem::path& folder) {
+  const std::string name = folder.empty() ? "." : folder.string();
+  const int descriptor = open_retrying(name, O_RDWR | O_TMPFILE);
+  if (descriptor >= 0) return {descriptor, name + "/(unfinished file)"};
+  if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) return {};
+  fail_errno(name, "create a file", errno);
+}
+
 File File::open_existing(const std::filesystem::path& path) {
   const int descriptor = open_retrying(path.string(), O_RDWR);
   if (descriptor < 0) fail_errno(path.string(), "open for writing", errno);
@@ -152,6 +160,17 @@ void File::reserve(std::uint64_t bytes) const {
 
 void File::sync() const {
   if (::fsync(descriptor_) != 0) fail_errno(path_, "write through to the drive", errno);
+}
+
+void File::publish_as(const std::filesystem::path& path) const {
+  // A link replaces nothing, a rename does.
+  const std::filesystem::path temporary = path.string() + ".tmp";
+  std::error_code ignored;
+  std::filesystem::remove(temporary, ignored);
+  if (::linkat(AT_FDCWD, descriptor_path().c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    fail_errno(path.string(), "give a finished file its name", errno);
+  }
+  publish(temporary, path);
 }
 
 void File::start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {

@@ -26,6 +26,8 @@ class File {
   // A readable and writable file without a name: gone when closed, however the process ends. Lies in
   // `folder`, or in the system's temporary folder where that cannot be written.
   static File create_anonymous(const std::filesystem::path& folder);
+  // The same, to be named by publish_as() later; an empty File where the file system of `folder` cannot.
+  static File create_nameable(const std::filesystem::path& folder);
   static File open_existing(const std::filesystem::path& path);  // readable and writable, kept as it is
 
   // A second descriptor on the same file that bypasses the page cache; an empty File where the file
@@ -47,6 +49,10 @@ class File {
   void start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   // Waits until the range is on its way to the drive, then drops it from the page cache: bounds dirty memory.
   void write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+  // By what a file without a name may be opened once more.
+  std::filesystem::path descriptor_path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+  // Gives a synced file of create_nameable() its name, durably; what had it is replaced.
+  void publish_as(const std::filesystem::path& path) const;
   // Tells the kernel that pages of [offset, offset + bytes) need not stay in memory; 0 bytes: to the end.
   void drop_cache(std::uint64_t offset = 0, std::uint64_t bytes = 0) const noexcept;
 

@@ -33,6 +33,10 @@ void fill_rows(SmallDataset& data, const SmallDatasetOptions& options) {
     const std::uint64_t value = random.next();
     std::memcpy(&data.features[at], &value, std::min(sizeof(value), data.features.size() - at));
   }
+  if (!options.features.empty()) {
+    convert(Dtype::f32, reinterpret_cast<const std::byte*>(options.features.data()), options.dtype,
+            data.features.data(), options.features.size());
+  }
   RandomStream labels(mix_key(options.seed, label_stream));
   for (std::uint32_t node = 0; node < options.nodes; ++node) {
     if (options.label_columns == 0) {

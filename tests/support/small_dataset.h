@@ -28,6 +28,7 @@ struct SmallDatasetOptions {
   std::uint32_t test = 20;
   std::uint64_t seed = 1;
   bool force = false;
+  std::vector<float> features{};  // [nodes, dim], rounded to `dtype`; empty: any bit pattern
 };
 
 // The source's arrays, as any importer would have read them.
@@ -36,7 +37,7 @@ struct SmallDataset {
   DatasetInfo info;
   std::vector<std::uint64_t> indptr;  // [N + 1]
   std::vector<NodeId> indices;        // [E] ascending per destination
-  std::vector<std::byte> features;    // [N, dim] of info.feature_dtype: any bit pattern
+  std::vector<std::byte> features;    // [N, dim] of info.feature_dtype
   std::vector<std::int32_t> labels;   // [N]; -1: none
   std::vector<std::uint8_t> entries;  // [N, label_columns]; 255: none
   DatasetSplits splits;               // disjoint, in random order

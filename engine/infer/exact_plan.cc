@@ -1,0 +1,256 @@
+#include "engine/infer/exact_plan.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "engine/nn/layer_columns.h"
+#include "storage/base/error.h"
+#include "storage/base/units.h"
+#include "storage/io/file.h"
+
+namespace gneiss {
+namespace {
+
+constexpr std::uint32_t destinations_min = 256;
+constexpr std::uint64_t edges_per_destination = 64;
+constexpr std::uint64_t piece_bytes_max = 1U << 20;
+constexpr std::uint64_t piece_bytes_min = 64U << 10;
+// Each reads ahead for itself; beyond this the pieces would be too small to be read at the drive's speed.
+constexpr std::size_t readers_max = 256;
+
+std::uint64_t piece_of(std::uint64_t bytes) {
+  return std::clamp(std::bit_floor(std::max<std::uint64_t>(bytes, 1)), piece_bytes_min, piece_bytes_max);
+}
+
+class Planner {
+ public:
+  Planner(const Dataset& dataset, Backend& backend, const ExactRequest& request, bool least)
+      : info_(dataset.info()), backend_(backend), request_(request), least_(least) {
+    plan_.ahead.piece_bytes = least ? piece_bytes_min : piece_of(request.memory_bytes / 256);
+    largest_degree_ = largest_in_degree(dataset, plan_.ahead);
+    choose_blocks();
+    describe_layers();
+  }
+
+  // Nothing where the memory is too little. `needed` becomes what was found to be needed.
+  bool fits(std::uint64_t& needed) {
+    std::size_t output_runs = 1;
+    for (std::size_t i = plan_.layers.size(); i-- > 0;) {
+      std::uint64_t layer_bytes = std::numeric_limits<std::uint64_t>::max();
+      if (!choose_runs(i, output_runs, layer_bytes)) {
+        needed = std::max(needed, layer_bytes);
+        if (!least_) return false;
+      }
+      needed = std::max(needed, layer_bytes);
+      output_runs = plan_.layers[i].runs.size();
+    }
+    plan_.memory_bytes = needed;
+    return needed <= request_.memory_bytes;
+  }
+
+  ExactPlan finish() {
+    for (std::size_t i = 0; i < plan_.layers.size(); ++i) count_bytes(i);
+    return std::move(plan_);
+  }
+
+ private:
+  void choose_blocks() {
+    // The chunks' shape decides the last bits of products, so that threads have no part in it.
+    std::uint32_t destinations =
+        least_ ? std::min(destinations_min, request_.destinations_max) : request_.destinations_max;
+    const auto bytes_with = [&](std::uint32_t count) {
+      const std::uint64_t edges = std::max(count * edges_per_destination, largest_degree_);
+      if (edges > std::numeric_limits<std::uint32_t>::max()) {
+        fail(Kind::config, "a node has {} in-edges; exact inference takes up to {}", largest_degree_,
+             std::numeric_limits<std::uint32_t>::max());
+      }
+      plan_.block = {count, static_cast<std::uint32_t>(edges)};
+      return model_bytes(request_.model, backend_, request_.options,
+                         plan_.maxima(request_.options.layer_count));
+    };
+    while (bytes_with(destinations) > request_.memory_bytes / 8 && destinations > destinations_min) {
+      destinations /= 2;
+    }
+    plan_.model_bytes = bytes_with(destinations);
+  }
+
+  void describe_layers() {
+    const std::vector<BlockMaxima> tiny(request_.options.layer_count, BlockMaxima{1, 1, 1});
+    const auto probe = make_model(request_.model, backend_, request_.options, tiny);
+    for (std::uint32_t i = 0; i < request_.layers; ++i) {
+      ExactLayer& layer = plan_.layers.emplace_back();
+      layer.needs = probe->layer_needs(i);
+      layer.in_columns = in_columns(request_.options, i);
+      layer.out_columns = out_columns(request_.options, i);
+      layer.input_dtype = i == 0 ? info_.feature_dtype : Dtype::f32;
+      plan_.sources_bytes = std::max<std::uint64_t>(
+          plan_.sources_bytes, info_.node_count * layer.needs.source_columns * sizeof(float));
+    }
+  }
+
+  // The fewest runs whose memory is within the budget. False where there are none; `bytes` is then the least.
+  bool choose_runs(std::size_t index, std::size_t output_runs, std::uint64_t& bytes) {
+    ExactLayer& layer = plan_.layers[index];
+    if (!layer.asks_neighbors()) {
+      layer.runs = {{0, layer.in_columns}};
+      layer.ahead = plan_.ahead;
+      bytes = layer_memory(layer, index, output_runs);
+      return bytes <= request_.memory_bytes;
+    }
+    ExactLayer best;
+    for (std::size_t count = 1; count <= layer.in_columns; ++count) {
+      layer.runs =
+          cut_columns(layer.in_columns, divide_up(layer.in_columns, count), size_of(layer.input_dtype));
+      if (layer.runs.size() > 1 && reader_count(layer) > readers_max) break;
+      if (layer.runs.front().count > request_.run_columns_max) continue;
+      layer.ahead = plan_.ahead;
+      if (!least_) {
+        const std::uint64_t share = request_.memory_bytes / 16 / (layer.ahead.pieces * reader_count(layer));
+        layer.ahead.piece_bytes = std::min(plan_.ahead.piece_bytes, piece_of(share));
+      }
+      const std::uint64_t with_these = layer_memory(layer, index, output_runs);
+      if (with_these < bytes) {
+        bytes = with_these;
+        best = layer;
+      }
+      if (bytes <= request_.memory_bytes) break;
+    }
+    layer = best;
+    return bytes <= request_.memory_bytes;
+  }
+
+  std::size_t reader_count(const ExactLayer& layer) const {
+    if (layer.runs.size() == 1) return 1;
+    return (layer.runs.size() - 1) * layer.needs.aggregates + (layer.needs.own_rows ? layer.runs.size() : 0);
+  }
+
+  std::uint64_t layer_memory(const ExactLayer& layer, std::size_t index, std::size_t output_runs) {
+    const std::uint64_t value_bytes = size_of(layer.input_dtype);
+    const std::uint64_t rows = plan_.block.destinations;
+    const std::uint64_t own = rows * layer.in_columns * value_bytes;
+    // The features' checksums are of larger pieces.
+    const ReadAhead features{.piece_bytes = piece_bytes_max, .pieces = plan_.ahead.pieces};
+    std::uint64_t buffers =
+        own + reader_bytes(1, features) + writer_bytes(output_runs, plan_.ahead.piece_bytes);
+    if (layer.asks_neighbors()) {
+      const std::uint64_t width = layer.runs.front().count;
+      buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
+      buffers += reader_bytes(reader_count(layer), layer.ahead);
+      buffers += info_.node_count * width * value_bytes;
+      if (layer.runs.size() > 1) {
+        buffers += rows * layer.needs.aggregates * width * sizeof(float);
+        buffers += writer_bytes(std::max(layer.needs.aggregates, index == 0 ? layer.runs.size() : 0),
+                                plan_.ahead.piece_bytes);
+      }
+    }
+    return request_.program_bytes + plan_.model_bytes + plan_.sources_bytes + buffers;
+  }
+
+  void count_bytes(std::size_t index) {
+    ExactLayer& layer = plan_.layers[index];
+    const std::uint64_t rows = info_.node_count;
+    const std::uint64_t input = rows * layer.in_columns * size_of(layer.input_dtype);
+    const std::uint64_t edges = 8 * (rows + 1) + 4 * info_.edge_count;
+    const bool is_last = index + 1 == plan_.layers.size();
+    const std::uint64_t output = rows * layer.out_columns * sizeof(float);
+    const std::uint64_t written = is_last && !request_.keeps_output ? 0 : output;
+    layer.one_pass = {.bytes_read = input + (layer.asks_neighbors() ? edges : 0), .bytes_written = written};
+    layer.traffic = {.bytes_read = input, .bytes_written = written};
+    const auto scratch = [&](std::span<const ColumnRun> runs, Dtype dtype) {
+      return ScratchMatrix::file_bytes(dtype, rows, runs);
+    };
+    std::uint64_t space = index > 0 ? scratch(layer.runs, Dtype::f32) : 0;
+    if (!is_last) space += scratch(plan_.layers[index + 1].runs, Dtype::f32);
+    if (layer.asks_neighbors()) {
+      const std::size_t runs = layer.runs.size();
+      layer.traffic.bytes_read += runs * edges;
+      if (layer.needs.sources == LayerNeeds::Sources::from_rows) layer.traffic.bytes_read += input;
+      if (layer.needs.sources == LayerNeeds::Sources::from_edges && index == 0) {
+        layer.traffic.bytes_read += edges;
+      }
+      if (runs > 1 && layer.needs.own_rows) layer.traffic.bytes_read += input;
+      std::uint64_t waiting = 0;
+      for (const ColumnRun& run : layer.waiting_runs()) waiting += rows * run.count * sizeof(float);
+      layer.traffic.bytes_read += waiting;
+      layer.traffic.bytes_written += waiting;
+      space += scratch(layer.waiting_runs(), Dtype::f32);
+      if (layer.is_converted(index)) {
+        const auto later = std::span(layer.runs).subspan(1);
+        std::uint64_t converted = 0;
+        for (const ColumnRun& run : later) converted += rows * run.count * size_of(layer.input_dtype);
+        layer.traffic.bytes_read += converted;
+        layer.traffic.bytes_written += converted;
+        space += scratch(later, layer.input_dtype);
+      }
+    }
+    plan_.resident_bytes =
+        std::max(plan_.resident_bytes,
+                 layer.asks_neighbors() ? rows * layer.runs.front().count * size_of(layer.input_dtype) : 0);
+    plan_.scratch_bytes = std::max(plan_.scratch_bytes, space);
+  }
+
+  const DatasetInfo& info_;
+  Backend& backend_;
+  const ExactRequest& request_;
+  const bool least_;  // everything as small as it may be, to know what would do
+  std::uint64_t largest_degree_ = 0;
+  ExactPlan plan_;
+};
+
+}  // namespace
+
+std::vector<ColumnRun> ExactLayer::waiting_runs() const {
+  std::vector<ColumnRun> waiting;
+  waiting.reserve((runs.size() - 1) * needs.aggregates);
+  for (std::size_t run = 0; run + 1 < runs.size(); ++run) {
+    for (std::size_t a = 0; a < needs.aggregates; ++a) {
+      waiting.push_back({a * in_columns + runs[run].first, runs[run].count});
+    }
+  }
+  return waiting;
+}
+
+std::vector<BlockMaxima> ExactPlan::maxima(std::uint32_t layer_count) const {
+  return std::vector<BlockMaxima>(
+      layer_count,
+      {.dst_count = block.destinations, .src_count = block.destinations, .edge_count = block.edges});
+}
+
+ExactPlan plan_exact_inference(const Dataset& dataset, Backend& backend, const ExactRequest& request) {
+  GNEISS_ASSERT(request.layers > 0 && request.layers <= request.options.layer_count);
+  if (dataset.info().node_count > std::numeric_limits<std::uint32_t>::max()) {
+    fail(Kind::config, "{} has {} nodes; exact inference takes up to {}", dataset.folder().string(),
+         dataset.info().node_count, std::numeric_limits<std::uint32_t>::max());
+  }
+  std::uint64_t needed = 0;
+  Planner planner(dataset, backend, request, /*least=*/false);
+  if (planner.fits(needed)) return planner.finish();
+  std::uint64_t least = 0;
+  Planner small(dataset, backend, request, /*least=*/true);
+  if (small.fits(least)) return small.finish();
+  fail(Kind::config, "--memory {} is too little for exact inference over {} nodes: {} would do; give more",
+       format_bytes(static_cast<double>(request.memory_bytes)), format_count(dataset.info().node_count),
+       format_bytes_up(least));
+}
+
+std::uint64_t least_exact_memory(const Dataset& dataset, Backend& backend, const ExactRequest& request) {
+  std::uint64_t least = 0;
+  ExactRequest none = request;
+  none.memory_bytes = 0;
+  Planner(dataset, backend, none, /*least=*/true).fits(least);
+  return least;
+}
+
+void check_scratch_space(const ExactPlan& plan, const std::filesystem::path& folder, std::uint64_t more) {
+  const std::uint64_t wanted = plan.scratch_bytes + more;
+  const std::uint64_t free = free_bytes(folder);
+  if (wanted <= free) return;
+  fail(
+      Kind::io,
+      "{}: exact inference needs {} there for layers' outputs, {} are free; make room or name another folder",
+      folder.empty() ? "." : folder.string(), format_bytes_up(wanted),
+      format_bytes(static_cast<double>(free)));
+}
+
+}  // namespace gneiss

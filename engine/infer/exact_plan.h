@@ -1,0 +1,80 @@
+// How exact inference shares its memory and the drive's space, before it takes either.
+//
+// Why: a layer over whole neighborhoods needs every row of its input at random. Of a graph whose rows do not
+//      fit in memory, some columns of all rows do: aggregation works column by column, so each run of columns
+//      is read once, in sequence, and the edges are streamed past it. What is read is then near one pass over
+//      the rows, and as many over the edges as there are runs; rows gathered block by block would be read
+//      again by every block that has a neighbor among them.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/infer/stored_matrix.h"
+#include "engine/infer/topology_stream.h"
+#include "engine/nn/model.h"
+
+namespace gneiss {
+
+struct Traffic {
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
+
+  std::uint64_t total() const noexcept { return bytes_read + bytes_written; }
+  bool operator==(const Traffic&) const = default;
+};
+
+struct ExactLayer {
+  LayerNeeds needs;
+  std::size_t in_columns = 0;
+  std::size_t out_columns = 0;
+  Dtype input_dtype = Dtype::f32;
+  std::vector<ColumnRun> runs;  // of the input, in memory one after the other; one where nothing need be
+  ReadAhead ahead;              // of what is read in runs
+  Traffic traffic;              // what the layer reads and writes
+  Traffic one_pass;             // its input, the edges if it asks for neighbors, and its output, once each
+
+  bool asks_neighbors() const noexcept { return needs.aggregates > 0; }
+  // The aggregates of all runs but the last wait on the drive, each aggregate's columns a run.
+  std::vector<ColumnRun> waiting_runs() const;
+  // The features are laid down by runs first; the first of them stays in memory.
+  bool is_converted(std::size_t index) const noexcept { return index == 0 && runs.size() > 1; }
+};
+
+struct ExactPlan {
+  BlockLimits block;
+  ReadAhead ahead;
+  std::vector<ExactLayer> layers;    // those that are run
+  std::uint64_t resident_bytes = 0;  // of the largest run
+  std::uint64_t sources_bytes = 0;   // what layers know of all nodes besides
+  std::uint64_t model_bytes = 0;
+  std::uint64_t memory_bytes = 0;   // altogether
+  std::uint64_t scratch_bytes = 0;  // on the drive, at most at once
+
+  std::vector<BlockMaxima> maxima(std::uint32_t layer_count) const;
+};
+
+struct ExactRequest {
+  std::string_view model;
+  ModelOptions options;
+  std::uint32_t layers = 0;               // the first so many
+  bool keeps_output = false;              // of the last of them, as a file of f32: then it counts as written
+  std::uint64_t memory_bytes = 0;         // of everything
+  std::uint64_t program_bytes = 0;        // taken already, or by others
+  std::uint32_t destinations_max = 4096;  // of a block
+  std::size_t run_columns_max = std::numeric_limits<std::size_t>::max();  // of a run
+};
+
+// Throws Error: config (the memory is too little; says what would do), corruption (the offsets of the edges).
+ExactPlan plan_exact_inference(const Dataset& dataset, Backend& backend, const ExactRequest& request);
+
+// The least memory_bytes with which a plan can be made.
+std::uint64_t least_exact_memory(const Dataset& dataset, Backend& backend, const ExactRequest& request);
+
+// Throws Error(io) with what is missing unless `folder` has the space for the plan and `more` bytes.
+void check_scratch_space(const ExactPlan& plan, const std::filesystem::path& folder, std::uint64_t more);
+
+}  // namespace gneiss

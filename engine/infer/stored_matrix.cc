@@ -1,0 +1,120 @@
+#include "engine/infer/stored_matrix.h"
+
+#include <algorithm>
+
+#include "storage/format/section_stream.h"
+
+namespace gneiss {
+namespace {
+
+constexpr std::size_t writes_on_their_way = 4;
+constexpr std::size_t line_bytes = 64;
+
+}  // namespace
+
+std::vector<ColumnRun> cut_columns(std::size_t columns, std::size_t most, std::size_t value_bytes) {
+  GNEISS_ASSERT(columns > 0 && most > 0);
+  const std::size_t count = divide_up(columns, most);
+  std::size_t width = divide_up(columns, count);
+  // A row that straddles lines costs one more of them wherever it is a neighbor: worth a few more runs.
+  const std::size_t whole_lines = round_down(most, line_bytes / value_bytes);
+  if (whole_lines > 0 && 4 * divide_up(columns, whole_lines) <= 5 * count) width = whole_lines;
+  std::vector<ColumnRun> runs;
+  for (std::size_t first = 0; first < columns; first += width) {
+    runs.push_back({first, std::min(width, columns - first)});
+  }
+  return runs;
+}
+
+std::uint64_t StoredMatrix::bytes() const noexcept {
+  std::uint64_t sum = 0;
+  for (std::size_t run = 0; run < runs_.size(); ++run) sum += run_bytes(run);
+  return sum;
+}
+
+StoredFeatures::StoredFeatures(const Dataset& dataset)
+    : StoredMatrix(dataset.info().feature_dtype, dataset.info().node_count, dataset.info().feature_dim,
+                   {{0, dataset.info().feature_dim}}),
+      file_(dataset.features()),
+      entry_(file_.require(SectionKind::feature_rows)) {}
+
+SequentialReader StoredFeatures::read_run(std::size_t run, ReadAhead ahead) const {
+  GNEISS_ASSERT(run == 0);
+  return stream_section(file_, entry_, ahead);
+}
+
+std::uint64_t ScratchMatrix::file_bytes(Dtype dtype, std::uint64_t rows, std::span<const ColumnRun> runs) {
+  std::uint64_t bytes = 0;
+  for (const ColumnRun& run : runs) {
+    bytes += round_up(rows * run.count * size_of(dtype), direct_io_alignment);
+  }
+  return bytes;
+}
+
+ScratchMatrix::ScratchMatrix(const std::filesystem::path& folder, Dtype dtype, std::uint64_t rows,
+                             std::size_t columns, std::vector<ColumnRun> runs)
+    : StoredMatrix(dtype, rows, columns, std::move(runs)), file_(File::create_anonymous(folder)) {
+  std::uint64_t offset = 0;
+  for (std::size_t run = 0; run < this->runs().size(); ++run) {
+    offsets_.push_back(offset);
+    offset += round_up(run_bytes(run), direct_io_alignment);
+  }
+  file_.reserve(offset);
+  // A file without a name is opened once more by its descriptor.
+  direct_ = File::open_existing(file_.descriptor_path()).reopen_direct(/*writable=*/true);
+}
+
+SequentialReader ScratchMatrix::read_run(std::size_t run, ReadAhead ahead) const {
+  return {FileRange{.path = file_.descriptor_path(), .offset = offsets_[run], .bytes = run_bytes(run)},
+          ahead};
+}
+
+RowReader::RowReader(const StoredMatrix& matrix, ReadAhead ahead) : matrix_(matrix) {
+  runs_.reserve(matrix.runs().size());
+  for (std::size_t run = 0; run < matrix.runs().size(); ++run) runs_.push_back(matrix.read_run(run, ahead));
+}
+
+void RowReader::next(std::size_t count, std::byte* target, std::size_t stride_bytes) {
+  const std::size_t value_bytes = size_of(matrix_.dtype());
+  for (std::size_t run = 0; run < runs_.size(); ++run) {
+    const ColumnRun& columns = matrix_.runs()[run];
+    runs_[run].read_rows(target + columns.first * value_bytes, columns.count * value_bytes, stride_bytes,
+                         count);
+  }
+}
+
+RowWriter::RowWriter(const ScratchMatrix& matrix, std::span<const std::size_t> runs, std::size_t piece_bytes)
+    : matrix_(matrix),
+      runs_(runs.begin(), runs.end()),
+      behind_(matrix.target(), piece_bytes, writes_on_their_way) {
+  writers_.reserve(runs.size());
+  for (const std::size_t run : runs_) {
+    writers_.emplace_back(behind_, matrix.offset(run), piece_bytes);
+    offsets_.push_back(matrix.runs()[run].first * size_of(matrix.dtype()));
+  }
+}
+
+void RowWriter::append(std::size_t count, const std::byte* source, std::size_t stride_bytes,
+                       std::span<const std::size_t> offsets) {
+  GNEISS_ASSERT(offsets.size() == runs_.size());
+  for (std::size_t j = 0; j < runs_.size(); ++j) {
+    const std::size_t bytes = matrix_.runs()[runs_[j]].count * size_of(matrix_.dtype());
+    writers_[j].append_rows(source + offsets[j], bytes, stride_bytes, count);
+  }
+}
+
+void RowWriter::append(std::size_t count, const std::byte* source, std::size_t stride_bytes) {
+  append(count, source, stride_bytes, offsets_);
+}
+
+void RowWriter::finish() {
+  for (SequentialWriter& writer : writers_) writer.finish();
+  behind_.finish();
+}
+
+std::uint64_t reader_bytes(std::size_t runs, ReadAhead ahead) noexcept { return runs * ahead.memory_bytes(); }
+std::uint64_t writer_bytes(std::size_t runs, std::size_t piece_bytes) noexcept {
+  return (runs + writes_on_their_way) * piece_bytes;
+}
+
+}  // namespace gneiss

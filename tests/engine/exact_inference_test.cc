@@ -1,0 +1,322 @@
+// Exact inference against the model over one block of all nodes, against the f64 forward and against PyTorch,
+// for any memory; what it moves, refuses and leaves behind.
+#include "engine/infer/exact_inference.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <string>
+
+#include "engine/compute/cpu/cpu_backend.h"
+#include "engine/train/safetensors.h"
+#include "storage/base/parallel.h"
+#include "storage/base/random.h"
+#include "storage/base/units.h"
+#include "tests/engine/model_runs.h"
+#include "tests/engine/reference_forward.h"
+#include "tests/engine/whole_graph.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/file_size_limit.h"
+
+using namespace gneiss;
+using namespace gneiss::test;
+using reference::Matrix;
+
+namespace {
+
+constexpr std::uint32_t columns = 37;
+constexpr std::uint32_t classes = 5;
+
+struct Case {
+  std::string model;
+  Dtype dtype = Dtype::f32;
+  ModelOptions options;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> all{
+      {"sage", Dtype::f32, {}},
+      {"sage", Dtype::f16, {.residual = true, .norm = NormKind::batch}},
+      {"sage", Dtype::bf16, {.aggregator = Aggregator::max, .norm = NormKind::layer}},
+      {"gcn", Dtype::f32, {}},
+      {"gcn", Dtype::f16, {.residual = true, .norm = NormKind::batch}},
+      {"gin", Dtype::f32, {.norm = NormKind::layer}},
+      {"gin", Dtype::bf16, {.residual = true}},
+      {"gat", Dtype::f32, {}},
+      {"gat", Dtype::f16, {.residual = true, .norm = NormKind::batch}},
+      {"mlp", Dtype::f32, {.residual = true, .norm = NormKind::batch}},
+      {"mlp", Dtype::f16, {}},
+  };
+  for (Case& c : all) {
+    c.options.feature_columns = columns;
+    c.options.hidden_columns = 24;
+    c.options.class_count = classes;
+    c.options.layer_count = 3;
+    c.options.head_count = 3;
+    c.options.seed = 3;
+  }
+  return all;
+}
+
+SmallDatasetOptions graph_options(Dtype dtype) {
+  return {.nodes = 700, .dim = columns, .dtype = dtype, .classes = classes};
+}
+
+// Biases and running statistics are not as they start.
+void add_noise(ParameterSet& parameters) {
+  RandomStream random(91);
+  for (float& value : parameters.values()) value += static_cast<float>(0.2 * random.uniform());
+}
+
+std::vector<float> values_of(const SafetensorsFile& file, const std::string& name) {
+  const NamedTensor* tensor = file.find(name);
+  REQUIRE_MESSAGE(tensor != nullptr, name);
+  std::vector<float> values;
+  if (tensor->dtype == Dtype::f64) {
+    std::vector<double> wide(tensor->bytes.size() / sizeof(double));
+    std::memcpy(wide.data(), tensor->bytes.data(), tensor->bytes.size());
+    for (const double value : wide) values.push_back(static_cast<float>(value));
+    return values;
+  }
+  values.resize(tensor->bytes.size() / sizeof(float));
+  std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
+  return values;
+}
+
+Matrix matrix_of(const std::vector<float>& values, std::size_t width) {
+  return reference::widen(ConstMatrixView(values.data(), values.size() / width, width));
+}
+
+std::vector<std::uint32_t> indices_of(const SafetensorsFile& file, const std::string& name) {
+  const auto bits = values_of(file, name);
+  std::vector<std::uint32_t> values(bits.size());
+  std::memcpy(values.data(), bits.data(), bits.size() * sizeof(float));
+  return values;
+}
+
+std::size_t files_below(const std::filesystem::path& folder) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    count += entry.is_regular_file() ? 1 : 0;
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("exact inference gives what the model gives over one block of all nodes, whatever the memory") {
+  for (const Case& c : cases()) {
+    CAPTURE(c.model);
+    CAPTURE(name_of(c.dtype));
+    WholeGraph graph(graph_options(c.dtype), uneven_edges(700, 4000, 8));
+    ThreadPool pool(2);
+    const auto backend = make_cpu_backend(pool);
+    const auto whole = make_model(c.model, *backend, c.options, graph.maxima(3));
+    add_noise(whole->parameters());
+    const BatchView batch = graph.batch(3);
+    const Matrix expected = reference::widen(whole->forward(batch, {}));
+    if (c.model == "sage" || c.model == "gat" || c.model == "mlp") {
+      const auto parameters = read_named_parameters(*whole);
+      CHECK(distance(expected, reference_logits(c.model, c.options, parameters, batch, {})) < 1e-5);
+    }
+    const auto run = [&](std::size_t run_columns, std::uint32_t destinations, std::size_t threads) {
+      return run_exactly(graph.dataset(), graph.folder(),
+                         {.model = c.model,
+                          .options = c.options,
+                          .destinations_max = destinations,
+                          .run_columns_max = run_columns},
+                         whole->parameters().values(), threads);
+    };
+    const ExactOutput at_once = run(1000, 4096, 2);
+    CHECK(distance(matrix_of(at_once.values, classes), expected) < 1e-6);
+    const ExactOutput in_runs = run(5, 4096, 2);
+    CHECK(equal_bits(in_runs.values, at_once.values));
+    CHECK(equal_bits(run(16, 4096, 1).values, at_once.values));
+    const ExactOutput small = run(7, 64, 3);
+    CHECK(distance(matrix_of(small.values, classes), expected) < 1e-6);
+    CHECK(equal_bits(run(1, 64, 1).values, small.values));
+    for (const ExactOutput* output : {&at_once, &in_runs, &small}) {
+      for (std::size_t i = 0; i < 3; ++i) {
+        CAPTURE(i);
+        CHECK(output->costs[i].traffic == output->plan.layers[i].traffic);
+        CHECK(output->costs[i].traffic.bytes_read >= output->costs[i].one_pass.bytes_read);
+      }
+    }
+    if (c.model != "mlp") {
+      CHECK(in_runs.plan.layers[0].runs.size() == 8);
+      CHECK(in_runs.plan.layers[1].runs.size() == 5);
+    }
+    CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
+  }
+}
+
+TEST_CASE("exact inference gives PyTorch's numbers over a whole graph") {
+  const auto file = SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/whole_graph.safetensors");
+  const auto sources = indices_of(file, "sources");
+  const auto destinations = indices_of(file, "destinations");
+  EdgeList edges;
+  for (std::size_t i = 0; i < sources.size(); ++i) edges.emplace_back(sources[i], destinations[i]);
+  const auto number = [&](const char* key) {
+    return static_cast<std::uint32_t>(std::stoi(file.metadata().at(key)));
+  };
+  const auto dim = static_cast<std::uint32_t>(file.find("features")->shape[1]);
+  WholeGraph graph({.nodes = static_cast<std::uint32_t>(file.find("features")->shape[0]),
+                    .dim = dim,
+                    .classes = number("classes"),
+                    .features = values_of(file, "features")},
+                   edges);
+  for (const std::string name : {"sage", "sage_max", "gcn", "gin", "gat"}) {
+    CAPTURE(name);
+    const std::string model_name = name.substr(0, name.find('_'));
+    const ModelOptions options{.feature_columns = dim,
+                               .hidden_columns = number("hidden"),
+                               .class_count = number("classes"),
+                               .layer_count = 3,
+                               .head_count = number("heads"),
+                               .aggregator = name == "sage_max" ? Aggregator::max : Aggregator::mean};
+    ThreadPool pool(1);
+    const auto backend = make_cpu_backend(pool);
+    const auto model = make_model(model_name, *backend, options, graph.maxima(3));
+    for (const Parameter& parameter : model->parameters().parameters()) {
+      model->parameters().write(parameter, values_of(file, name + "." + parameter.name));
+    }
+    for (const std::size_t run_columns : {std::size_t{1000}, std::size_t{4}}) {
+      const auto run = [&](std::uint32_t layers) {
+        return run_exactly(graph.dataset(), graph.folder(),
+                           {.model = model_name,
+                            .options = options,
+                            .layers = layers,
+                            .keeps_output = true,
+                            .destinations_max = 32,
+                            .run_columns_max = run_columns},
+                           model->parameters().values());
+      };
+      const ExactOutput logits = run(3);
+      CHECK(distance(matrix_of(logits.values, logits.columns),
+                     matrix_of(values_of(file, name + ".logits"), number("classes"))) < 1e-5);
+      const ExactOutput embeddings = run(2);
+      CHECK(distance(matrix_of(embeddings.values, embeddings.columns),
+                     matrix_of(values_of(file, name + ".embeddings"), number("hidden"))) < 1e-5);
+    }
+  }
+}
+
+TEST_CASE("a budget too small is refused with one that does, and that one does") {
+  WholeGraph graph(graph_options(Dtype::f32), uneven_edges(700, 4000, 8));
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  for (Case c : cases()) {
+    if (c.dtype != Dtype::f32) continue;
+    CAPTURE(c.model);
+    ExactRequest request{
+        .model = c.model, .options = c.options, .layers = 3, .memory_bytes = 1U << 20, .program_bytes = 0};
+    std::string message;
+    try {
+      static_cast<void>(plan_exact_inference(graph.dataset(), *backend, request));
+    } catch (const Error& error) {
+      CHECK(error.kind() == Kind::config);
+      message = error.what();
+    }
+    const std::size_t at = message.find(" nodes: ");
+    REQUIRE_MESSAGE(at != std::string::npos, message);
+    const std::string would_do = message.substr(at + 8, message.find(" would do") - at - 8);
+    request.memory_bytes = parse_bytes(would_do, "memory");
+    const ExactPlan plan = plan_exact_inference(graph.dataset(), *backend, request);
+    CHECK(plan.memory_bytes <= request.memory_bytes);
+  }
+}
+
+TEST_CASE("memory decides how many columns are in memory, and the plan stays within it") {
+  // 100,000 nodes with 64 columns: 24 MiB of rows.
+  WholeGraph graph({.nodes = 100'000, .dim = 64, .classes = 3}, {{1, 2}, {2, 3}});
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  std::size_t before = 1;
+  for (const std::uint64_t mebibytes : {200U, 24U, 16U, 12U}) {
+    CAPTURE(mebibytes);
+    const ExactPlan plan = plan_exact_inference(
+        graph.dataset(), *backend,
+        {.model = "sage",
+         .options = {.feature_columns = 64, .hidden_columns = 64, .class_count = 3, .layer_count = 2},
+         .layers = 2,
+         .memory_bytes = mebibytes << 20});
+    CHECK(plan.memory_bytes <= mebibytes << 20);
+    const std::size_t runs = plan.layers[0].runs.size();
+    CHECK(runs >= before);
+    CHECK(plan.resident_bytes == 100'000ULL * 4 * plan.layers[0].runs.front().count);
+    if (mebibytes == 200) CHECK(runs == 1);
+    if (mebibytes == 24) CHECK(runs > 1);
+    before = runs;
+  }
+}
+
+TEST_CASE("runs of columns cover all of them and prefer whole lines") {
+  CHECK(cut_columns(128, 128, 4) == std::vector<ColumnRun>{{0, 128}});
+  CHECK(cut_columns(128, 19, 4).size() == 8);  // rather than 7 of 19
+  CHECK(cut_columns(128, 19, 4).back() == ColumnRun{112, 16});
+  CHECK(cut_columns(100, 60, 4) == std::vector<ColumnRun>{{0, 50}, {50, 50}});
+  CHECK(cut_columns(5, 1, 2).size() == 5);
+  for (const std::size_t most : {1U, 3U, 17U, 40U}) {
+    std::size_t next = 0;
+    for (const ColumnRun& run : cut_columns(77, most, 4)) {
+      CHECK(run.first == next);
+      CHECK(run.count <= most);
+      next += run.count;
+    }
+    CHECK(next == 77);
+  }
+}
+
+namespace {
+
+void run_sage(WholeGraph& graph) {
+  const Case c = cases().front();
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  const auto model = make_model("sage", *backend, c.options, std::vector<BlockMaxima>(3, {1, 1, 1}));
+  run_exactly(graph.dataset(), graph.folder(),
+              {.model = "sage", .options = c.options, .destinations_max = 64, .run_columns_max = 5},
+              model->parameters().values());
+}
+
+void flip_byte(const std::filesystem::path& path, std::uint64_t offset) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(offset));
+  const auto byte = static_cast<char>(file.get() ^ 0x40);
+  file.seekp(static_cast<std::streamoff>(offset));
+  file.put(byte);
+}
+
+}  // namespace
+
+TEST_CASE("damaged rows, edges and offsets are reported, and nothing is left behind") {
+  for (const SectionKind kind :
+       {SectionKind::feature_rows, SectionKind::csc_indices, SectionKind::csc_indptr}) {
+    WholeGraph graph(graph_options(Dtype::f32), uneven_edges(700, 4000, 8));
+    const SectionFile& file =
+        kind == SectionKind::feature_rows ? graph.dataset().features() : graph.dataset().graph();
+    flip_byte(file.name(), file.require(kind).offset + 1000);
+    EXPECT_ERROR(run_sage(graph), Kind::corruption, "do not match their checksum");
+    CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
+  }
+  WholeGraph strange(graph_options(Dtype::f32), {{5, 6}, {700, 8}});
+  EXPECT_ERROR(run_sage(strange), Kind::corruption, "names node 700");
+}
+
+TEST_CASE("a full drive is one sentence, known before the work where it can be") {
+  WholeGraph graph(graph_options(Dtype::f32), uneven_edges(700, 4000, 8));
+  {
+    const FileSizeLimit limit(16384);
+    EXPECT_ERROR(run_sage(graph), Kind::io, "");
+  }
+  CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
+  ExactPlan plan;
+  plan.scratch_bytes = 1ULL << 60;
+  EXPECT_ERROR(check_scratch_space(plan, graph.folder(), 0), Kind::io, "are free");
+  plan.scratch_bytes = 0;
+  check_scratch_space(plan, graph.folder(), 4096);
+}

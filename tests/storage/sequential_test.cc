@@ -1,0 +1,155 @@
+// Streams through direct reads and writes: any amounts in, any amounts out, and failures that are told.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "storage/base/random.h"
+#include "storage/format/npy_writer.h"
+#include "storage/io/sequential_reader.h"
+#include "storage/io/sequential_writer.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/file_size_limit.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gneiss;
+using gneiss::test::FileSizeLimit;
+using gneiss::test::TemporaryFolder;
+
+namespace {
+
+std::vector<std::byte> random_bytes(std::size_t count) {
+  RandomStream random(5);
+  std::vector<std::byte> bytes(count);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.below(256));
+  return bytes;
+}
+
+bool holds_nothing(const std::filesystem::path& folder) {
+  return std::filesystem::directory_iterator(folder) == std::filesystem::directory_iterator();
+}
+
+}  // namespace
+
+TEST_CASE("what is appended in any amounts is read in any amounts") {
+  const TemporaryFolder folder;
+  for (const std::size_t size : {1UL, 4095UL, 4096UL, 8192UL, 100'003UL}) {
+    CAPTURE(size);
+    const auto bytes = random_bytes(size);
+    const File file = File::create(folder / "file");
+    const File direct = file.reopen_direct(true);
+    RandomStream random(size);
+    constexpr std::uint64_t offset = 8192;
+    {
+      WriteBehind behind(direct ? direct : file, 8192, 2);
+      SequentialWriter writer(behind, offset, 8192);
+      for (std::size_t at = 0; at < size;) {
+        const std::size_t part = std::min<std::size_t>(size - at, 1 + random.below(20'000));
+        writer.append(std::span(bytes).subspan(at, part));
+        at += part;
+      }
+      writer.finish();
+      behind.finish();
+    }
+    std::vector<std::uint64_t> checked;
+    SequentialReader reader({.path = folder / "file", .offset = offset, .bytes = size},
+                            {.piece_bytes = 12288, .pieces = 3},
+                            [&](std::uint64_t at, std::span<const std::byte> piece) {
+                              CHECK(std::ranges::equal(piece, std::span(bytes).subspan(at, piece.size())));
+                              checked.push_back(at);
+                            });
+    std::vector<std::byte> read(size);
+    for (std::size_t at = 0; at < size;) {
+      CHECK(reader.left() == size - at);
+      const std::size_t part = std::min<std::size_t>(size - at, 1 + random.below(20'000));
+      reader.read(std::span(read).subspan(at, part));
+      at += part;
+    }
+    CHECK(reader.left() == 0);
+    CHECK(read == bytes);
+    CHECK(checked.size() == divide_up(size, 12288));
+    CHECK(std::ranges::is_sorted(checked));
+  }
+}
+
+TEST_CASE("rows go to places apart, and come from there") {
+  const TemporaryFolder folder;
+  const auto bytes = random_bytes(700 * 12);
+  const File file = File::create(folder / "file");
+  {
+    // Columns 3 to 7 of rows of 12.
+    WriteBehind behind(file, 4096, 2);
+    SequentialWriter writer(behind, 0, 4096);
+    writer.append_rows(bytes.data() + 3, 5, 12, 400);
+    writer.append_rows(bytes.data() + 400 * 12 + 3, 5, 12, 300);
+    writer.finish();
+    behind.finish();
+  }
+  SequentialReader reader({.path = folder / "file", .offset = 0, .bytes = 3500},
+                          {.piece_bytes = 4096, .pieces = 2});
+  std::vector<std::byte> target(700 * 9);
+  reader.read_rows(target.data() + 4, 5, 9, 111);
+  reader.read_rows(target.data() + 111 * 9 + 4, 5, 9, 589);
+  bool is_same = true;
+  for (std::size_t row = 0; row < 700; ++row) {
+    for (std::size_t c = 0; c < 5; ++c) is_same &= target[row * 9 + 4 + c] == bytes[row * 12 + 3 + c];
+    for (std::size_t c = 0; c < 4; ++c) is_same &= target[row * 9 + c] == std::byte{0};
+  }
+  CHECK(is_same);
+}
+
+TEST_CASE("a range that the file does not hold is damage") {
+  const TemporaryFolder folder;
+  const File file = File::create(folder / "file");
+  file.write_at(0, random_bytes(5000));
+  std::vector<std::byte> target(9000);
+  const auto read = [&](std::uint64_t bytes) {
+    SequentialReader reader({.path = folder / "file", .offset = 0, .bytes = bytes},
+                            {.piece_bytes = 4096, .pieces = 2});
+    reader.read(std::span(target).first(bytes));
+  };
+  read(5000);
+  EXPECT_ERROR(read(5001), Kind::corruption, "cut short");
+  EXPECT_ERROR(read(9000), Kind::corruption, "");
+}
+
+TEST_CASE("an array of rows has its name when it is whole, and nothing before") {
+  const TemporaryFolder folder;
+  const auto bytes = random_bytes(1234 * 5 * 4);
+  const std::array<std::uint64_t, 2> shape{1234, 5};
+  write_npy(folder / "expected.npy", Dtype::f32, shape, bytes);
+  {
+    NpyStream stream(folder / "array.npy", Dtype::f32, shape);
+    for (std::size_t at = 0; at < bytes.size(); at += 617) {
+      stream.append(std::span(bytes).subspan(at, std::min<std::size_t>(617, bytes.size() - at)));
+    }
+    CHECK_FALSE(std::filesystem::exists(folder / "array.npy"));
+    stream.finish();
+  }
+  CHECK(read_text_file(folder / "array.npy") == read_text_file(folder / "expected.npy"));
+  {
+    // Replaces what was there, and only when it is whole.
+    const std::array<std::uint64_t, 1> one{3};
+    NpyStream stream(folder / "array.npy", Dtype::u8, one);
+    stream.append(std::span(bytes).first(3));
+    CHECK(read_text_file(folder / "array.npy") == read_text_file(folder / "expected.npy"));
+    stream.finish();
+  }
+  CHECK(std::filesystem::file_size(folder / "array.npy") == 128 + 3);
+}
+
+TEST_CASE("an array that is not finished leaves nothing, on a full drive too") {
+  const TemporaryFolder folder;
+  const std::array<std::uint64_t, 2> shape{1000, 5};
+  {
+    NpyStream stream(folder / "array.npy", Dtype::f32, shape);
+    stream.append(random_bytes(4000));
+  }
+  CHECK(holds_nothing(folder.path()));
+  {
+    const FileSizeLimit limit(8192);
+    EXPECT_ERROR(NpyStream(folder / "array.npy", Dtype::f32, shape), Kind::io, "");
+  }
+  CHECK(holds_nothing(folder.path()));
+}
