@@ -172,7 +172,7 @@ GraphSAGE on LABOR's batches against neighbor sampling's: test accuracy at the b
 of sampling, weights, dropout and order, four sampled epochs, mean ± sample deviation in percent. "Difference" is
 LABOR's less neighbor sampling's, seed by seed, in points; it is to stay above −0.5. Validation and test batches are
 sampled as training batches are, so each side is tested on neighborhoods of its own kind; "exact" is the same weights
-over whole neighborhoods (`exact_accuracy.py`; real graphs only), so that only training differs.
+over whole neighborhoods (`gneiss infer`; real graphs only), so that only training differs.
 
 {accuracy}
 {options}

@@ -3,7 +3,7 @@
 Why:    a difference of tenths of a point shows only between runs that share all else, seed by seed.
 Keeps:  every run in RESULTS/GRAPH.json, under "VARIANT/SEED", and repeats none; scripts that name a variant alike
         share its runs.
-Needs:  NumPy, for accuracies over whole neighborhoods.
+Needs:  NumPy, to count what whole neighborhoods predict.
 """
 
 import json
@@ -15,7 +15,6 @@ import numpy
 
 import gneiss_runs
 from accuracy_recipes import RECIPES, Recipe
-from exact_accuracy import WholeNeighborhoods
 from gneiss_runs import mean_and_deviation, option_list, percent
 
 SEEDS = (0, 1, 2)
@@ -62,7 +61,7 @@ class PairedRuns:
         self.name = name
         self.datasets = datasets
         self.dataset = program.work / f"{name}.gneiss"
-        self.whole, self.test_nodes = None, None
+        self.test_nodes, self.test_labels = None, None
         self.kept = program.work / f"{name}.json"
         self.results = json.loads(self.kept.read_text()) if self.kept.exists() else {}
 
@@ -74,8 +73,8 @@ class PairedRuns:
         feature_bytes = make_dataset(self.program, self.name, self.datasets, self.dataset)
         recipe = SETTINGS[self.name].recipe
         if recipe:  # the splits of a generated graph are in its catalog only
-            self.whole = WholeNeighborhoods(self.dataset)
             self.test_nodes = numpy.load(Path(self.datasets) / recipe.name / "test_idx.npy")
+            self.test_labels = numpy.load(Path(self.datasets) / recipe.name / "node_label.npy").ravel()[self.test_nodes]
         for seed, variant in missing:
             result = self.measure_one(variants[variant], seed, feature_bytes)
             self.results[f"{variant}/{seed}"] = result
@@ -98,9 +97,16 @@ class PairedRuns:
                 "valid_curve": [epoch["valid_accuracy"] for epoch in trained["epochs"]],
                 "residency": prepared["residency"],
                 "rows_per_batch": prepared["input_rows"] / prepared["train_batches"]}
-        if self.whole:
-            result["exact_test"] = self.whole.accuracy(run / "best.safetensors", self.test_nodes)
+        if self.test_nodes is not None:
+            result["exact_test"] = self.exact_accuracy(run)
         return result
+
+    def exact_accuracy(self, run):
+        """Of the run's best weights over whole neighborhoods."""
+        out = self.program.work / "predictions.npy"
+        self.program.run("infer", "--dataset", self.dataset, "--run", run, "--what", "predictions", "--out", out)
+        right = numpy.load(out)[self.test_nodes] == self.test_labels
+        return float(numpy.mean(right[self.test_labels >= 0]))
 
     def pairs(self, variant, base):
         """The runs of both, in the order of the seeds that both have."""

@@ -51,6 +51,7 @@ int parse_and_run(std::vector<std::string> arguments) {
   register_info(app);
   register_prepare(app);
   register_train(app);
+  register_infer(app);
   register_report(app);
   register_inspect(app);
   register_verify(app);

@@ -16,6 +16,7 @@ void register_import(CLI::App& app);
 void register_info(CLI::App& app);
 void register_prepare(CLI::App& app);
 void register_train(CLI::App& app);
+void register_infer(CLI::App& app);
 void register_report(CLI::App& app);
 void register_inspect(CLI::App& app);
 void register_verify(CLI::App& app);

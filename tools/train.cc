@@ -33,6 +33,7 @@ struct TrainCommand {
   std::string lr_schedule = "constant";
   std::string task = "auto";
   std::string metric = "auto";
+  std::string eval = "sampled";
   std::uint64_t read_bytes = 1U << 20;
   std::uint32_t runs = 1;
   std::uint64_t memory_bytes = 0;
@@ -76,6 +77,7 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"gradient_clipping", shortest(train.optimizer.gradient_norm_max)},
           {"weight_decay", shortest(train.optimizer.weight_decay)},
           {"epochs", train.schedule.epochs},
+          {"eval", command.eval},
           {"eval_every", train.schedule.eval_every},
           {"seed", train.schedule.seed},
           {"no_shuffle", !train.schedule.shuffle},
@@ -136,6 +138,7 @@ FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, Cpu
   const std::optional<std::uint64_t> file_seed = is_one_of_many ? std::optional(seed) : std::nullopt;
   options.checkpoint = folder.checkpoint(file_seed);
   options.state = folder.state(file_seed);
+  options.scratch = folder.path();
   options.resume = folder.goes_on() && std::filesystem::exists(options.state);
   const std::uint32_t done = options.resume ? epochs_done(dataset, preparation, options, backend) : 0;
   if (is_one_of_many) fmt::print("Run with seed {}\n", seed);
@@ -173,6 +176,7 @@ void run(TrainCommand& command) {
   options.memory_bytes = memory_budget(command.memory_bytes);
   options.aggregator = parse_aggregator(command.aggregator);
   options.norm = parse_norm(command.norm);
+  options.exact_evaluation = command.eval == "exact";
   options.optimizer.kind = parse_optimizer(command.optimizer);
   options.learning_rate.schedule = parse_rate_schedule(command.lr_schedule);
   if (command.read_bytes < direct_io_alignment || command.read_bytes % direct_io_alignment != 0 ||
@@ -313,6 +317,11 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--weight-decay", train.optimizer.weight_decay, "Weight decay")->capture_default_str();
   app.add_option("--epochs", train.schedule.epochs, "Epochs to train")
       ->check(CLI::Range(1U, 1000000U))
+      ->capture_default_str();
+  app.add_option("--eval", command.eval,
+                 "Validate and test on sampled batches as prepared, or exact: over whole neighborhoods, with "
+                 "layers' outputs in nameless files in the run's folder meanwhile")
+      ->check(CLI::IsMember({"sampled", "exact"}))
       ->capture_default_str();
   app.add_option("--eval-every", train.schedule.eval_every, "Validate after every so many epochs; 0: never")
       ->capture_default_str();

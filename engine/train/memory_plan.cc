@@ -8,8 +8,6 @@
 namespace gneiss {
 namespace {
 
-// Code, libraries, the catalog and thread stacks: measured at 35 to 45 MiB.
-constexpr std::uint64_t program_bytes = 48ULL << 20;
 constexpr std::uint32_t slot_count_min = 2;  // one read while one is computed
 
 std::uint32_t saturate(std::uint64_t value) {
@@ -67,16 +65,19 @@ MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_byt
 
 MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std::uint32_t slot_count_max) {
   MemoryPlan plan{needs};
-  plan.program_bytes = program_bytes;
+  plan.program_bytes = program_memory_bytes;
   plan.slot_count = slot_count_min;
   if (plan.total_bytes() > budget_bytes) {
     fail(Kind::config,
-         "--memory {} is too little: {} would do (cpu tier {}, model {}, {} batches in flight of {} each); "
+         "--memory {} is too little: {} would do (cpu tier {}, model {}, {} batches in flight of {} each{}); "
          "prepare with a smaller --cpu-cache or --batch-size, or give more",
          format_bytes(static_cast<double>(budget_bytes)), format_bytes_up(plan.total_bytes()),
          format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
          format_bytes(static_cast<double>(plan.model_bytes)), slot_count_min,
-         format_bytes(static_cast<double>(plan.slot_bytes)));
+         format_bytes(static_cast<double>(plan.slot_bytes)),
+         plan.evaluation_bytes == 0 ? ""
+                                    : fmt::format(", exact evaluation {}",
+                                                  format_bytes(static_cast<double>(plan.evaluation_bytes))));
   }
   while (plan.slot_count < slot_count_max && plan.total_bytes() + plan.slot_bytes <= budget_bytes)
     ++plan.slot_count;

@@ -117,9 +117,8 @@ std::unique_ptr<Loss> make_loss(const ObjectiveOptions& resolved, const Dataset&
 }
 
 ScoreSum make_score_sum(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
-                        const Preparation& preparation) {
-  return {predictions_of(resolved), logit_columns(resolved, dataset),
-          largest_split(preparation.pool().entries())};
+                        std::uint64_t split_seeds) {
+  return {predictions_of(resolved), logit_columns(resolved, dataset), split_seeds};
 }
 
 std::uint64_t objective_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,

@@ -39,9 +39,9 @@ std::uint32_t logit_columns(const ObjectiveOptions& resolved, const DatasetInfo&
 std::unique_ptr<Loss> make_loss(const ObjectiveOptions& resolved, const Dataset& dataset, Backend& backend,
                                 std::uint32_t seed_count_max);
 
-// Holds the scores of any one epoch or split of the preparation.
+//   split_seeds  of the largest epoch or split whose scores it holds
 ScoreSum make_score_sum(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
-                        const Preparation& preparation);
+                        std::uint64_t split_seeds);
 // What loss and scores hold.
 //   batch_seeds, split_seeds  of the largest batch, and of the largest epoch or split
 std::uint64_t objective_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/train/checkpoint.h"
+#include "engine/train/exact_evaluation.h"
 #include "engine/train/train_state.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
@@ -25,6 +26,33 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .residual = options.residual,
           .norm = options.norm,
           .seed = options.schedule.seed};
+}
+
+ExactRequest exact_request(const Dataset& dataset, const Preparation& preparation,
+                           const TrainOptions& options) {
+  const ModelOptions model = model_options(dataset, preparation, options);
+  return {.model = options.model,
+          .options = model,
+          .layers = model.layer_count,
+          .memory_bytes = options.memory_bytes};
+}
+
+// Seeds of the largest epoch or split that is scored.
+std::uint64_t scored_seeds(const Dataset& dataset, const Preparation& preparation,
+                           const TrainOptions& options) {
+  std::uint64_t most = largest_split(preparation.pool().entries());
+  if (!options.exact_evaluation) return most;
+  for (const Split split : {Split::valid, Split::test}) {
+    most = std::max<std::uint64_t>(most, dataset.split(split).size());
+  }
+  return most;
+}
+
+// Of the batches that the pipeline brings: exact evaluation takes none.
+ScheduleOptions batch_schedule(const TrainOptions& options) {
+  ScheduleOptions schedule = options.schedule;
+  if (options.exact_evaluation) schedule.eval_every = 0;
+  return schedule;
 }
 
 void add(BatchCost& sum, const BatchCost& cost) {
@@ -89,6 +117,7 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   }
   identity["seed"] = options.schedule.seed;
   identity["shuffle"] = options.schedule.shuffle;
+  if (options.exact_evaluation) identity["eval"] = "exact";
   identity["device"] = backend.name();
   if (backend.precision() != Precision::f32) identity["precision"] = name_of(backend.precision());
   return identity.dump();
@@ -142,11 +171,12 @@ class Run {
         preparation_(preparation),
         cpu_tier_(cpu_tier),
         options_(options),
-        schedule_(preparation, options.schedule),
+        schedule_(preparation, batch_schedule(options)),
         model_(make_model(options.model, backend, model_options(dataset, preparation, options),
                           block_maxima(preparation))),
         loss_(make_loss(options.objective, dataset, backend, seed_count_max(preparation))),
-        scores_(make_score_sum(options.objective, dataset.info(), preparation)),
+        scores_(
+            make_score_sum(options.objective, dataset.info(), scored_seeds(dataset, preparation, options))),
         metric_(*options.objective.metric),
         optimizer_(model_->parameters(), options.optimizer),
         best_(model_->parameters(), options.checkpoint, metric_),
@@ -160,6 +190,7 @@ class Run {
     result.memory = plan_training(dataset_, preparation_, options_, model_->backend());
     pipeline_ = options_.pipeline;
     pipeline_.slot_count = result.memory.slot_count;
+    if (options_.exact_evaluation) prepare_exact_evaluation(result.memory);
     replay(result.resumed_after);
     {
       // The schedule keeps where the reader is; the trainer's own stays at the beginning.
@@ -172,9 +203,10 @@ class Run {
         if (has_run_out_of_patience(result, epoch)) break;
         result.epochs.push_back(train_epoch(source, epoch, result.step_losses));
         EpochResult& done = result.epochs.back();
-        if (schedule_.validates_after(epoch)) {
+        if (validates_after(epoch)) {
           const Stopwatch clock;
-          done.valid = evaluate(source, schedule_.valid_batches().size());
+          done.valid =
+              exact_ ? evaluate_exactly(Split::valid) : evaluate(source, schedule_.valid_batches().size());
           done.evaluation_seconds = clock.seconds();
         }
         const bool is_last = epoch + 1 == options_.schedule.epochs;
@@ -196,7 +228,11 @@ class Run {
       }
     }
     best_.restore();
-    if (!schedule_.test_batches().empty()) result.test = test();
+    if (exact_) {
+      if (exact_->has(Split::test)) result.test = evaluate_exactly(Split::test);
+    } else if (!schedule_.test_batches().empty()) {
+      result.test = test();
+    }
     return result;
   }
 
@@ -336,6 +372,24 @@ class Run {
     return scores_.scores();
   }
 
+  // With all memory that training leaves.
+  void prepare_exact_evaluation(const MemoryPlan& memory) {
+    ExactRequest request = exact_request(dataset_, preparation_, options_);
+    request.program_bytes =
+        memory.total_bytes() - memory.evaluation_bytes + ExactEvaluator::label_bytes(dataset_, request);
+    exact_.emplace(dataset_, model_->backend(), request,
+                   options_.scratch.empty() ? dataset_.folder() : options_.scratch);
+  }
+  bool validates_after(std::uint32_t epoch) const {
+    if (!exact_) return schedule_.validates_after(epoch);
+    const std::uint32_t every = options_.schedule.eval_every;
+    if (every == 0 || !exact_->has(Split::valid)) return false;
+    return (epoch + 1) % every == 0 || epoch + 1 == options_.schedule.epochs;
+  }
+  Scores evaluate_exactly(Split split) {
+    return exact_->evaluate(split, model_->parameters(), *loss_, scores_);
+  }
+
   Scores test() {
     PipelineOptions options = pipeline_;
     options.assembly.transpose = false;
@@ -367,6 +421,7 @@ class Run {
   BestModel best_;
   std::string identity_;
   PipelineOptions pipeline_;
+  std::optional<ExactEvaluator> exact_;
   std::uint64_t step_ = 0;
 };
 
@@ -380,8 +435,14 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
                   block_maxima(preparation)) +
       product_bytes(backend, model_options(dataset, preparation, resolved)) +
       objective_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count,
-                      largest_split(preparation.pool().entries()));
-  return plan_memory(memory_needs(preparation, bytes), options.memory_bytes, options.pipeline.slot_count);
+                      scored_seeds(dataset, preparation, resolved));
+  MemoryNeeds needs = memory_needs(preparation, bytes);
+  if (resolved.exact_evaluation) {
+    const ExactRequest request = exact_request(dataset, preparation, resolved);
+    needs.evaluation_bytes =
+        least_exact_memory(dataset, backend, request) + ExactEvaluator::label_bytes(dataset, request);
+  }
+  return plan_memory(needs, options.memory_bytes, options.pipeline.slot_count);
 }
 
 std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,

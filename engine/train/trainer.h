@@ -42,6 +42,8 @@ struct TrainOptions {
   std::uint64_t memory_bytes = 0;
   std::filesystem::path checkpoint;  // where the best model's weights go; empty: nowhere
   std::filesystem::path state;       // what going on later needs, after every epoch; empty: nowhere
+  bool exact_evaluation = false;     // validation and test over whole neighborhoods, see ExactEvaluator
+  std::filesystem::path scratch;     // for its layers' outputs; empty: the dataset's folder
   bool resume = false;               // go on from `state`, which must be of a run with the same options
 };
 
@@ -50,7 +52,7 @@ struct EpochResult {
   Scores train;             // during training, with dropout
   std::optional<Scores> valid;
   double seconds = 0;             // of the training batches
-  double evaluation_seconds = 0;  // of the validation batches
+  double evaluation_seconds = 0;  // of the validation
   std::uint64_t batches = 0;
   BatchCost cost;       // of the training batches
   PipelineTimes times;  // while training batches were computed

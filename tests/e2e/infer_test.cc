@@ -1,0 +1,273 @@
+// `gneiss infer` and `train --eval exact` as a user runs them: the arrays, what they agree with, what is
+// refused, what an interruption leaves, and the memory.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "storage/base/random.h"
+#include "storage/format/dataset.h"
+#include "storage/format/npy_writer.h"
+#include "tests/e2e/npy.h"
+#include "tests/e2e/program.h"
+#include "tests/support/skip.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gneiss;
+using namespace gneiss::test;
+
+namespace {
+
+nlohmann::json read_json(const std::filesystem::path& path) {
+  return nlohmann::json::parse(read_text_file(path));
+}
+
+Arguments operator+(Arguments arguments, const Arguments& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+Arguments infer(const std::string& dataset, const std::string& run, const std::string& what,
+                const std::string& out) {
+  return {"infer", "--dataset", dataset, "--run", run, "--what", what, "--out", out};
+}
+
+double largest_difference(const Npy& a, const Npy& b) {
+  REQUIRE(a.shape == b.shape);
+  const auto left = a.values<float>();
+  const auto right = b.values<float>();
+  double most = 0;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    most = std::max(most, std::abs(static_cast<double>(left[i]) - static_cast<double>(right[i])));
+  }
+  return most;
+}
+
+// Share of a split's labelled nodes whose class is as predicted.
+double accuracy(const Dataset& dataset, Split split, const std::vector<std::int32_t>& predictions) {
+  const auto labels = dataset.read_labels().classes;
+  double right = 0;
+  double labelled = 0;
+  for (const NodeId node : dataset.split(split)) {
+    const std::int32_t label = labels[to_index(node)];
+    if (label < 0) continue;
+    ++labelled;
+    right += predictions[to_index(node)] == label ? 1 : 0;
+  }
+  return right / labelled;
+}
+
+}  // namespace
+
+TEST_CASE("infer writes logits, predictions and embeddings of all nodes, and training by them agrees") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const Dataset data = Dataset::open(dataset);
+  const std::size_t nodes = data.info().node_count;
+  const std::size_t classes = data.info().class_count;
+  for (const Arguments& model : std::vector<Arguments>{{"sage"},
+                                                       {"sage", "--aggregator", "max", "--norm", "layer"},
+                                                       {"gcn", "--residual"},
+                                                       {"gat", "--num-heads", "2", "--norm", "batch"},
+                                                       {"gin", "--norm", "batch"},
+                                                       {"mlp", "--residual"}}) {
+    CAPTURE(model.front());
+    const std::string run = folder / "run";
+    expect_done(Arguments{"train", "--dataset", dataset, "--preparation", "P", "--epochs", "2", "--hidden",
+                          "24", "--lr", "0.01", "--eval", "exact", "--run", run, "--force", "--summary",
+                          folder / "t.json", "--model"} +
+                model);
+    const auto trained = read_json(folder / "t.json");
+    const auto before = tree(run);
+    const std::string printed = expect_done(infer(dataset, run, "logits", folder / "logits.npy") +
+                                            Arguments{"--threads", "1", "--summary", folder / "i.json"});
+    CHECK(printed.find("logits of 3,000 nodes") != std::string::npos);
+    expect_done(infer(dataset, run, "predictions", folder / "predictions.npy"));
+    expect_done(infer(dataset, run, "embeddings", folder / "embeddings.npy"));
+    CHECK(tree(run) == before);
+
+    const Npy logits = read_npy(folder / "logits.npy");
+    CHECK(logits.dtype == "<f4");
+    CHECK(logits.shape == std::vector<std::size_t>{nodes, classes});
+    CHECK(read_npy(folder / "embeddings.npy").shape == std::vector<std::size_t>{nodes, 24});
+    const Npy predictions = read_npy(folder / "predictions.npy");
+    CHECK(predictions.dtype == "<i4");
+    CHECK(predictions.shape == std::vector<std::size_t>{nodes});
+    const auto values = logits.values<float>();
+    const auto chosen = predictions.values<std::int32_t>();
+    std::size_t differing = 0;
+    for (std::size_t node = 0; node < nodes; ++node) {
+      const auto first = values.begin() + static_cast<std::ptrdiff_t>(node * classes);
+      const auto best = std::max_element(first, first + static_cast<std::ptrdiff_t>(classes)) - first;
+      differing += chosen[node] == best ? 0 : 1;
+    }
+    CHECK(differing == 0);
+    CHECK(accuracy(data, Split::test, chosen) ==
+          doctest::Approx(trained.at("test_accuracy").get<double>()).epsilon(1e-12));
+    CHECK(accuracy(data, Split::valid, chosen) ==
+          doctest::Approx(trained.at("valid_accuracy").get<double>()).epsilon(1e-12));
+
+    // Threads change no byte.
+    expect_done(infer(dataset, run, "logits", folder / "threads.npy") + Arguments{"--threads", "3"});
+    CHECK(read_text_file(folder / "threads.npy") == read_text_file(folder / "logits.npy"));
+    const auto summary = read_json(folder / "i.json");
+    CHECK(summary.at("nodes") == nodes);
+    CHECK(summary.at("layers").size() == 2);
+    for (const auto& layer : summary.at("layers")) {
+      CHECK(layer.at("bytes_read") >= layer.at("one_pass_bytes_read"));
+    }
+  }
+}
+
+TEST_CASE("labels of yes and no: predictions are 0 and 1, and ROC-AUC over all nodes of a split") {
+  const TemporaryFolder folder;
+  const std::filesystem::path source = folder / "source";
+  std::filesystem::create_directory(source);
+  constexpr std::uint64_t nodes = 600;
+  constexpr std::uint64_t columns = 3;
+  RandomStream random(4);
+  std::vector<float> features(nodes * 8);
+  std::vector<float> labels(nodes * columns);
+  std::vector<std::int64_t> edges(2 * 4000);
+  for (float& value : features) value = static_cast<float>(random.uniform() - 0.5);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    labels[i] =
+        random.below(5) == 0 ? std::nanf("") : (features[i / columns * 8 + i % columns] > 0 ? 1.0F : 0.0F);
+  }
+  for (std::int64_t& node : edges) node = static_cast<std::int64_t>(random.below(nodes));
+  const auto write = [&](const char* name, Dtype dtype, std::vector<std::uint64_t> shape,
+                         const auto& values) {
+    write_npy(source / name, dtype, shape, std::as_bytes(std::span(values)));
+  };
+  write("edge_index.npy", Dtype::i64, {2, 4000}, edges);
+  write("node_feat.npy", Dtype::f32, {nodes, 8}, features);
+  write("node_label.npy", Dtype::f32, {nodes, columns}, labels);
+  std::vector<std::int64_t> ids(nodes);
+  for (std::size_t i = 0; i < nodes; ++i) ids[i] = static_cast<std::int64_t>(i);
+  write("train_idx.npy", Dtype::i64, {300}, std::vector<std::int64_t>(ids.begin(), ids.begin() + 300));
+  write("val_idx.npy", Dtype::i64, {100}, std::vector<std::int64_t>(ids.begin() + 300, ids.begin() + 400));
+  write("test_idx.npy", Dtype::i64, {200}, std::vector<std::int64_t>(ids.begin() + 400, ids.end()));
+  const std::string dataset = folder / "d.gneiss";
+  expect_done({"import", "npy", source, dataset});
+  expect_done({"prepare", "--dataset", dataset, "--name", "P", "--fanout", "5,5", "--batch-size", "50"});
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "3", "--lr", "0.01",
+               "--hidden", "16", "--eval", "exact", "--run", folder / "run", "--summary", folder / "t.json"});
+  const auto trained = read_json(folder / "t.json");
+  expect_done(infer(dataset, folder / "run", "predictions", folder / "p.npy"));
+  expect_done(infer(dataset, folder / "run", "logits", folder / "l.npy"));
+  const Npy predictions = read_npy(folder / "p.npy");
+  CHECK(predictions.dtype == "|u1");
+  CHECK(predictions.shape == std::vector<std::size_t>{nodes, columns});
+  const auto answers = predictions.values<std::uint8_t>();
+  const auto logits = read_npy(folder / "l.npy").values<float>();
+  double right = 0;
+  double labelled = 0;
+  double area = 0;
+  for (std::size_t column = 0; column < columns; ++column) {
+    double above = 0;
+    double pairs = 0;
+    for (std::size_t i = 400; i < nodes; ++i) {
+      const std::size_t at = i * columns + column;
+      CHECK(answers[at] == (logits[at] > 0 ? 1 : 0));
+      if (std::isnan(labels[at])) continue;
+      ++labelled;
+      right += answers[at] == static_cast<std::uint8_t>(labels[at]) ? 1 : 0;
+      for (std::size_t j = 400; j < nodes && labels[at] == 1; ++j) {
+        const std::size_t other = j * columns + column;
+        if (labels[other] != 0) continue;
+        ++pairs;
+        above += logits[at] > logits[other] ? 1 : logits[at] == logits[other] ? 0.5 : 0;
+      }
+    }
+    area += above / pairs / static_cast<double>(columns);
+  }
+  CHECK(trained.at("test_accuracy").get<double>() == doctest::Approx(right / labelled).epsilon(1e-12));
+  CHECK(trained.at("test_rocauc").get<double>() == doctest::Approx(area).epsilon(1e-9));
+}
+
+TEST_CASE("exact evaluation is interrupted and resumed to the same numbers") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const auto train = [&](const std::string& run, const std::string& epochs, const Arguments& more = {}) {
+    expect_done(Arguments{"train", "--dataset", dataset, "--preparation", "P", "--hidden", "16", "--eval",
+                          "exact", "--epochs", epochs, "--run", folder / run, "--summary",
+                          folder / (run + ".json")} +
+                more);
+    return read_json(folder / (run + ".json"));
+  };
+  const auto whole = train("whole", "4");
+  train("parts", "2");
+  const auto resumed = train("parts", "4", {"--resume"});
+  CHECK(resumed.at("test_accuracy") == whole.at("test_accuracy"));
+  CHECK(resumed.at("valid_accuracy") == whole.at("valid_accuracy"));
+  CHECK(resumed.at("best_epoch") == whole.at("best_epoch"));
+  expect_refused({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "16", "--epochs", "6",
+                  "--run", folder / "parts", "--resume"},
+                 2, "");
+}
+
+TEST_CASE("what infer cannot do is refused in one sentence, and nothing is written") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  const std::string other = folder / "other.gneiss";
+  make_small_dataset(dataset);
+  expect_done({"generate", other, "--nodes", "300", "--features", "9", "--classes", "3"});
+  const std::string run = folder / "run";
+  expect_done(
+      {"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--hidden", "16", "--run", run});
+  const std::string out = folder / "out.npy";
+  const auto before = tree(folder.path());
+  expect_refused(infer(dataset, folder / "none", "logits", out), 2, "holds no run");
+  expect_refused(infer(other, run, "logits", out), 3, "features");
+  expect_refused(infer(dataset, run, "logits", folder / "none" / "out.npy"), 2, "does not exist");
+  expect_refused(infer(dataset, run, "logits", out) + Arguments{"--memory", "20MiB"}, 2, "would do");
+  expect_refused(infer(dataset, run, "logits", out) + Arguments{"--checkpoint", folder / "none"}, 3, "");
+  CHECK(tree(folder.path()) == before);
+  const auto checkpoint = std::filesystem::path(run) / "best.safetensors";
+  std::filesystem::resize_file(checkpoint, std::filesystem::file_size(checkpoint) - 8);
+  expect_refused(infer(dataset, run, "logits", out), 4, "safetensors");
+  CHECK(tree(folder.path()) == before);
+}
+
+TEST_CASE(
+    "rows, edges and layers larger than the memory: infer stays in its control group, and leaves nothing "
+    "when it is stopped") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  // 110 MiB of features, as much of each layer's output, 37 MiB of edges.
+  expect_done({"generate", dataset, "--nodes", "150000", "--avg-degree", "60", "--features", "192",
+               "--classes", "8", "--train-share", "0.003", "--valid-share", "0.001", "--test-share",
+               "0.001"});
+  expect_done({"prepare", "--dataset", dataset, "--name", "P", "--fanout", "3,3", "--batch-size", "100"});
+  const std::string run = folder / "run";
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--hidden", "192",
+               "--run", run});
+  constexpr std::uint64_t limit = 112U << 20;
+  const auto capped =
+      run_with_memory_cap(limit,
+                          Arguments{program()} + infer(dataset, run, "logits", folder / "capped.npy") +
+                              Arguments{"--memory", "96MiB", "--summary", folder / "i.json"},
+                          {dataset});
+  const auto before = tree(folder.path());
+  // Killed or interrupted in the middle of the work.
+  for (const auto& [signal, exit_code] : {std::pair{SIGINT, 130}, std::pair{SIGKILL, 128 + SIGKILL}}) {
+    const auto stopped =
+        signal_when(infer(dataset, run, "logits", folder / "stopped.npy") + Arguments{"--memory", "96MiB"},
+                    signal, after(std::chrono::milliseconds(400)));
+    CHECK(stopped.exit_code == exit_code);
+    CHECK(tree(folder.path()) == before);
+  }
+  if (!capped) SKIP_TEST("no memory control group can be made here");
+  CHECK_MESSAGE(capped->exit_code == 0, capped->output);
+  CHECK(capped->peak_bytes <= limit);
+  const auto summary = read_json(folder / "i.json");
+  CHECK(summary.at("peak_memory_bytes").get<std::uint64_t>() <= (96U << 20));
+  CHECK(summary.at("layers").at(0).at("runs").get<std::size_t>() > 3);
+  // The same numbers as with memory to spare, but for the order of sums.
+  expect_done(infer(dataset, run, "logits", folder / "free.npy") + Arguments{"--memory", "1GiB"});
+  CHECK(largest_difference(read_npy(folder / "free.npy"), read_npy(folder / "capped.npy")) < 1e-4);
+}

@@ -1,0 +1,125 @@
+#include "tools/trained_run.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <charconv>
+
+#include "engine/train/safetensors.h"
+#include "storage/base/error.h"
+#include "storage/io/file.h"
+
+namespace gneiss {
+namespace {
+
+constexpr std::uint32_t layers_max = 64;
+
+class RunConfig {
+ public:
+  explicit RunConfig(const std::filesystem::path& path) : path_(path) {
+    try {
+      root_ = YAML::Load(read_text_file(path));
+    } catch (const YAML::Exception& error) {
+      fail(Kind::input, "{}, line {}: {}; it is not a run's config.yaml", path.string(), error.mark.line + 1,
+           error.msg);
+    }
+    if (!root_.IsMap()) fail(Kind::input, "{} is not a run's config.yaml", path.string());
+  }
+
+  // What a run of before had no option for is as it was then.
+  template <class T>
+  T get(const char* key, const T& otherwise) const {
+    const YAML::Node value = root_[key];
+    if (!value) return otherwise;
+    try {
+      return value.as<T>();
+    } catch (const YAML::Exception&) {
+      fail(Kind::input, "{}: the value of '{}' cannot be read; it is not a run's config.yaml", path_.string(),
+           key);
+    }
+  }
+
+ private:
+  std::filesystem::path path_;
+  YAML::Node root_;
+};
+
+std::filesystem::path find_checkpoint(const std::filesystem::path& folder,
+                                      const std::filesystem::path& given) {
+  if (!given.empty()) return given;
+  if (std::filesystem::exists(folder / "best.safetensors")) return folder / "best.safetensors";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("best-seed-") && name.ends_with(".safetensors")) {
+      fail(Kind::config, "{} holds several runs with seeds of their own; name one with --checkpoint {}",
+           folder.string(), entry.path().string());
+    }
+  }
+  fail(Kind::config, "{} holds no best.safetensors yet; let 'gneiss train' end, or name a --checkpoint",
+       folder.string());
+}
+
+// "convs.3.lin.weight", "lins.0.bias": one more than the largest number.
+std::uint32_t count_layers(const SafetensorsFile& file, const std::filesystem::path& path) {
+  std::uint32_t count = 0;
+  for (const NamedTensor& tensor : file.tensors()) {
+    const std::string_view name = tensor.name;
+    for (const std::string_view prefix : {"convs.", "lins."}) {
+      if (!name.starts_with(prefix)) continue;
+      std::uint32_t layer = 0;
+      const auto [end, error] =
+          std::from_chars(name.data() + prefix.size(), name.data() + name.size(), layer);
+      if (error == std::errc() && end != name.data() + name.size() && *end == '.' && layer < layers_max) {
+        count = std::max(count, layer + 1);
+      }
+    }
+  }
+  if (count == 0)
+    fail(Kind::corruption, "{}: its tensors are of no layer that this program knows", path.string());
+  return count;
+}
+
+// The width of the rows that the first layer multiplies.
+void check_features(const SafetensorsFile& file, const std::filesystem::path& path, std::uint32_t dim) {
+  for (const NamedTensor& tensor : file.tensors()) {
+    const std::string_view name = tensor.name;
+    if (!name.starts_with("convs.0.") && !name.starts_with("lins.0.")) continue;
+    const bool reads_rows = name.ends_with("lin.weight") || name.ends_with("lin_l.weight") ||
+                            name.ends_with("nn.0.weight") || name == "lins.0.weight";
+    if (!reads_rows || tensor.shape.size() != 2 || tensor.shape[1] == dim) continue;
+    fail(Kind::input,
+         "{} was trained on rows of {} features, the dataset's have {}; give a dataset like its own",
+         path.string(), tensor.shape[1], dim);
+  }
+}
+
+}  // namespace
+
+TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::filesystem::path& checkpoint,
+                            const DatasetInfo& dataset) {
+  if (!std::filesystem::is_regular_file(folder / "config.yaml")) {
+    fail(Kind::config,
+         "{} holds no run: there is no config.yaml; name the folder that 'gneiss train' printed",
+         folder.string());
+  }
+  const RunConfig config(folder / "config.yaml");
+  TrainedRun run;
+  run.checkpoint = find_checkpoint(folder, checkpoint);
+  const SafetensorsFile file = SafetensorsFile::open(run.checkpoint);
+  check_features(file, run.checkpoint, dataset.feature_dim);
+  run.model = config.get<std::string>("model", "sage");
+  run.objective.task = parse_task(config.get<std::string>("task", "multi-class"));
+  run.objective = resolve_objective(run.objective, dataset);
+  run.options = {.feature_columns = dataset.feature_dim,
+                 .hidden_columns = config.get<std::uint32_t>("hidden", 128),
+                 .class_count = logit_columns(run.objective, dataset),
+                 .layer_count = count_layers(file, run.checkpoint),
+                 .dropout = 0,
+                 .head_count = config.get<std::uint32_t>("num_heads", 4),
+                 .aggregator = parse_aggregator(config.get<std::string>("aggregator", "mean")),
+                 .residual = config.get<bool>("residual", false),
+                 .norm = parse_norm(config.get<std::string>("norm", "none")),
+                 .seed = 0};
+  return run;
+}
+
+}  // namespace gneiss

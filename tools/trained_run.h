@@ -1,0 +1,26 @@
+// What `gneiss train` left of a model: its options, and the weights of its best epoch.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "engine/nn/model.h"
+#include "engine/train/objective.h"
+
+namespace gneiss {
+
+struct TrainedRun {
+  std::string model;
+  ModelOptions options;
+  ObjectiveOptions objective;
+  std::filesystem::path checkpoint;
+
+  // Reads config.yaml of `folder`, and of `checkpoint` (empty: the folder's best.safetensors) how many layers
+  // there are. Throws Error: config (no run, or several with seeds of their own), input (a config.yaml that
+  // is none, a dataset that does not fit), corruption (the checkpoint).
+  static TrainedRun read(const std::filesystem::path& folder, const std::filesystem::path& checkpoint,
+                         const DatasetInfo& dataset);
+};
+
+}  // namespace gneiss
