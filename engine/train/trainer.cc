@@ -149,6 +149,7 @@ class Run {
         metric_(*options.objective.metric),
         optimizer_(model_->parameters(), options.optimizer),
         best_(model_->parameters(), options.checkpoint, metric_),
+        kept_(options.kept),
         identity_(identity_of(preparation, options, backend)) {}
 
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
@@ -228,6 +229,7 @@ class Run {
       result.best_epoch = state.epochs_done;
       best_.keep(result.best_epoch, std::nullopt);
     }
+    kept_.keep(state.epochs_done, model_->parameters(), options_.state);
   }
 
   // Brings the cpu tier to where it stood when `epochs_done` were done: the batches since the pool's
@@ -260,6 +262,7 @@ class Run {
                        .metric = metric_,
                        .valid_score = result.valid_score},
                       model_->parameters(), best_.values());
+    kept_.keep(result.epochs.back().epoch, model_->parameters(), options_.state);
   }
 
   EpochResult train_epoch(PipelinedSource& source, std::uint32_t epoch, std::vector<float>& step_losses) {
@@ -364,6 +367,7 @@ class Run {
   Metric metric_;
   Optimizer optimizer_;
   BestModel best_;
+  KeptCheckpoints kept_;
   std::string identity_;
   PipelineOptions pipeline_;
   std::uint64_t step_ = 0;

@@ -18,6 +18,7 @@
 #include "engine/nn/optimizer.h"
 #include "engine/pipeline/pipelined_source.h"
 #include "engine/train/epoch_schedule.h"
+#include "engine/train/kept_checkpoints.h"
 #include "engine/train/learning_rate.h"
 #include "engine/train/memory_plan.h"
 #include "engine/train/objective.h"
@@ -42,6 +43,7 @@ struct TrainOptions {
   std::uint64_t memory_bytes = 0;
   std::filesystem::path checkpoint;  // where the best model's weights go; empty: nowhere
   std::filesystem::path state;       // what going on later needs, after every epoch; empty: nowhere
+  KeptCheckpointOptions kept;        // checkpoints of the last epochs, which need `state`
   bool resume = false;               // go on from `state`, which must be of a run with the same options
 };
 
