@@ -13,6 +13,7 @@ namespace gneiss {
 namespace {
 
 constexpr const char* metrics_file_name = "metrics.jsonl";
+constexpr const char* checkpoints_folder_name = "checkpoints";
 
 std::filesystem::path next_free_folder(const std::filesystem::path& runs) {
   for (int number = 1;; ++number) {
@@ -104,6 +105,7 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
   if (!goes_on_) {
     std::error_code ignored;
     for (const auto& state : states) std::filesystem::remove(state, ignored);
+    KeptCheckpoints::remove_all(path_ / checkpoints_folder_name);
     std::filesystem::remove(path_ / "summary.json", ignored);
     std::filesystem::remove(path_ / timeline_file_name, ignored);
   }
@@ -118,6 +120,12 @@ std::filesystem::path RunFolder::checkpoint(std::optional<std::uint64_t> seed) c
 
 std::filesystem::path RunFolder::state(std::optional<std::uint64_t> seed) const {
   return path_ / (seed ? fmt::format("state-seed-{}.safetensors", *seed) : "state.safetensors");
+}
+
+KeptCheckpointOptions RunFolder::kept(std::uint32_t count, std::optional<std::uint64_t> seed) const {
+  return {.folder = path_ / checkpoints_folder_name,
+          .suffix = seed ? fmt::format("-seed-{}", *seed) : "",
+          .count = count};
 }
 
 bool RunFolder::holds_state() const { return !states_in(path_).empty(); }

@@ -6,6 +6,7 @@
 //   timeline.json     the first few thousand events of its timeline, see engine/pipeline/trace.h
 //   best.safetensors  the weights of the best epoch
 //   state.safetensors where the run stands, for going on after an interruption
+//   checkpoints/      those of the last epochs, see engine/train/kept_checkpoints.h
 #pragma once
 
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/train/kept_checkpoints.h"
 #include "storage/io/file.h"
 #include "storage/io/file_lock.h"
 
@@ -39,6 +41,7 @@ class RunFolder {
   // The files of one run, or of one of many with seeds of their own.
   std::filesystem::path checkpoint(std::optional<std::uint64_t> seed = {}) const;
   std::filesystem::path state(std::optional<std::uint64_t> seed = {}) const;
+  KeptCheckpointOptions kept(std::uint32_t count, std::optional<std::uint64_t> seed = {}) const;
   bool goes_on() const noexcept { return goes_on_; }
   bool holds_state() const;
 

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,7 @@
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
 #include "storage/format/drive_record.h"
+#include "storage/io/file.h"
 #include "tools/commands.h"
 #include "tools/machine.h"
 #include "tools/options.h"
@@ -39,8 +41,10 @@ struct TrainCommand {
   std::uint64_t memory_bytes = 0;
   std::size_t threads = 0;
   std::string run;
+  std::uint32_t keep_last = 0;
   bool force = false;
   bool resume = false;
+  std::uint32_t resume_epoch = 0;  // 0: the last one
   std::string device = "auto";
   std::string precision = "f32";
   std::string summary;
@@ -82,6 +86,7 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"seed", train.schedule.seed},
           {"no_shuffle", !train.schedule.shuffle},
           {"runs", command.runs},
+          {"keep_last", command.keep_last},
           {"device", "cpu"},
           {"precision", command.precision},
           {"memory", train.memory_bytes},
@@ -132,14 +137,32 @@ struct FinishedRun {
   nlohmann::json json;  // with the epochs that an interrupted process had done
 };
 
+// Makes the state after an earlier epoch that of the run. What is refused is refused before anything changes.
+void go_back(const Dataset& dataset, const Preparation& preparation, TrainOptions options,
+             const Backend& backend, std::uint32_t epoch) {
+  const KeptCheckpoints kept(options.kept);
+  const std::filesystem::path current = std::exchange(options.state, kept.state_path(epoch));
+  if (!std::filesystem::exists(options.state)) {
+    const auto there = kept.epochs();
+    fail(Kind::config, "--resume-epoch {}: {} is not there; {}", epoch, options.state.string(),
+         there.empty() ? "no checkpoints were kept: --keep-last keeps them"
+                       : fmt::format("kept are those of epochs {}", fmt::join(there, ", ")));
+  }
+  epochs_done(dataset, preparation, options, backend);
+  publish_link(options.state, current);
+}
+
 FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
-                     TrainOptions options, Backend& backend, RunFolder& folder, bool is_one_of_many) {
+                     const TrainCommand& command, TrainOptions options, Backend& backend, RunFolder& folder) {
+  const bool is_one_of_many = command.runs > 1;
   const std::uint64_t seed = options.schedule.seed;
   const std::optional<std::uint64_t> file_seed = is_one_of_many ? std::optional(seed) : std::nullopt;
   options.checkpoint = folder.checkpoint(file_seed);
   options.state = folder.state(file_seed);
   options.scratch = folder.path();
+  options.kept = folder.kept(command.keep_last, file_seed);
   options.resume = folder.goes_on() && std::filesystem::exists(options.state);
+  if (command.resume_epoch > 0) go_back(dataset, preparation, options, backend, command.resume_epoch);
   const std::uint32_t done = options.resume ? epochs_done(dataset, preparation, options, backend) : 0;
   if (is_one_of_many) fmt::print("Run with seed {}\n", seed);
   std::vector<nlohmann::json> earlier;
@@ -203,8 +226,11 @@ void run(TrainCommand& command) {
   options.pipeline.trace = &trace;
   print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);
 
+  command.resume = command.resume || command.resume_epoch > 0;
   if (command.resume && command.run.empty())
     fail(Kind::config, "--resume needs the run's folder, with --run DIR");
+  if (command.resume_epoch > 0 && command.runs > 1)
+    fail(Kind::config, "--resume-epoch goes back in a single run; --runs is {}", command.runs);
   RunFolder folder(dataset.folder(), command.run,
                    command.force    ? RunStart::replace
                    : command.resume ? RunStart::go_on
@@ -219,8 +245,7 @@ void run(TrainCommand& command) {
   for (std::uint32_t i = 0; i < command.runs; ++i) {
     options.schedule.seed = first_seed + i;
     try {
-      results.push_back(
-          run_once(dataset, preparation, cpu_tier, options, *backend, folder, command.runs > 1));
+      results.push_back(run_once(dataset, preparation, cpu_tier, command, options, *backend, folder));
     } catch (const Error& error) {
       if (error.kind() != Kind::cancelled || !folder.holds_state()) throw;
       fail(Kind::cancelled, "interrupted; the same command with '--run {}' (and no --force) goes on",
@@ -410,6 +435,16 @@ void register_train(CLI::App& app) {
   sub->add_flag("--resume", command->resume,
                 "Go on with the run in that folder: an interrupted one, or a finished one with more --epochs")
       ->excludes(force);
+  sub->add_option("--resume-epoch", command->resume_epoch,
+                  "Go back: on after this epoch, whose checkpoint --keep-last kept; default: the last one")
+      ->check(CLI::Range(1U, 1000000U))
+      ->excludes(force);
+  sub->add_option(
+         "--keep-last", command->keep_last,
+         "Epochs whose checkpoints stay in the run's folder, the last so many: weights and state of each; "
+         "0: only the best weights, and the state that a resume needs")
+      ->check(CLI::Range(0U, 1000000U))
+      ->capture_default_str();
   add_output_file_option(*sub, "--trace", command->trace,
                          "Write the timeline of all stages, for Perfetto or chrome://tracing");
   add_summary_option(*sub, command->summary);

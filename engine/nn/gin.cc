@@ -53,8 +53,10 @@ class GinModel final : public Model {
       Layer& layer = layers_.emplace_back();
       layer.in_columns = in_columns(options, i);
       layer.out_columns = out_columns(options, i);
-      layer.first = add_linear(fmt::format("convs.{}.nn.0", i), layer.in_columns, options.hidden_columns);
-      layer.second = add_linear(fmt::format("convs.{}.nn.2", i), options.hidden_columns, layer.out_columns);
+      layer.first =
+          add_linear(fmt::format("convs.{}.nn.lins.0", i), layer.in_columns, options.hidden_columns);
+      layer.second =
+          add_linear(fmt::format("convs.{}.nn.lins.1", i), options.hidden_columns, layer.out_columns);
       layer.input = backend.allocate(sizes.inputs[i]);
       layer.hidden = backend.allocate(sizes.hiddens[i]);
       layer.output = backend.allocate(sizes.outputs[i]);

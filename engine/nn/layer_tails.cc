@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "engine/nn/layer_columns.h"
 
@@ -14,6 +15,10 @@ constexpr float momentum = 0.1F;  // PyTorch's default
 
 bool is_mapped(const ModelOptions& options, std::uint32_t layer) {
   return options.residual && in_columns(options, layer) != out_columns(options, layer);
+}
+// Of layer i's norm, as PyG's models call it: their batch norm wraps PyTorch's.
+std::string norm_name(NormKind kind, std::size_t i, std::string_view part) {
+  return fmt::format("norms.{}.{}{}", i, kind == NormKind::batch ? "module." : "", part);
 }
 bool is_normed(const ModelOptions& options, std::uint32_t layer) {
   return options.norm != NormKind::none && layer + 1 < options.layer_count;
@@ -72,9 +77,8 @@ LayerTails::LayerTails(ParameterSet& parameters, const ModelOptions& options,
     }
     if (layer.has_norm) {
       const std::size_t out = layer.out_columns;
-      layer.norm_weight =
-          parameters_.add_vector(fmt::format("norms.{}.weight", i), out, out, FirstValues::one);
-      layer.norm_bias = parameters_.add_vector(fmt::format("norms.{}.bias", i), out, out, FirstValues::zero);
+      layer.norm_weight = parameters_.add_vector(norm_name(norm_, i, "weight"), out, out, FirstValues::one);
+      layer.norm_bias = parameters_.add_vector(norm_name(norm_, i, "bias"), out, out, FirstValues::zero);
     }
     layer.own_rows = backend().allocate(sizes.own_rows[i]);
     layer.standardized = backend().allocate(sizes.standardized[i]);
@@ -84,9 +88,9 @@ LayerTails::LayerTails(ParameterSet& parameters, const ModelOptions& options,
     Layer& layer = layers_[i];
     if (!layer.has_norm) continue;
     layer.running_mean =
-        parameters_.add_state(fmt::format("norms.{}.running_mean", i), layer.out_columns, FirstValues::zero);
+        parameters_.add_state(norm_name(norm_, i, "running_mean"), layer.out_columns, FirstValues::zero);
     layer.running_variance =
-        parameters_.add_state(fmt::format("norms.{}.running_var", i), layer.out_columns, FirstValues::one);
+        parameters_.add_state(norm_name(norm_, i, "running_var"), layer.out_columns, FirstValues::one);
   }
   passed_ = backend().allocate(sizes.passed);
   scratch_ = backend().allocate(sizes.scratch);

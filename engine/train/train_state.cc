@@ -111,7 +111,10 @@ std::string checksum_of(const Metadata& metadata, std::span<const NamedTensor> t
 SafetensorsFile open_checked(const std::filesystem::path& path) {
   SafetensorsFile file = SafetensorsFile::open(path);
   if (text_of(file.metadata(), "xxh3", path) != checksum_of(file.metadata(), file.tensors())) {
-    fail(Kind::corruption, "{}: its checksum does not fit; train from the start with --force", path.string());
+    fail(Kind::corruption,
+         "{}: its checksum does not fit; go on from a kept checkpoint with --resume-epoch, or train from the "
+         "start with --force",
+         path.string());
   }
   return file;
 }

@@ -180,6 +180,7 @@ class Run {
         metric_(*options.objective.metric),
         optimizer_(model_->parameters(), options.optimizer),
         best_(model_->parameters(), options.checkpoint, metric_),
+        kept_(options.kept),
         identity_(identity_of(preparation, options, backend)) {}
 
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
@@ -265,6 +266,7 @@ class Run {
       result.best_epoch = state.epochs_done;
       best_.keep(result.best_epoch, std::nullopt);
     }
+    kept_.keep(state.epochs_done, model_->parameters(), options_.state);
   }
 
   // Brings the cpu tier to where it stood when `epochs_done` were done: the batches since the pool's
@@ -297,6 +299,7 @@ class Run {
                        .metric = metric_,
                        .valid_score = result.valid_score},
                       model_->parameters(), best_.values());
+    kept_.keep(result.epochs.back().epoch, model_->parameters(), options_.state);
   }
 
   EpochResult train_epoch(PipelinedSource& source, std::uint32_t epoch, std::vector<float>& step_losses) {
@@ -419,6 +422,7 @@ class Run {
   Metric metric_;
   Optimizer optimizer_;
   BestModel best_;
+  KeptCheckpoints kept_;
   std::string identity_;
   PipelineOptions pipeline_;
   std::optional<ExactEvaluator> exact_;

@@ -18,6 +18,7 @@
 #include "engine/nn/optimizer.h"
 #include "engine/pipeline/pipelined_source.h"
 #include "engine/train/epoch_schedule.h"
+#include "engine/train/kept_checkpoints.h"
 #include "engine/train/learning_rate.h"
 #include "engine/train/memory_plan.h"
 #include "engine/train/objective.h"
@@ -44,6 +45,7 @@ struct TrainOptions {
   std::filesystem::path state;       // what going on later needs, after every epoch; empty: nowhere
   bool exact_evaluation = false;     // validation and test over whole neighborhoods, see ExactEvaluator
   std::filesystem::path scratch;     // for its layers' outputs; empty: the dataset's folder
+  KeptCheckpointOptions kept;        // checkpoints of the last epochs, which need `state`
   bool resume = false;               // go on from `state`, which must be of a run with the same options
 };
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <fstream>
 #include <utility>
+#include <vector>
 
 #include "storage/base/error.h"
 #include "storage/base/units.h"
@@ -25,6 +26,23 @@ int open_retrying(const std::string& path, int flags) {
 
 // The kernel transfers at most 2 GiB - 4 KiB a call.
 constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30;
+
+bool means_no_links_here(int error_number) {
+  return error_number == EPERM || error_number == EOPNOTSUPP || error_number == EXDEV ||
+         error_number == EMLINK || error_number == ENOSYS;
+}
+
+void copy_synced(const std::filesystem::path& source, const std::filesystem::path& target) {
+  const File from = File::open_for_reading(source);
+  const File to = File::create(target);
+  std::vector<std::byte> piece(std::min<std::uint64_t>(from.size(), 1U << 20));
+  for (std::uint64_t offset = 0, end = from.size(); offset < end; offset += piece.size()) {
+    piece.resize(std::min<std::uint64_t>(piece.size(), end - offset));
+    from.read_at(offset, piece);
+    to.write_at(offset, piece);
+  }
+  to.sync();
+}
 
 }  // namespace
 
@@ -214,6 +232,17 @@ void publish(const std::filesystem::path& temporary, const std::filesystem::path
   if (::rename(temporary.c_str(), target.c_str()) != 0)
     fail_errno(target.string(), "rename into place", errno);
   sync_folder(target.parent_path());
+}
+
+void publish_link(const std::filesystem::path& source, const std::filesystem::path& target) {
+  const std::string temporary = target.string() + ".tmp";
+  ::unlink(temporary.c_str());  // of a process that was killed
+  if (::link(source.c_str(), temporary.c_str()) != 0) {
+    if (!means_no_links_here(errno)) fail_errno(target.string(), "link", errno);
+    copy_synced(source, temporary);
+  }
+  publish(temporary, target);
+  ::unlink(temporary.c_str());  // a rename does nothing where both are names of one file already
 }
 
 std::uint64_t free_bytes(const std::filesystem::path& folder) {

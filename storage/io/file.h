@@ -67,6 +67,9 @@ void sync_folder(const std::filesystem::path& folder);
 void make_folders(const std::filesystem::path& folder);
 // Renames a synced `temporary` to `target` and makes the rename durable.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
+// A second name for the synced `source`, durable; takes the place of what is called `target`. Where the file
+// system has no hard links, a copy. Error(io).
+void publish_link(const std::filesystem::path& source, const std::filesystem::path& target);
 std::uint64_t free_bytes(const std::filesystem::path& folder);
 // Temporary, sync, rename; a link stays one, and a device is written to.
 void write_text_file(const std::filesystem::path& given, std::string_view text);

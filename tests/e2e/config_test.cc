@@ -49,7 +49,7 @@ TEST_CASE("what a model is made of is part of a run's config.yaml, and refused w
   CHECK(read_text_file(folder / "second" / "best.safetensors") ==
         read_text_file(folder / "first" / "best.safetensors"));
   const std::string weights = read_text_file(folder / "first" / "best.safetensors");
-  for (const char* name : {"convs.1.att_dst", "residuals.0.weight", "norms.0.running_var"}) {
+  for (const char* name : {"convs.1.att_dst", "residuals.0.weight", "norms.0.module.running_var"}) {
     CHECK(weights.find(name) != std::string::npos);
   }
   expect_done(train({"--aggregator", "max", "--norm", "layer", "--run", folder / "third"}));

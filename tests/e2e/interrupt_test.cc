@@ -109,6 +109,62 @@ TEST_CASE("an interrupted training says so, and the same command again goes on t
   CHECK(summary("run").at("runs").at(0).at("epochs").size() == 40);
 }
 
+TEST_CASE("the checkpoints of the last epochs outlive kills, and a run goes back to one of them") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const auto train = [&](const char* run, const Arguments& more = {}) {
+    Arguments arguments{"train",      "--dataset", dataset, "--preparation", "P", "--run",
+                        folder / run, "--epochs",  "30",    "--keep-last",   "3"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const auto kept = [&](const char* run) { return tree(folder / run / "checkpoints"); };
+  const auto check_same = [&] {
+    CHECK(kept("run") == kept("whole"));
+    for (const std::string file : {"best.safetensors", "state.safetensors"})
+      CHECK(read_text_file(folder / "run" / file) == read_text_file(folder / "whole" / file));
+    for (const std::string& file : kept("whole")) {
+      CHECK(read_text_file(folder / "run" / "checkpoints" / file) ==
+            read_text_file(folder / "whole" / "checkpoints" / file));
+    }
+  };
+  expect_done(train("whole"));
+  CHECK(kept("whole").size() == 6);
+  int killed = 0;
+  for (const char* epoch : {"0002", "0009", "0017", "0024"}) {
+    const std::filesystem::path file =
+        folder / "run" / "checkpoints" / ("epoch-" + std::string(epoch) + ".safetensors");
+    const CommandResult result =
+        signal_when(train("run"), SIGKILL, [&] { return std::filesystem::exists(file); });
+    if (result.exit_code == 0) break;  // it was done before
+    ++killed;
+    CHECK_MESSAGE(result.exit_code == 128 + SIGKILL, result.output);
+    CHECK(std::filesystem::exists(folder / "run" / "state.safetensors"));
+  }
+  CHECK(killed > 0);
+  if (!std::filesystem::exists(folder / "run" / "summary.json")) expect_done(train("run"));
+  check_same();
+  CHECK_FALSE(has_leftovers(folder.path()));
+
+  expect_refused(train("run", {"--resume-epoch", "3"}), 2, "kept are those of epochs 28, 29, 30");
+  expect_refused(train("run", {"--resume-epoch", "28", "--lr", "0.5"}), 2, "lr is ");
+  expect_refused(train("run", {"--resume-epoch", "28", "--runs", "2"}), 2, "in a single run");
+  check_same();
+  CHECK(expect_done(train("run", {"--resume-epoch", "28"})).find("Going on after epoch 28") !=
+        std::string::npos);
+  check_same();
+  // The newest state is damaged: the one before it is not.
+  write_text_file(folder / "run" / "state.safetensors", "nothing of it");
+  expect_refused(train("run", {"--resume"}), 4, "state.safetensors");
+  expect_done(train("run", {"--resume-epoch", "29"}));
+  check_same();
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--run", folder / "run", "--epochs", "1",
+               "--force"});
+  CHECK_FALSE(std::filesystem::exists(folder / "run" / "checkpoints"));
+  expect_refused(train("run", {"--resume-epoch", "1"}), 2, "--keep-last keeps them");
+}
+
 TEST_CASE("a command killed at any moment leaves what the same command makes whole") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";

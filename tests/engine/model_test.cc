@@ -242,14 +242,14 @@ TEST_CASE("parameters have PyG's names and shapes, and start inside PyG's bounds
         {"convs.1.att_dst", {1, 4, 5}, glorot(4, 5)},
         {"convs.1.bias", {5}, 0}}},
       {"gin",
-       {{"convs.0.nn.0.weight", {16, 13}, linear(13)},
-        {"convs.0.nn.0.bias", {16}, linear(13)},
-        {"convs.0.nn.2.weight", {16, 16}, linear(16)},
-        {"convs.0.nn.2.bias", {16}, linear(16)},
-        {"convs.1.nn.0.weight", {16, 16}, linear(16)},
-        {"convs.1.nn.0.bias", {16}, linear(16)},
-        {"convs.1.nn.2.weight", {5, 16}, linear(16)},
-        {"convs.1.nn.2.bias", {5}, linear(16)}}}};
+       {{"convs.0.nn.lins.0.weight", {16, 13}, linear(13)},
+        {"convs.0.nn.lins.0.bias", {16}, linear(13)},
+        {"convs.0.nn.lins.1.weight", {16, 16}, linear(16)},
+        {"convs.0.nn.lins.1.bias", {16}, linear(16)},
+        {"convs.1.nn.lins.0.weight", {16, 16}, linear(16)},
+        {"convs.1.nn.lins.0.bias", {16}, linear(16)},
+        {"convs.1.nn.lins.1.weight", {5, 16}, linear(16)},
+        {"convs.1.nn.lins.1.bias", {5}, linear(16)}}}};
   for (const auto& [kind, expected] : models) {
     const Case c{kind, {}, 16, 0.0F};
     const RandomBatch batch(c.batch);

@@ -120,8 +120,9 @@ void add_residual(const Forward& f, std::uint32_t layer, const Matrix& own, Matr
 
 void normalize(const Forward& f, std::uint32_t layer, Matrix& values) {
   if (f.options.norm == NormKind::none) return;
-  const Matrix& weight = f.parameter("norms", layer, "weight");
-  const Matrix& bias = f.parameter("norms", layer, "bias");
+  const std::string prefix = f.options.norm == NormKind::batch ? "module." : "";
+  const Matrix& weight = f.parameter("norms", layer, prefix + "weight");
+  const Matrix& bias = f.parameter("norms", layer, prefix + "bias");
   const auto standardize = [&](std::size_t r, std::size_t c, double mean, double variance) {
     values(r, c) = (values(r, c) - mean) / std::sqrt(variance + 1e-5) * weight(0, c) + bias(0, c);
   };
@@ -145,8 +146,8 @@ void normalize(const Forward& f, std::uint32_t layer, Matrix& values) {
   for (std::size_t c = 0; c < values.columns; ++c) {
     auto [mean, variance] = moments(values.rows, [&](std::size_t r) { return values(r, c); });
     if (!f.context.is_training) {
-      mean = f.parameter("norms", layer, "running_mean")(0, c);
-      variance = f.parameter("norms", layer, "running_var")(0, c);
+      mean = f.parameter("norms", layer, prefix + "running_mean")(0, c);
+      variance = f.parameter("norms", layer, prefix + "running_var")(0, c);
     }
     for (std::size_t r = 0; r < values.rows; ++r) standardize(r, c, mean, variance);
   }

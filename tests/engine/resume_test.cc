@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "engine/compute/cpu/bf16_kernels.h"
+#include "engine/train/safetensors.h"
 #include "storage/io/file.h"
 #include "tests/engine/learnable_graph.h"
 #include "tests/support/expect_error.h"
@@ -34,6 +35,7 @@ TrainOptions resumable_run(const LearnableGraph& graph, const std::string& name)
   options.optimizer.learning_rate = 0.05F;  // the best epoch is not the last
   options.checkpoint = graph.folder() / (name + "-best");
   options.state = graph.folder() / (name + "-state");
+  options.kept = {.folder = graph.folder() / (name + "-kept"), .suffix = "", .count = 2};
   return options;
 }
 
@@ -48,6 +50,13 @@ void check_equal(const RunResult& resumed, const TrainOptions& options, const Ru
   CHECK(resumed.test == expected.test);
   CHECK(read_text_file(options.checkpoint) == read_text_file(expected_options.checkpoint));
   CHECK(read_text_file(options.state) == read_text_file(expected_options.state));
+  const KeptCheckpoints kept(options.kept);
+  const KeptCheckpoints expected_kept(expected_options.kept);
+  CHECK(kept.epochs() == expected_kept.epochs());
+  for (const std::uint32_t epoch : expected_kept.epochs()) {
+    CHECK(read_text_file(kept.weights_path(epoch)) == read_text_file(expected_kept.weights_path(epoch)));
+    CHECK(read_text_file(kept.state_path(epoch)) == read_text_file(expected_kept.state_path(epoch)));
+  }
 }
 
 }  // namespace
@@ -95,6 +104,30 @@ TEST_CASE("with any options, running statistics too go on to the same numbers af
     options.norm = options.norm == NormKind::none ? NormKind::layer : NormKind::none;
     EXPECT_ERROR(graph.train(options), Kind::config, "norm is");
   }
+}
+
+TEST_CASE("a run goes on from an older epoch whose state was kept, to the same end") {
+  const LearnableGraph graph;
+  TrainOptions whole = resumable_run(graph, "whole");
+  whole.kept.count = 3;
+  const RunResult expected = graph.train(whole);
+  TrainOptions options = resumable_run(graph, "back");
+  options.kept.count = 3;
+  graph.train(options);
+  const KeptCheckpoints kept(options.kept);
+  REQUIRE(kept.epochs() == std::vector<std::uint32_t>{4, 5, 6});
+  publish_link(kept.state_path(4), options.state);
+  options.resume = true;
+  const RunResult resumed = graph.train(options);
+  CHECK(resumed.resumed_after == 4);
+  check_equal(resumed, options, expected, whole);
+  // Weights of an epoch are those that its state holds.
+  const SafetensorsFile weights = SafetensorsFile::open(kept.weights_path(5));
+  const SafetensorsFile state = SafetensorsFile::open(kept.state_path(5));
+  const NamedTensor* bias = weights.find("convs.1.lin_l.bias");
+  REQUIRE(bias != nullptr);
+  const std::span<const std::byte> values = state.find("values")->bytes;
+  CHECK(std::ranges::equal(values.last(bias->bytes.size()), bias->bytes));
 }
 
 TEST_CASE("a finished run goes on with more epochs, and has nothing to do with as many") {

@@ -108,7 +108,7 @@ def gcn_conv(parameters, i, x, blocks, dst_in_src, options):
 def gin_conv(parameters, i, x, blocks, dst_in_src, options):
     src, dst, _ = edges_of(blocks[i])
     total = x[rows_of_destinations(blocks[i], i, dst_in_src)] + sum_over(x[src], dst, blocks[i][2])
-    return linear(parameters, f"convs.{i}.nn.2", torch.relu(linear(parameters, f"convs.{i}.nn.0", total)))
+    return linear(parameters, f"convs.{i}.nn.lins.1", torch.relu(linear(parameters, f"convs.{i}.nn.lins.0", total)))
 
 
 def gat_conv(parameters, i, x, blocks, dst_in_src, options):
@@ -146,9 +146,14 @@ MODELS = {
         ("lin.weight", (out, fan_in), fan_in), ("bias", (out,), fan_in)]),
     "gat": (gat_conv, gat_parameters),
     "gin": (gin_conv, lambda fan_in, hidden, out, options, is_last: [
-        ("nn.0.weight", (hidden, fan_in), fan_in), ("nn.0.bias", (hidden,), fan_in),
-        ("nn.2.weight", (out, hidden), hidden), ("nn.2.bias", (out,), hidden)]),
+        ("nn.lins.0.weight", (hidden, fan_in), fan_in), ("nn.lins.0.bias", (hidden,), fan_in),
+        ("nn.lins.1.weight", (out, hidden), hidden), ("nn.lins.1.bias", (out,), hidden)]),
 }
+
+
+def norm_name(options, i, part):
+    """As PyG's models have it: their batch norm wraps PyTorch's."""
+    return f"norms.{i}.module.{part}" if options["norm"] == "batch" else f"norms.{i}.{part}"
 
 
 def make_norms(options, hidden, layers):
@@ -186,8 +191,8 @@ def make_case(model, path, seed, seed_count, fanouts, columns, hidden, classes, 
             first[f"residuals.{i}.weight"] = rng.uniform(-0.3, 0.3, (out, fan_in)).astype("f4")
     if "norm" in options:
         for i in range(len(blocks) - 1):
-            first[f"norms.{i}.weight"] = rng.uniform(0.5, 1.5, hidden).astype("f4")
-            first[f"norms.{i}.bias"] = rng.uniform(-0.5, 0.5, hidden).astype("f4")
+            first[norm_name(options, i, "weight")] = rng.uniform(0.5, 1.5, hidden).astype("f4")
+            first[norm_name(options, i, "bias")] = rng.uniform(-0.5, 0.5, hidden).astype("f4")
 
     tensors = {"features": features, "targets": targets, "dst_in_src": dst_in_src}
     for i, (indptr, indices, _, _) in enumerate(blocks):
@@ -201,7 +206,7 @@ def make_case(model, path, seed, seed_count, fanouts, columns, hidden, classes, 
         for i, norm in norms.items():
             for part in ("weight", "bias"):
                 del norm._parameters[part]
-                setattr(norm, part, parameters[f"norms.{i}.{part}"])
+                setattr(norm, part, parameters[norm_name(options, i, part)])
         optimizer = optimizer_type(parameters.values(), **settings)
         losses = []
         for step in range(5):
@@ -222,7 +227,8 @@ def make_case(model, path, seed, seed_count, fanouts, columns, hidden, classes, 
         if norms:
             for name, value in norms.named_buffers():
                 if not name.endswith("num_batches_tracked"):
-                    tensors[f"{kind}.norms.{name}"] = value.numpy().copy()
+                    i, part = name.split(".")
+                    tensors[f"{kind}.{norm_name(options, i, part)}"] = value.numpy().copy()
             logits = forward(model, parameters, norms.eval(), x, blocks, dst_in_src, options)
             tensors[f"{kind}.evaluated"] = logits.detach().numpy()
     metadata = {"torch": torch.__version__, "columns": str(columns), "hidden": str(hidden), "classes": str(classes),
