@@ -225,6 +225,9 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
   expect_refused(infer(dataset, folder / "none", "logits", out), 2, "holds no run");
   expect_refused(infer(other, run, "logits", out), 3, "features");
   expect_refused(infer(dataset, run, "logits", folder / "none" / "out.npy"), 2, "does not exist");
+  std::filesystem::create_symlink("/dev/null", folder / "link");
+  expect_refused(infer(dataset, run, "logits", folder / "link"), 2, "no regular file");
+  std::filesystem::remove(folder / "link");
   expect_refused(infer(dataset, run, "logits", out) + Arguments{"--memory", "20MiB"}, 2, "would do");
   expect_refused(infer(dataset, run, "logits", out) + Arguments{"--checkpoint", folder / "none"}, 3, "");
   CHECK(tree(folder.path()) == before);
