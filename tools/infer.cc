@@ -148,8 +148,16 @@ nlohmann::json layers_json(const std::vector<LayerCost>& costs, const std::optio
   return layers;
 }
 
+// The finished array takes the place of what has its name: never that of a link or a device.
+void check_target(const std::string& out) {
+  const auto status = std::filesystem::symlink_status(out);
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) return;
+  fail(Kind::config, "--out {} is there and is no regular file; give another name", out);
+}
+
 void run(const InferCommand& command) {
   const Stopwatch clock;
+  check_target(command.out);
   const Dataset dataset = Dataset::open(command.dataset);
   const TrainedRun trained = TrainedRun::read(command.run, command.checkpoint, dataset.info());
   const Output output = output_of(command, trained, dataset.info());

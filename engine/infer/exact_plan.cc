@@ -16,6 +16,7 @@ constexpr std::uint32_t destinations_min = 256;
 constexpr std::uint64_t edges_per_destination = 64;
 constexpr std::uint64_t piece_bytes_max = 1U << 20;
 constexpr std::uint64_t piece_bytes_min = 64U << 10;
+constexpr std::uint32_t pieces_of_many = 3;
 // Each reads ahead for itself; beyond this the pieces would be too small to be read at the drive's speed.
 constexpr std::size_t readers_max = 256;
 
@@ -27,6 +28,8 @@ class Planner {
  public:
   Planner(const Dataset& dataset, Backend& backend, const ExactRequest& request, bool least)
       : info_(dataset.info()), backend_(backend), request_(request), least_(least) {
+    // A stream alone keeps the drive busy by itself; where there are many, each needs less.
+    plan_.ahead.pieces = least ? pieces_of_many : 6;
     plan_.ahead.piece_bytes = least ? piece_bytes_min : piece_of(request.memory_bytes / 256);
     largest_degree_ = largest_in_degree(dataset, plan_.ahead);
     choose_blocks();
@@ -105,6 +108,7 @@ class Planner {
       if (layer.runs.size() > 1 && reader_count(layer) > readers_max) break;
       if (layer.runs.front().count > request_.run_columns_max) continue;
       layer.ahead = plan_.ahead;
+      if (layer.runs.size() > 1) layer.ahead.pieces = pieces_of_many;
       if (!least_) {
         const std::uint64_t share = request_.memory_bytes / 16 / (layer.ahead.pieces * reader_count(layer));
         layer.ahead.piece_bytes = std::min(plan_.ahead.piece_bytes, piece_of(share));

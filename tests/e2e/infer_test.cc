@@ -134,8 +134,9 @@ TEST_CASE("labels of yes and no: predictions are 0 and 1, and ROC-AUC over all n
   std::vector<std::int64_t> edges(2 * 4000);
   for (float& value : features) value = static_cast<float>(random.uniform() - 0.5);
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    labels[i] =
-        random.below(5) == 0 ? std::nanf("") : (features[i / columns * 8 + i % columns] > 0 ? 1.0F : 0.0F);
+    labels[i] = i % columns != 0 && random.below(5) == 0
+                    ? std::nanf("")
+                    : (features[i / columns * 8 + i % columns] > 0 ? 1.0F : 0.0F);
   }
   for (std::int64_t& node : edges) node = static_cast<std::int64_t>(random.below(nodes));
   const auto write = [&](const char* name, Dtype dtype, std::vector<std::uint64_t> shape,
@@ -224,6 +225,9 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
   expect_refused(infer(dataset, folder / "none", "logits", out), 2, "holds no run");
   expect_refused(infer(other, run, "logits", out), 3, "features");
   expect_refused(infer(dataset, run, "logits", folder / "none" / "out.npy"), 2, "does not exist");
+  std::filesystem::create_symlink("/dev/null", folder / "link");
+  expect_refused(infer(dataset, run, "logits", folder / "link"), 2, "no regular file");
+  std::filesystem::remove(folder / "link");
   expect_refused(infer(dataset, run, "logits", out) + Arguments{"--memory", "20MiB"}, 2, "would do");
   expect_refused(infer(dataset, run, "logits", out) + Arguments{"--checkpoint", folder / "none"}, 3, "");
   CHECK(tree(folder.path()) == before);
