@@ -34,6 +34,7 @@ namespace gneiss {
 namespace {
 
 constexpr double usual_bytes_lost = 9000;
+constexpr std::size_t study_batches_max = 64;  // a set is one word here
 enum class Order { random, minhash_1, minhash_4, sets };
 struct Layout {
   Order order;
@@ -161,7 +162,7 @@ class Study {
         if (limit == 1 || layouts[l].may_copy) results_.push_back({l, group_size, limit, {}});
       }
     }
-    for (const BatchGroup& group : group_batches(keys_, group_size, group_batches_max)) {
+    for (const BatchGroup& group : group_batches(keys_, group_size, study_batches_max)) {
       const auto sets = sets_of(group);
       std::vector<std::pair<Key, std::uint64_t>> rows;
       std::size_t sorted_for = layouts.size();
@@ -268,12 +269,12 @@ int run(std::span<char*> arguments) {
   const auto sizes = arguments.size() == 5 ? parse_list<std::size_t>(arguments[3]) : std::nullopt;
   const auto budgets = arguments.size() == 5 ? parse_list<double>(arguments[4]) : std::nullopt;
   const bool are_possible = sizes && budgets && std::ranges::all_of(*sizes, [](std::size_t size) {
-                              return size >= 1 && size <= group_batches_max;
+                              return size >= 1 && size <= study_batches_max;
                             });
   if (!are_possible) {
     fmt::print(stderr,
                "usage: {} DATASET PREPARATION GROUP_SIZES BUDGETS, with 1,4,25 (up to {}) and 1.5,3\n",
-               arguments[0], group_batches_max);
+               arguments[0], study_batches_max);
     return 2;
   }
   const Dataset dataset = Dataset::open(arguments[1]);

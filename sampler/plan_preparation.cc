@@ -1,19 +1,15 @@
 #include "sampler/plan_preparation.h"
 
 #include <algorithm>
-#include <array>
 
 #include "sampler/batch_forecast.h"
 #include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/pack/belady_planner.h"
+#include "storage/pack/group_choice.h"
 
 namespace gneiss {
 namespace {
-
-// Batches that share their rows: steps of a quarter or a third, each a few passes over all lists to count.
-constexpr std::array<std::size_t, 14> group_sizes{1,  2,  3,  4,  6,  8,  10,
-                                                  13, 17, 22, 28, 36, 48, group_batches_max};
 
 std::uint64_t count_reads(std::span<const Extent> extents) {
   std::uint64_t reads = extents.empty() ? 0 : 1;  // the trailer's
@@ -57,8 +53,8 @@ void PreparationPlanner::choose_residency() {
   rows_ = count_rows(lists_, plan_);
 }
 
-// Lets batches share rows where their own segments would take more than the budget: in groups as small as
-// it allows, evaluation's in the largest first.
+// Lets batches share rows where their own segments would take more than the budget, in groups as small as it
+// allows.
 void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::uint64_t read_gap_bytes) {
   shared_.reset();
   if (disk_budget_bytes == 0) return;
@@ -70,26 +66,17 @@ void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::u
   if (own + others <= disk_budget_bytes) return;
   const std::vector<BatchKey> keys = batch_keys();
   const std::uint64_t nodes = dataset_.info().node_count;
-  const auto bytes_with = [&](std::size_t group_size) {
-    std::uint64_t bytes = 0;
-    for (const std::uint64_t rows :
-         count_group_rows(lists_, plan_, group_batches(keys, group_size, group_batches_max), nodes)) {
-      bytes += round_up(rows * row_bytes, shared_page_bytes);
-    }
-    return bytes;
-  };
-  // The smallest size that fits; the last where none does.
-  const auto* size = std::ranges::partition_point(group_sizes, [&](std::size_t each) {
-    return each < group_sizes.back() && bytes_with(each) + others > disk_budget_bytes;
-  });
-  // Trailers and the runs of each frame are known once it is laid out: a group more may be needed.
-  for (;; ++size) {
-    shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, *size, group_batches_max), row_bytes,
+  GroupChoice choice(lists_, plan_, keys, row_bytes, nodes);
+  std::size_t size = choice.smallest_within(disk_budget_bytes - std::min(disk_budget_bytes, others));
+  for (;;) {
+    shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, size, group_batches_max), row_bytes,
                                    nodes, read_gap_bytes, dataset_.folder()));
-    if (*size == group_sizes.back() ||
-        shared_->bytes() + samples_bytes_at_most() + index_bytes() + cpu_tier <= disk_budget_bytes) {
-      return;
-    }
+    const std::uint64_t total = shared_->bytes() + samples_bytes_at_most() + index_bytes() + cpu_tier;
+    if (total <= disk_budget_bytes || size == choice.largest()) return;
+    // Trailers and the runs of each frame are known once it is laid out: room for them is what regions lack.
+    const std::uint64_t regions = choice.region_bytes(size);
+    const std::uint64_t room = regions - std::min(regions, total - disk_budget_bytes);
+    size = std::max(size + 1, choice.smallest_within(room));
   }
 }
 
@@ -133,6 +120,7 @@ PreparationCost PreparationPlanner::cost() const {
   if (shared_) {
     cost.segment_bytes = shared_->bytes();
     cost.group_batches = shared_->groups.front().batch_count;
+    cost.group_count = shared_->groups.size();
   }
   cost.residency = residency_;
   cost.admitted_rows /= epochs;

@@ -1,8 +1,8 @@
 // What is known of all batches, and the budgets → which rows come from where, and what that costs.
 //
 // Why:     everything is decided, and can be told, before anything is written.
-// Memory:  8 bytes a node; with `belady` residency 8 more while it plans; with a disk budget 20 for each row
-//          of the largest group of batches, and 12 for each row of a batch.
+// Memory:  8 bytes a node; with `belady` residency 8 more while it plans; with a disk budget 8 more
+//          and 16 for each row of the largest group of batches, and 12 for each row of a batch.
 #pragma once
 
 #include <optional>
@@ -36,7 +36,8 @@ struct PreparationCost {
   Residency residency = Residency::fixed;
   // On the drive:
   std::uint64_t segment_bytes = 0;  // of all segments, or of what batches share
-  std::uint64_t group_batches = 1;  // consecutive batches that share their rows
+  std::uint64_t group_batches = 1;  // consecutive batches that share their rows; in the largest group
+  std::uint64_t group_count = 0;    // groups of batches, evaluation's too; 0: every batch has its own rows
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t samples_bytes_at_most = 0;  // before compression
   std::uint64_t index_bytes = 0;            // of segments, extents and the tier's slots

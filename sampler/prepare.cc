@@ -339,7 +339,7 @@ bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
 
 // All that the files of a preparation depend on.
 nlohmann::json made_from(const Dataset& dataset, const PrepareRequest& request) {
-  constexpr int version = 2;  // raised when the same options give other files, or another work in between
+  constexpr int version = 3;  // raised when the same options give other files, or another work in between
   return {{"version", version},
           {"dataset_fingerprint", dataset.fingerprint()},
           {"options", to_json(request.options)},

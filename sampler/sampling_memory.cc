@@ -58,7 +58,7 @@ SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request
   const bool may_share = request.disk_budget_bytes > 0 || request.dry_run;
   const std::uint64_t passes =
       std::max(16 * info.node_count + label_bytes + batch_memory_bytes(info, options) * pool.thread_count(),
-               (may_share ? 32 : 16) * info.node_count);
+               (may_share ? 33 : 16) * info.node_count);
   const std::uint64_t sweep = GraphSweep::memory_bytes(info, sweep_options(info));
   if (request.memory_bytes >= always + passes + LoadedTopology::memory_bytes(info)) return {};
   const std::uint64_t least =

@@ -118,14 +118,14 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
              exchanged);
   const double disk_share = cost.input_rows > 0 ? 100 - cpu_share : 0;
   const std::string reads = format_count(static_cast<std::uint64_t>(cost.disk_reads));
-  if (cost.group_batches == 1) {
+  if (cost.group_count == 0) {
     fmt::print("    from disk tier {}  {:4.1f} %, in {} reads of at most 1 MiB\n",
                rows_and_bytes(cost.disk_rows, cost.disk_bytes), disk_share, reads);
   } else {
     const double needed = cost.disk_rows * row_bytes;
     fmt::print(
-        "    from page tier {}  {:4.1f} %, in {} reads; rows shared by {} batches each, {:.3f} bytes read "
-        "for one needed\n",
+        "    from page tier {}  {:4.1f} %, in {} reads; rows shared by up to {} batches, {:.3f} bytes "
+        "read for one needed\n",
         rows_and_bytes(cost.disk_rows, cost.disk_bytes), disk_share, reads, cost.group_batches,
         needed > 0 ? cost.disk_bytes / needed : 0);
   }
@@ -182,6 +182,7 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"disk_pieces_per_epoch", cost.disk_pieces},
           {"disk_space_bytes", cost.disk_space_bytes()},
           {"group_batches", cost.group_batches},
+          {"group_count", cost.group_count},
           {"sampled_edges", cost.sampled_edges},
           {"cached_rows", cost.cached_rows},
           {"residency", name_of(cost.residency)},

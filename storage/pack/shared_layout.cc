@@ -1,6 +1,7 @@
 #include "storage/pack/shared_layout.h"
 
 #include <algorithm>
+#include <bit>
 #include <numbers>
 
 #include "storage/base/aligned_buffer.h"
@@ -17,10 +18,13 @@ constexpr std::uint64_t slice_nodes = 1U << 20;
 constexpr std::size_t window_nodes = 8U << 10;
 constexpr std::uint64_t page = shared_page_bytes;
 
-// A row of a group: the set of batches that read it, as its place in the Gray code.
-struct SharedRow {
-  std::uint64_t rank;
+constexpr std::size_t word_batches = 64;
+
+// A row of a group while rows are sorted: by `key`, and those that are alike stay in their order.
+struct KeyedRow {
+  std::uint64_t key;
   NodeId node;
+  std::uint32_t place;
 };
 
 // Sets are bits from the highest down, batch by batch; consecutive ranks differ in one of them.
@@ -28,43 +32,92 @@ std::uint64_t gray_rank(std::uint64_t set) {
   for (int shift = 1; shift < 64; shift *= 2) set ^= set >> shift;
   return set;
 }
-std::uint64_t gray_set(std::uint64_t rank) { return rank ^ (rank >> 1); }
-std::uint64_t bit_of(std::size_t batch_in_group) { return std::uint64_t{1} << (63 - batch_in_group); }
+std::uint64_t bit_of(std::size_t batch_in_word) { return std::uint64_t{1} << (63 - batch_in_word); }
 
-std::vector<DiskNodes> open_lists(const InputLists& lists, const TierPlan& plan, const BatchGroup& group) {
-  std::vector<DiskNodes> walks;
-  walks.reserve(group.batch_count);
-  for (std::size_t i = 0; i < group.batch_count; ++i) {
-    walks.emplace_back(lists, plan, group.first_batch + i, window_nodes);
+// The batches of one group, and which of them read each node.
+class GroupSets {
+ public:
+  GroupSets(const InputLists& lists, const TierPlan& plan, const BatchGroup& group, std::uint64_t node_count)
+      : lists_(lists), plan_(plan), group_(group), node_count_(node_count) {}
+
+  // Sets are words of 64 batches each.
+  std::size_t word_count() const { return divide_up(group_.batch_count, word_batches); }
+  std::size_t batches_of(std::size_t word) const {
+    return std::min(word_batches, group_.batch_count - word * word_batches);
   }
-  return walks;
-}
-
-// The group's rows in the order in which they stand on disk.
-std::vector<SharedRow> order_rows(const InputLists& lists, const TierPlan& plan, const BatchGroup& group,
-                                  std::uint64_t row_count, std::uint64_t node_count) {
-  std::vector<SharedRow> rows;
-  rows.reserve(row_count);
-  auto walks = open_lists(lists, plan, group);
-  std::vector<std::uint64_t> sets(std::min(slice_nodes, node_count));
-  for (std::uint64_t first = 0; first < node_count; first += slice_nodes) {
-    throw_if_interrupted();
-    const std::uint64_t count = std::min(slice_nodes, node_count - first);
-    std::fill_n(sets.begin(), count, 0U);
-    for (std::size_t i = 0; i < walks.size(); ++i) {
-      for (DiskNodes& walk = walks[i]; walk.has_node() && to_index(walk.node()) < first + count;
-           walk.advance()) {
-        sets[to_index(walk.node()) - first] |= bit_of(i);
+  // One word of every node's set, [N].
+  void load(std::size_t word, std::vector<std::uint64_t>& sets) const {
+    sets.assign(node_count_, 0U);
+    std::vector<DiskNodes> walks;
+    for (std::size_t i = 0; i < batches_of(word); ++i) {
+      walks.emplace_back(lists_, plan_, group_.first_batch + word * word_batches + i, window_nodes);
+    }
+    for (std::uint64_t first = 0; first < node_count_; first += slice_nodes) {  // as the cache holds them
+      throw_if_interrupted();
+      const std::uint64_t end = std::min(node_count_, first + slice_nodes);
+      for (std::size_t i = 0; i < walks.size(); ++i) {
+        for (DiskNodes& walk = walks[i]; walk.has_node() && to_index(walk.node()) < end; walk.advance()) {
+          sets[to_index(walk.node())] |= bit_of(i);
+        }
       }
     }
-    for (std::uint64_t i = 0; i < count; ++i) {
-      if (sets[i] != 0) rows.push_back({gray_rank(sets[i]), static_cast<NodeId>(first + i)});
-    }
   }
-  std::ranges::sort(rows, [](const SharedRow& a, const SharedRow& b) {
-    return a.rank != b.rank ? a.rank < b.rank : a.node < b.node;
-  });
-  return rows;
+  // The group's nodes, ascending, and of each node whether an odd number of batches reads it.
+  std::vector<KeyedRow> rows(std::uint64_t row_count, std::vector<bool>& is_odd) const {
+    is_odd.assign(node_count_, false);
+    std::vector<bool> is_read(node_count_);
+    for (std::size_t i = 0; i < group_.batch_count; ++i) {
+      throw_if_interrupted();
+      for (DiskNodes walk(lists_, plan_, group_.first_batch + i, window_nodes); walk.has_node();
+           walk.advance()) {
+        is_read[to_index(walk.node())] = true;
+        is_odd[to_index(walk.node())] = !is_odd[to_index(walk.node())];
+      }
+    }
+    std::vector<KeyedRow> all;
+    all.reserve(row_count);
+    for (std::uint64_t node = 0; node < node_count_; ++node) {
+      if (is_read[node]) all.push_back({0, static_cast<NodeId>(node), 0});
+    }
+    return all;
+  }
+
+ private:
+  const InputLists& lists_;
+  const TierPlan& plan_;
+  const BatchGroup& group_;
+  const std::uint64_t node_count_;
+};
+
+// The group's nodes in the order in which their rows stand on disk: along the Gray code of whole sets. Words
+// are sorted by from the last to the first, each sort keeping the order of what is alike, so that memory does
+// not grow with the sets. Within a word ranks run backwards where an odd number of batches before it is in
+// the set: so a Gray code goes on over words.
+std::vector<NodeId> order_nodes(const GroupSets& group, std::uint64_t row_count,
+                                std::vector<std::uint64_t>& sets) {
+  std::vector<bool> is_odd;  // of the batches in this word and those before it
+  std::vector<KeyedRow> rows = group.rows(row_count, is_odd);
+  GNEISS_ASSERT(rows.size() == row_count);
+  for (std::size_t word = group.word_count(); word-- > 0;) {
+    group.load(word, sets);
+    std::uint32_t place = 0;
+    for (KeyedRow& row : rows) {
+      const std::uint64_t set = sets[to_index(row.node)];
+      const bool is_odd_before = is_odd[to_index(row.node)] != (std::popcount(set) % 2 != 0);
+      is_odd[to_index(row.node)] = is_odd_before;
+      row.key = is_odd_before ? ~gray_rank(set) : gray_rank(set);
+      row.place = place++;
+    }
+    throw_if_interrupted();
+    std::ranges::sort(rows, [](const KeyedRow& a, const KeyedRow& b) {
+      return a.key != b.key ? a.key < b.key : a.place < b.place;
+    });
+  }
+  sets = {};  // its memory is the nodes'
+  std::vector<NodeId> nodes;
+  nodes.reserve(rows.size());
+  for (const KeyedRow& row : rows) nodes.push_back(row.node);
+  return nodes;
 }
 
 // What one batch reads of a region, and where its rows come to lie in the buffer.
@@ -153,35 +206,35 @@ std::vector<BatchGroup> group_batches(std::span<const BatchKey> keys, std::size_
     const Split split = keys[begin].split;
     std::size_t end = begin;
     while (end < keys.size() && keys[end].split == split) ++end;
-    // Of nearly one size: a small last group would share little.
     const std::size_t most = split == Split::train ? train_group_size : evaluation_group_size;
-    const std::size_t count = divide_up(end - begin, most);
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t first = begin + (end - begin) * i / count;
-      groups.push_back({first, begin + (end - begin) * (i + 1) / count - first});
-    }
+    for (; begin < end; begin += most) groups.push_back({begin, std::min(most, end - begin)});
     begin = end;
   }
   return groups;
 }
 
+std::vector<std::uint64_t> count_group_growth(const InputLists& lists, const TierPlan& plan,
+                                              const BatchGroup& group, std::uint64_t node_count) {
+  std::vector<std::uint64_t> counts{0};
+  std::vector<bool> seen(node_count);
+  for (std::size_t i = 0; i < group.batch_count; ++i) {
+    throw_if_interrupted();
+    std::uint64_t count = counts.back();
+    for (DiskNodes walk(lists, plan, group.first_batch + i, window_nodes); walk.has_node(); walk.advance()) {
+      if (seen[to_index(walk.node())]) continue;
+      seen[to_index(walk.node())] = true;
+      ++count;
+    }
+    counts.push_back(count);
+  }
+  return counts;
+}
+
 std::vector<std::uint64_t> count_group_rows(const InputLists& lists, const TierPlan& plan,
                                             std::span<const BatchGroup> groups, std::uint64_t node_count) {
   std::vector<std::uint64_t> counts;
-  std::vector<bool> seen;
   for (const BatchGroup& group : groups) {
-    throw_if_interrupted();
-    seen.assign(node_count, false);
-    std::uint64_t count = 0;
-    for (std::size_t i = 0; i < group.batch_count; ++i) {
-      for (DiskNodes walk(lists, plan, group.first_batch + i, window_nodes); walk.has_node();
-           walk.advance()) {
-        if (seen[to_index(walk.node())]) continue;
-        seen[to_index(walk.node())] = true;
-        ++count;
-      }
-    }
-    counts.push_back(count);
+    counts.push_back(count_group_growth(lists, plan, group, node_count).back());
   }
   return counts;
 }
@@ -216,25 +269,27 @@ SharedLayout lay_out_shared(const InputLists& lists, const TierPlan& plan, std::
                       .first_extents = {0},
                       .batch_nodes = ScratchLists<NodeId>(scratch_folder),
                       .batch_runs = ScratchLists<PageRun>(scratch_folder)};
-  std::vector<NodeId> nodes;
   Progress progress("ordering shared rows", lists.batch_count(), Progress::Unit::items);
+  std::vector<std::uint64_t> sets;
   for (std::size_t g = 0; g < layout.groups.size(); ++g) {
-    const BatchGroup& group = layout.groups[g];
-    const std::vector<SharedRow> rows = order_rows(lists, plan, group, row_counts[g], node_count);
-    GNEISS_ASSERT(rows.size() == row_counts[g]);
-    nodes.clear();
-    for (const SharedRow& row : rows) nodes.push_back(row.node);
+    const GroupSets group(lists, plan, layout.groups[g], node_count);
+    const std::vector<NodeId> nodes = order_nodes(group, row_counts[g], sets);
     layout.region_nodes.append(nodes);
-    const std::uint64_t region_bytes = round_up(rows.size() * row_bytes, page);
+    const std::uint64_t region_bytes = round_up(nodes.size() * row_bytes, page);
     BatchReads reads(row_bytes, read_gap_bytes, layout.region_offsets.back(), region_bytes);
-    for (std::size_t i = 0; i < group.batch_count; ++i) {
-      throw_if_interrupted();
-      reads.clear();
-      for (std::uint64_t position = 0; position < rows.size(); ++position) {
-        if ((gray_set(rows[position].rank) & bit_of(i)) != 0) reads.add(position, rows[position].node);
+    std::vector<std::uint64_t> words(nodes.size());  // of the rows' sets, in the rows' order
+    for (std::size_t word = 0; word < group.word_count(); ++word) {
+      group.load(word, sets);
+      for (std::size_t i = 0; i < nodes.size(); ++i) words[i] = sets[to_index(nodes[i])];
+      for (std::size_t i = 0; i < group.batches_of(word); ++i) {
+        throw_if_interrupted();
+        reads.clear();
+        for (std::uint64_t position = 0; position < words.size(); ++position) {
+          if ((words[position] & bit_of(i)) != 0) reads.add(position, nodes[position]);
+        }
+        reads.hand_over(layout);
+        progress.advance(1);
       }
-      reads.hand_over(layout);
-      progress.advance(1);
     }
     layout.region_offsets.push_back(layout.region_offsets.back() + region_bytes);
   }

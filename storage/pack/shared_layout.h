@@ -8,8 +8,10 @@
 // Cost:    a group takes the union of its batches' rows on disk instead of their sum. Measured on 10 M nodes
 //          (49 batches, bench/shared_layout.md): groups of 25 take 1.6 times the features instead of 2.5 and
 //          are read in 1.004 times the least time; rows ordered by one MinHash, in 5.4 times.
-// Choice:  groups as small as the budget allows; a batch alone has a segment of its own, see packer.h.
-// Memory:  20 bytes a row of the largest group, 12 a row read by the largest batch.
+// Choice:  group_choice.h; where a batch's rows are its alone it has a segment of its own, see packer.h.
+// Memory:  8 bytes a node and 16 a row of the largest group, whatever the number of its batches; 12 a row
+// read by
+//          the largest batch.
 // Source:  DiskGNN (SIGMOD 2025) shares rows in segments of batches and orders them by MinHash; the order by
 //          whole sets is ours.
 #pragma once
@@ -26,7 +28,8 @@
 
 namespace gneiss {
 
-inline constexpr std::size_t group_batches_max = 64;
+// Each 64 batches of a group cost a sort of its rows.
+inline constexpr std::size_t group_batches_max = 256;
 // Bytes not needed up to which two reads become one, for reading them costs less than another read. By the
 // drive's profile, to a power of two from 4 KiB to 1 MiB, so that a drive measured again mostly gives the
 // same files; on a drive not measured, the first.
@@ -38,13 +41,19 @@ struct BatchGroup {
   std::size_t batch_count = 0;  // at most group_batches_max
 };
 
-// Batches in groups of `group_size`, those of one split alone.
+// Batches in groups of this many, and the rest of each split in one that is smaller. Of all ways to deal
+// batches to groups of at most so many it takes the least space: the more batches share a row already, the
+// fewer rows another one adds.
 std::vector<BatchGroup> group_batches(std::span<const BatchKey> keys, std::size_t train_group_size,
                                       std::size_t evaluation_group_size);
 
 // Distinct rows that each group reads from disk: what it takes there. Memory: a bit a node.
 std::vector<std::uint64_t> count_group_rows(const InputLists& lists, const TierPlan& plan,
                                             std::span<const BatchGroup> groups, std::uint64_t node_count);
+
+// Of the first 0, 1, 2, ... batches of a group: distinct rows that they read from disk. Memory: a bit a node.
+std::vector<std::uint64_t> count_group_growth(const InputLists& lists, const TierPlan& plan,
+                                              const BatchGroup& group, std::uint64_t node_count);
 
 struct SharedLayout {
   std::vector<BatchGroup> groups;

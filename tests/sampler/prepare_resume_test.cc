@@ -279,7 +279,7 @@ TEST_CASE("a kill while a preparation is sealed is made good by the next run, al
   const std::string entry = Dataset::open(folder / "d").catalog().get("preparation/p").value();
   const std::uint64_t fingerprint = Dataset::open(folder / "d").fingerprint();
   const nlohmann::json journal{{"made_from",
-                                {{"version", 2},
+                                {{"version", 3},
                                  {"dataset_fingerprint", fingerprint},
                                  {"options", to_json(request.options)},
                                  {"disk_budget_bytes", 0},

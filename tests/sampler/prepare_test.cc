@@ -274,7 +274,7 @@ TEST_CASE("a disk budget is kept: batches share rows, and the plan's numbers are
     request.disk_budget_bytes = budget;
     const PrepareResult result = run_prepare(folder / "d", request);
     const PreparationCost& cost = result.cost;
-    CHECK((cost.group_batches > 1) == (budget > 0));
+    CHECK((cost.group_count > 0) == (budget > 0));
     CHECK(cost.disk_space_bytes() < last_space);
     CHECK(cost.disk_bytes >= last_read);
     if (budget > 0) CHECK(result.packed_bytes <= budget);
@@ -327,6 +327,55 @@ TEST_CASE("shared rows are read over gaps as the drive's profile has it, unless 
   }
   CHECK(pieces(0) == pieces(65'536));  // a read of 4 KiB takes as long as 68 KB in sequence
   CHECK(pieces(usual_read_gap_bytes) == usual);
+}
+
+TEST_CASE("budgets between one group and two, and below a group of 64 batches, are used") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", {.nodes = 400, .dim = 700, .train = 200});
+  auto request = small_request();
+  request.options.cpu_cache_bytes = 0;
+  request.options.batch_size = 4;
+  request.options.evaluation = false;
+  request.force = true;
+  request.disk_budget_bytes = 1;
+  request.dry_run = true;
+  const auto plan_with = [&](std::uint64_t budget) {
+    PreparationCost cost;
+    request.disk_budget_bytes = budget;
+    Dataset dataset = Dataset::open(folder / "d");
+    ThreadPool pool(2);
+    try {
+      prepare(dataset, request, pool, [&](const PreparationCost& planned) { cost = planned; });
+    } catch (const Error& error) {
+      CHECK(error.kind() == Kind::config);
+    }
+    return cost;
+  };
+  // All 100 batches in one group: what the least budget is.
+  const PreparationCost one = plan_with(1);
+  CHECK(one.group_batches == 100);
+  CHECK(one.group_count == 1);
+  double last_read = one.disk_bytes;
+  std::uint64_t last_size = 100;
+  // Each larger budget makes the largest group smaller, and nothing else is read for it.
+  for (const double share : {1.15, 1.4, 1.9, 3.0}) {
+    CAPTURE(share);
+    const auto budget = static_cast<std::uint64_t>(share * static_cast<double>(one.disk_space_bytes()));
+    const PreparationCost cost = plan_with(budget);
+    CHECK(cost.disk_space_bytes() <= budget);
+    CHECK(cost.group_batches < last_size);
+    CHECK(cost.disk_bytes <= last_read);
+    last_size = cost.group_batches;
+    last_read = cost.disk_bytes;
+    if (share < 1.2) CHECK((cost.group_batches > 50 && cost.group_count == 2));
+  }
+  request.dry_run = false;
+  request.disk_budget_bytes = one.disk_space_bytes();
+  run_prepare(folder / "d", request);
+  const Dataset dataset = Dataset::open(folder / "d");
+  const Preparation preparation = Preparation::open(dataset, "p");
+  preparation.verify(nullptr);
+  CHECK(preparation.bytes() <= request.disk_budget_bytes);
 }
 
 TEST_CASE("where nothing can be exchanged, belady keeps rows as static does, and asks for no order") {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "storage/base/random.h"
+#include "storage/pack/group_choice.h"
 #include "storage/pack/shared_packer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/small_dataset.h"
@@ -160,15 +161,115 @@ TEST_CASE("a group's rows stand once, and more batches a group take less space")
   }
 }
 
-TEST_CASE("groups hold batches of one split, of nearly one size") {
+TEST_CASE("groups hold batches of one split, all of one size but for the last") {
   std::vector<BatchKey> keys;
   for (std::uint32_t i = 0; i < 10; ++i) keys.push_back({Split::train, 0, 0, i});
   for (std::uint32_t i = 0; i < 3; ++i) keys.push_back({Split::test, 0, 0, i});
   std::vector<std::pair<std::size_t, std::size_t>> found;
   for (const BatchGroup& group : group_batches(keys, 4, 64))
     found.emplace_back(group.first_batch, group.batch_count);
-  CHECK(found == std::vector<std::pair<std::size_t, std::size_t>>{{0, 3}, {3, 3}, {6, 4}, {10, 3}});
+  CHECK(found == std::vector<std::pair<std::size_t, std::size_t>>{{0, 4}, {4, 4}, {8, 2}, {10, 3}});
   CHECK(group_batches({}, 4, 64).empty());
+}
+
+TEST_CASE("rows of a group stand along the Gray code of the sets of its batches, of any number of them") {
+  const test::TemporaryFolder folder;
+  constexpr std::uint32_t node_count = 3000;
+  for (const std::uint32_t batches : {5U, 64U, 65U, 150U, 256U}) {
+    CAPTURE(batches);
+    InputLists lists(folder.path());
+    RandomStream random(batches);
+    std::vector<BatchKey> keys;
+    std::vector<std::vector<bool>> sets(node_count, std::vector<bool>(batches));
+    for (std::uint32_t batch = 0; batch < batches; ++batch) {
+      std::vector<NodeId> list;
+      for (std::uint32_t node = 0; node < node_count; ++node) {
+        // Some rows are read by many batches, most by few, and some by none.
+        if (random.below(node % 7 == 0 ? 2 : 60) != 0) continue;
+        list.push_back(static_cast<NodeId>(node));
+        sets[node][batch] = true;
+      }
+      lists.append(list);
+      keys.push_back({Split::train, 0, 0, batch});
+    }
+    const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(node_count), 0);
+    const SharedLayout layout = lay_out_shared(lists, plan, group_batches(keys, group_batches_max, 1), 64,
+                                               node_count, usual_read_gap_bytes, folder.path());
+    REQUIRE(layout.groups.size() == 1);
+    // The rank of a set in the Gray code: bit i is the parity of the first i + 1 bits of the set.
+    std::vector<std::pair<std::vector<bool>, NodeId>> expected;
+    for (std::uint32_t node = 0; node < node_count; ++node) {
+      std::vector<bool> rank(batches);
+      bool is_odd = false;
+      bool is_read = false;
+      for (std::uint32_t batch = 0; batch < batches; ++batch) {
+        is_odd = is_odd != sets[node][batch];
+        is_read = is_read || sets[node][batch];
+        rank[batch] = is_odd;
+      }
+      if (is_read) expected.emplace_back(rank, static_cast<NodeId>(node));
+    }
+    std::ranges::sort(expected);
+    std::vector<NodeId> nodes(layout.region_nodes.size(0));
+    layout.region_nodes.read(0, 0, nodes);
+    const bool is_same =
+        std::ranges::equal(nodes, expected, {}, {}, [](const auto& row) { return row.second; });
+    CHECK(is_same);
+    for (std::uint32_t batch = 0; batch < batches; ++batch) {
+      std::vector<NodeId> read(layout.batch_nodes.size(batch));
+      layout.batch_nodes.read(batch, 0, read);
+      std::vector<NodeId> of_batch;
+      for (const NodeId node : nodes) {
+        if (sets[to_index(node)][batch]) of_batch.push_back(node);
+      }
+      const bool is_same_batch = read == of_batch;
+      CHECK(is_same_batch);
+    }
+  }
+}
+
+TEST_CASE("the largest group is as small as the space allows, and the space is exact") {
+  const test::TemporaryFolder folder;
+  constexpr std::uint32_t node_count = 4000;
+  InputLists lists(folder.path());
+  RandomStream random(8);
+  std::vector<BatchKey> keys;
+  for (std::uint32_t batch = 0; batch < 43; ++batch) {
+    std::vector<NodeId> list;
+    for (std::uint32_t node = 0; node < node_count; ++node) {
+      if (random.below(8 + batch % 3) == 0) list.push_back(static_cast<NodeId>(node));
+    }
+    lists.append(list);
+    keys.push_back(batch < 40 ? BatchKey{Split::train, batch / 20, 0, batch % 20}
+                              : BatchKey{Split::valid, 0, 0, batch - 40});
+  }
+  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(node_count), 0);
+  constexpr std::uint64_t row_bytes = 512;
+  const auto bytes_with = [&](std::size_t size) {
+    return lay_out_shared(lists, plan, group_batches(keys, size, group_batches_max), row_bytes, node_count,
+                          usual_read_gap_bytes, folder.path())
+        .region_offsets.back();
+  };
+  std::vector<std::uint64_t> bytes{~std::uint64_t{0}};
+  for (std::size_t size = 1; size <= 40; ++size) bytes.push_back(bytes_with(size));
+  CHECK(std::ranges::is_sorted(bytes, std::greater()));
+  GroupChoice choice(lists, plan, keys, row_bytes, node_count);
+  CHECK(choice.largest() == 40);
+  const auto expected = [&](std::uint64_t within) {
+    std::size_t size = 1;
+    while (size < 40 && bytes[size] > within) ++size;
+    return size;
+  };
+  for (std::size_t size = 1; size <= 40; ++size) {
+    CAPTURE(size);
+    CHECK(choice.region_bytes(size) == bytes[size]);
+    CHECK(choice.smallest_within(bytes[size]) == expected(bytes[size]));
+    CHECK(choice.smallest_within(bytes[size] - 1) == expected(bytes[size] - 1));
+    GroupChoice anew(lists, plan, keys, row_bytes, node_count);
+    CHECK(anew.smallest_within(bytes[size]) == expected(bytes[size]));
+  }
+  CHECK(choice.smallest_within(0) == 40);
+  CHECK(choice.smallest_within(~std::uint64_t{0}) == 1);
 }
 
 TEST_CASE(
