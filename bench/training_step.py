@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""One training step by Gneiss against PyTorch, on the same sampled blocks from the same weights.
+
+    bench/training_step.py build/release FOLDER [--python /work/venv-step/bin/python] [--rounds 5] [--steps 24]
+
+Graph: 1 M nodes, average degree 15, 128 features f32; 3 hops of 10,10,10, batch 1,024, hidden 256, no dropout, Adam, 2
+threads. The batches are held in memory on both sides: what brings them is no part of the step. Against PyG's default
+path (index_select and scatter) and against torch's CSR product with indices and transpositions made before; see
+bench/step. Runs alternate, each a process of its own; what is quoted is the ratio of medians over all steps. The losses
+of the first steps, each on another batch and after the updates before it, must agree: that is what shows that the
+computation is the same. Writes training_step.md beside itself, or --out.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from gneiss_runs import machine, markdown_table, part_from
+
+HERE = Path(__file__).resolve().parent
+GOALS = {"default": 2.0, "csr": 1.1, "bf16": 1.4}
+LOSS_BOUND = {"f32": 1e-4, "bf16": 2e-2}
+
+
+def run(command, folder=None):
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                          cwd=folder)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.work = Path(args.folder).resolve()
+        self.work.mkdir(parents=True, exist_ok=True)
+        build = Path(args.build).resolve()
+        self.gneiss, self.step = build / "gneiss", build / "bench_training_step"
+        self.dataset = self.work / "step.gneiss"
+        self.folders = [self.work / f"batch{i}" for i in range(args.batches)]
+
+    def prepare(self):
+        if (self.folders[-1] / "features.npy").exists():
+            return
+        if not self.dataset.exists():
+            run([self.gneiss, "generate", self.dataset, "--nodes", 1_000_000, "--avg-degree", 15, "--features", 128,
+                 "--classes", 32, "--train-share", 0.005, "--valid-share", 0.0005, "--test-share", 0.0005, "--seed", 7])
+        run([self.gneiss, "prepare", "--dataset", self.dataset, "--name", "step", "--fanout", "10,10,10", "--batch-size",
+             1024, "--sample-epochs", 1, "--cpu-cache", "160MiB", "--force"])
+        for i, folder in enumerate(self.folders):
+            run([self.gneiss, "inspect", "--dataset", self.dataset, "--preparation", "step", "--epoch", 0, "--batch", i,
+                 "--out", folder])
+
+    def ours(self, model, precision):
+        summary = self.work / "gneiss.json"
+        text = run([self.step, "--dataset", self.dataset, "--preparation", "step", "--model", model, "--hidden", 256,
+                    "--batches", self.args.batches, "--steps", self.args.steps, "--threads", self.args.threads,
+                    "--clock", self.args.clock, "--precision", precision, "--weights", self.weights(model), "--summary", summary])
+        print(f"Gneiss {precision}, {text.splitlines()[0]}", flush=True)
+        return json.loads(summary.read_text())
+
+    def torch(self, model, path):
+        summary = self.work / "torch.json"
+        text = run([self.args.python, "torch_step.py", "--batches", *self.folders, "--weights", self.weights(model),
+                    "--model", model, "--path", path, "--steps", self.args.steps, "--threads", self.args.threads,
+                    "--clock", self.args.clock, "--summary", summary], folder=HERE / "step")
+        print(f"PyTorch, {text.splitlines()[-1]}", flush=True)
+        return json.loads(summary.read_text())
+
+    def weights(self, model):
+        return self.work / f"{model}.safetensors"
+
+
+def median_ms(results):
+    return 1e3 * statistics.median(s for r in results for s in r["step_seconds"])
+
+
+def product_ms(results):
+    return median_ms(results) * statistics.median(r["product_share"] for r in results)
+
+
+def largest_difference(results, reference):
+    """Between losses of the same steps, as a share."""
+    return max(abs(a - b) / b for r in results for a, b in zip(r["losses"], reference["losses"]))
+
+
+def measure(bench, model, precisions, rounds):
+    """{way: [result of each round]}; ways alternate."""
+    ways = {precision: lambda p=precision: bench.ours(model, p) for precision in precisions}
+    ways |= {path: lambda p=path: bench.torch(model, p) for path in ("default", "csr")}
+    results = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, once in ways.items():
+            results[way].append(once())
+    return results
+
+
+def row_of(model, results):
+    def parts(way):
+        whole, products = median_ms(results[way]), product_ms(results[way])
+        return [f"{whole:.0f}", f"{products:.0f} + {whole - products:.0f}"]
+    ours = median_ms(results["f32"])
+    row = [model, *parts("f32")]
+    for path in ("default", "csr"):
+        row += [*parts(path), f"**{median_ms(results[path]) / ours:.2f}**"]
+    if "bf16" in results:
+        row += [*parts("bf16"), f"**{ours / median_ms(results['bf16']):.2f}**"]
+    return row
+
+
+def operator_rows(model, results):
+    last = results[-1]["operators"]
+    order = sorted(last.items(), key=lambda item: -item[1]["seconds_per_step"])
+    return [[model, name, "yes" if entry["is_product"] else "", f"{entry['calls_per_step']:.0f}",
+             f"{1e3 * entry['seconds_per_step']:.1f}"] for name, entry in order if entry["seconds_per_step"] > 5e-4]
+
+
+def report(all_results, args):
+    has_bf16 = all("bf16" in results for results in all_results.values())
+    header = ["model", "Gneiss, ms", "products + rest", "PyG's default path, ms", "products + rest", "times as long",
+              "CSR, ms", "products + rest", "times as long"]
+    header += ["Gneiss in bf16, ms", "products + rest", "f32 is times as long"] if has_bf16 else []
+    rows = [row_of(model, results) for model, results in all_results.items()]
+    some = next(iter(all_results.values()))
+    lines = ["# One training step against PyTorch", "",
+             "Made by `bench/training_step.py`; what is compared, and how, stands at its head and in `bench/step`.", "",
+             f"{machine()}; {args.threads} threads; {some['default'][0]['library']}; {args.rounds} alternating rounds of "
+             f"{args.steps} steps, medians{'' if args.clock == 'wall' else ' of processor time on a shared machine'}. Goals: {GOALS['default']} times PyG's default path, {GOALS['csr']} times the CSR "
+             f"path, {GOALS['bf16']} times our own f32 in bf16.", "", markdown_table(header, rows),
+             "The losses of the first steps, from the same weights, differ by at most:", ""]
+    losses = []
+    for model, results in all_results.items():
+        for way, of_way in results.items():
+            if way != "f32":
+                share = largest_difference(of_way, results["f32"][0])
+                bound = LOSS_BOUND["bf16" if way == "bf16" else "f32"]
+                if share > bound:
+                    sys.exit(f"{model}: the losses of {way} differ by a share of {share:.1e}: not the same computation")
+                losses.append([model, way, f"{share:.1e}"])
+    lines += [markdown_table(["model", "against f32", "share of the loss"], losses)]
+    csr = sorted({results["csr"][0]["csr_product"] for results in all_results.values()})
+    lines += [f"torch's CSR product is the faster of those it has: {', '.join(csr)}.", "", "## What our f32 step is made of",
+              "", markdown_table(["model", "operator", "product", "calls", "ms a step"],
+                                 [row for model, r in all_results.items() for row in operator_rows(model, r["f32"])])]
+    return "\n".join(lines)
+
+
+def has_bf16():
+    return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", help="folder with gneiss and bench_training_step")
+    parser.add_argument("folder", help="where the graph and the batches go, 3 GB")
+    parser.add_argument("--python", default=sys.executable, help="with torch, and PyG if there is one")
+    parser.add_argument("--models", nargs="+", default=["sage", "gcn", "gat"])
+    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
+                        help="cpu: the processor's time, on a machine that others use; the table says so")
+    parser.add_argument("--out", default=str(HERE / "training_step.md"))
+    args = parser.parse_args()
+    bench = Bench(args)
+    bench.prepare()
+    precisions = ["f32", "bf16"] if has_bf16() else ["f32"]
+    results = {model: measure(bench, model, precisions, args.rounds) for model in args.models}
+    text = report(results, args)
+    out = Path(args.out)
+    kept = part_from(out, "## What stands out")
+    out.write_text(text + ("\n" + kept if kept else ""))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
