@@ -125,7 +125,7 @@ of training's input rows that were read from segments. How options were chosen s
 
 The references are a plain full-batch 2-layer GraphSAGE-mean and an MLP on the same splits; a graph passes at its
 reference less the tolerance. The MLP is trained with the same options, without the graph. tolokers, whose metric is
-ROC-AUC, is left out: the table compares accuracies.
+ROC-AUC, is left out: the table compares accuracies. It stands in `models.md`, with the other models.
 
 {real}"""
 GENERATED_TEXT = """

@@ -119,6 +119,25 @@ def part_from(file, heading):
     return text[text.index(heading):] if heading in text else ""
 
 
+def keep_sections(text, file, headings):
+    """`text` with these sections as `file` has them: what was measured elsewhere stays."""
+    old = dict(section_pairs(file.read_text())) if file.exists() else {}
+    return "".join(old[heading] if heading in headings and heading in old else section
+                   for heading, section in section_pairs(text))
+
+
+def section_pairs(text):
+    """Each section of the second level with its heading; what stands before the first has none."""
+    first, *others = text.split("\n## ")
+    return [("", first)] + [(other.split("\n", 1)[0], "\n## " + other) for other in others]
+
+
+def line_from(file, heading, start):
+    """A table's row in that section of `file`; empty: it has none."""
+    sections = dict(section_pairs(file.read_text())) if file.exists() else {}
+    return next((line + "\n" for line in sections.get(heading, "").splitlines() if line.startswith(start)), "")
+
+
 def machine():
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
