@@ -57,8 +57,6 @@ class File {
 };
 
 void sync_folder(const std::filesystem::path& folder);
-// Makes the folder and those above it that are missing, durably. Throws Error(io).
-void make_folders(const std::filesystem::path& folder);
 // Renames a synced `temporary` to `target` and makes the rename durable.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
 std::uint64_t free_bytes(const std::filesystem::path& folder);
