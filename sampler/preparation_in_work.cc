@@ -3,6 +3,7 @@
 #include <array>
 
 #include "storage/base/error.h"
+#include "storage/io/folders.h"
 #include "storage/pack/pack_checkpoint.h"
 
 namespace gneiss {

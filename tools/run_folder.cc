@@ -8,6 +8,7 @@
 
 #include "storage/base/error.h"
 #include "storage/io/file.h"
+#include "storage/io/folders.h"
 
 namespace gneiss {
 namespace {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/io/folders.h"
 
 namespace gneiss {
 namespace {

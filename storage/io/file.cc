@@ -217,17 +217,6 @@ void sync_folder(const std::filesystem::path& folder) {
     fail_errno(name, "write the folder through to the drive", error_number);
 }
 
-void make_folders(const std::filesystem::path& folder) {
-  std::error_code error;
-  // "a/" and "a" are one folder.
-  const auto path = folder.has_filename() ? folder : folder.parent_path();
-  if (std::filesystem::is_directory(path, error)) return;
-  if (!path.parent_path().empty() && path.parent_path() != path) make_folders(path.parent_path());
-  std::filesystem::create_directory(path, error);
-  if (error) fail_errno(path.string(), "create the folder", error.value());
-  sync_folder(path.parent_path());
-}
-
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target) {
   if (::rename(temporary.c_str(), target.c_str()) != 0)
     fail_errno(target.string(), "rename into place", errno);

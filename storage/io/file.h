@@ -63,8 +63,6 @@ class File {
 };
 
 void sync_folder(const std::filesystem::path& folder);
-// Makes the folder and those above it that are missing, durably. Throws Error(io).
-void make_folders(const std::filesystem::path& folder);
 // Renames a synced `temporary` to `target` and makes the rename durable.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
 // A second name for the synced `source`, durable; takes the place of what is called `target`. Where the file

@@ -17,8 +17,7 @@ class FileLock {
 
   FileLock() = default;
   // Nothing when another holds it in a way that excludes ours. Two of one process exclude each other as well.
-  // What cannot be opened cannot be claimed by anyone: an empty lock. Throws Error(io) when it is we who
-  // cannot.
+  // What cannot be opened cannot be claimed by anyone: an empty lock.
   static std::optional<FileLock> try_take(const std::filesystem::path& path, Mode mode);
   // Waits until it can be taken, saying so once with `what` ("the training that reads it").
   // Throws Error(cancelled).

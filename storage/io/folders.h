@@ -1,0 +1,11 @@
+// Folders that survive a power cut: a name is durable only once the folder that holds it was synced.
+#pragma once
+
+#include <filesystem>
+
+namespace gneiss {
+
+// Makes the folder and those above it that are missing, durably. Throws Error(io).
+void make_folders(const std::filesystem::path& folder);
+
+}  // namespace gneiss
