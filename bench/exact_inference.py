@@ -64,6 +64,7 @@ def main():
         for _ in range(args.runs):
             program.run("bench", "io", "--dataset", program.dataset)
             results.append(measure(program, model, args.cap, run))
+            print("; ".join(map(str, row(results[-1:]))), flush=True)  # a long way: what is known is told
         rows.append(row(results))
     print(f"{args.nodes:,} nodes, cap {args.cap} with page cache, {args.runs} runs (medians), {machine()}\n")
     print(markdown_table(["model", "runs of columns a layer", "read", "written", "one pass a layer", "time",
