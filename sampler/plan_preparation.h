@@ -43,7 +43,8 @@ struct PreparationCost {
   std::uint64_t index_bytes = 0;            // of segments, extents and the tier's slots
   std::uint64_t free_bytes = 0;
   // What is left to do once this is known:
-  double sampling_seconds = 0;        // the second pass, as long as the first took; 0: unknown
+  double sampling_seconds = 0;        // the second pass, by some batches made as it makes them
+  double packing_seconds = 0;         // see packing_speed.h; 0: the drive was not measured
   std::uint32_t packing_scans = 0;    // of the features
   std::uint64_t reordered_bytes = 0;  // shared rows put in order on the drive: read and written once more
   std::uint64_t packing_scratch_bytes = 0;  // on the drive while packing, beyond what is then there

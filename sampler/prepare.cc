@@ -22,6 +22,7 @@
 #include "storage/base/units.h"
 #include "storage/format/drive_record.h"
 #include "storage/pack/packer.h"
+#include "storage/pack/packing_speed.h"
 #include "storage/pack/shared_packer.h"
 
 namespace gneiss {
@@ -67,6 +68,29 @@ std::uint64_t read_gap(const Dataset& dataset, const PrepareRequest& request) {
   return drive ? read_gap_for(*drive) : usual_read_gap_bytes;
 }
 
+// The second pass's work on one batch: sampled again, planned this time, compressed.
+class PlannedSampling {
+ public:
+  PlannedSampling(const Dataset& dataset, const PreparationPlanner& planner, std::size_t thread_count)
+      : labels_(dataset.read_labels()),
+        scratch_(thread_count),
+        compressors_(thread_count),
+        planners_(thread_count, BatchPlanner(planner.tiers(), planner.shared(), labels_)) {}
+
+  void make(BatchSampler& sampler, std::size_t index, std::size_t worker, CompressedBatch& compressed) {
+    SampledBatch& batch = scratch_[worker];
+    sampler.sample(index, worker, batch);
+    const BatchFrame& frame = planners_[worker].plan(index, batch);
+    compressed = compressors_[worker].compress(batch.key, frame, planners_[worker].input_nodes());
+  }
+
+ private:
+  const NodeLabels labels_;
+  std::vector<SampledBatch> scratch_;
+  std::vector<BatchCompressor> compressors_;
+  std::vector<BatchPlanner> planners_;
+};
+
 class Preparer {
  public:
   //   work  where it comes to be; null: nothing is written
@@ -96,7 +120,6 @@ class Preparer {
     const std::size_t begin = lists_.batch_count();
     if (begin == schedule_.size()) return;
     start_sampler();
-    const Stopwatch clock;
     std::vector<SampledBatch> scratch(pool_.thread_count());
     Progress progress(sampler_->label(), schedule_.size(), Progress::Unit::items);
     progress.advance(begin);
@@ -121,14 +144,12 @@ class Preparer {
           if (timer.is_due()) timer.take([&] { checkpoint.save(lists_); });
         });
     if (work_ != nullptr) checkpoint.save(lists_);
-    seconds_a_batch_ = clock.seconds() / static_cast<double>(schedule_.size() - begin);
   }
 
   PreparationCost plan() {
     planner_.choose_residency();
     planner_.fit_disk_budget(request_.disk_budget_bytes, read_gap(dataset_, request_));
     PreparationCost cost = planner_.cost();
-    cost.sampling_seconds = seconds_a_batch_ * static_cast<double>(schedule_.size());
     const SharedLayout* shared = planner_.shared();
     cost.packing_scans = shared == nullptr ? count_scans(schedule_.size(), packing_memory()) : 1;
     if (shared != nullptr) {
@@ -136,6 +157,7 @@ class Preparer {
       cost.reordered_bytes = shape.is_in_memory ? 0 : shared->region_offsets.back();
       cost.packing_scratch_bytes = shape.scratch_bytes();
     }
+    foresee_seconds(cost);
     return cost;
   }
   void explore(const std::function<void(const BudgetChoice&)>& show) const {
@@ -156,11 +178,7 @@ class Preparer {
   void write_samples() {
     if (work_->has(pool_file_name)) return end_sampling();
     start_sampler();
-    const NodeLabels labels = dataset_.read_labels();
-    std::vector<SampledBatch> scratch(pool_.thread_count());
-    std::vector<BatchCompressor> compressors(pool_.thread_count());
-    std::vector<BatchPlanner> planners(pool_.thread_count(),
-                                       BatchPlanner(planner_.tiers(), planner_.shared(), labels));
+    PlannedSampling sampling(dataset_, planner_, pool_.thread_count());
     const auto writer = open_samples();
     const std::size_t begin = writer->entries().size();
     Progress progress("writing samples", schedule_.size(), Progress::Unit::items);
@@ -169,10 +187,7 @@ class Preparer {
     in_order<CompressedBatch>(
         begin, schedule_.size(), pool_,
         [&](std::size_t index, std::size_t worker, CompressedBatch& compressed) {
-          SampledBatch& batch = scratch[worker];
-          sampler_->sample(index, worker, batch);
-          const BatchFrame& frame = planners[worker].plan(index, batch);
-          compressed = compressors[worker].compress(batch.key, frame, planners[worker].input_nodes());
+          sampling.make(*sampler_, index, worker, compressed);
         },
         [&](std::size_t index, CompressedBatch& compressed) {
           GNEISS_ASSERT(compressed.entry.page_rows + compressed.entry.disk_rows ==
@@ -211,6 +226,47 @@ class Preparer {
   void free_counts() { counts_ = {}; }
 
  private:
+  // What is still to be done: samples, by the first batches made as the second pass makes them; and packing.
+  void foresee_seconds(PreparationCost& cost) {
+    const double samples = foresee_samples();
+    cost.sampling_seconds = samples;
+    const auto drive = stored_drive_profile(dataset_);
+    if (!drive || drive->write_bytes_per_second <= 0) return;
+    const SharedLayout* shared = planner_.shared();
+    const std::uint64_t row_bytes = dataset_.info().row_bytes();
+    std::uint64_t rows = 0;
+    for (const BatchRows& batch : planner_.rows()) rows += batch.disk_rows;
+    if (shared != nullptr) rows = shared->region_offsets.back() / row_bytes;
+    cost.packing_seconds =
+        packing_seconds(measure_packing_speed(dataset_, pool_.thread_count(), packing_memory()), *drive,
+                        {.feature_bytes = cost.packing_scans * cost.node_count * row_bytes,
+                         .row_count = rows,
+                         .row_bytes = row_bytes,
+                         .written_bytes = cost.segment_bytes + cost.cpu_tier_bytes,
+                         .reordered_bytes = cost.reordered_bytes,
+                         .is_filled_in_memory = shared != nullptr && cost.reordered_bytes == 0});
+  }
+  double foresee_samples() {
+    if (work_ != nullptr && work_->has(pool_file_name)) return 0;
+    start_sampler();
+    PlannedSampling sampling(dataset_, planner_, pool_.thread_count());
+    const std::size_t count = std::min(pool_.thread_count(), schedule_.size());
+    std::vector<CompressedBatch> made(count);
+    const Stopwatch clock;
+    pool_.parallel_for(
+        count, [&](std::size_t i, std::size_t worker) { sampling.make(*sampler_, i, worker, made[i]); });
+    const double seconds = clock.seconds();
+    double work_done = 0;
+    double work_in_all = 0;
+    for (std::size_t i = 0; i < schedule_.size(); ++i) {
+      const BatchEntry& entry = counts_.entries[i];
+      const double work = 1.0 + entry.edge_count + entry.input_count;
+      work_in_all += work;
+      if (i < count) work_done += work;
+    }
+    return seconds * work_in_all / work_done;
+  }
+
   // What the plan leaves the packer: slots, nodes and moves are held.
   std::uint64_t packing_memory() const {
     const std::uint64_t held =
@@ -281,7 +337,6 @@ class Preparer {
   std::uint32_t sweep_waves_ = 0;
   std::uint64_t graph_bytes_read_ = 0;
   std::uint64_t sampled_batches_ = 0;
-  double seconds_a_batch_ = 0;  // of the first pass
   InputLists lists_;
   BatchCounts counts_;
   PreparationPlanner planner_;
@@ -381,46 +436,6 @@ void make(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool, con
 }
 
 }  // namespace
-
-void check_request(const PrepareRequest& request) {
-  const auto& options = request.options;
-  if (options.fanouts.empty())
-    fail(Kind::config, "--fanout is empty; give one number per layer, such as 10,10");
-  for (const std::int32_t fanout : options.fanouts) {
-    if (fanout < -1 || fanout == 0) {
-      fail(Kind::config, "--fanout {} is not possible; use 1 or more, or -1 for all neighbors", fanout);
-    }
-    if (fanout == -1 && options.replace) {
-      fail(Kind::config,
-           "--fanout -1 takes all neighbors and cannot be drawn with replacement; drop --replace");
-    }
-  }
-  if (options.sampler == SamplerKind::labor && options.replace) {
-    fail(Kind::config,
-         "--sampler labor draws without replacement; drop --replace, or use --sampler neighbor");
-  }
-  if (options.batch_dependency == 0)
-    fail(Kind::config, "--batch-dependency is 0; use 1 for independent batches");
-  if (options.fanouts.size() > 16)
-    fail(Kind::config, "--fanout names {} hops; 16 are the most", options.fanouts.size());
-  constexpr std::uint64_t read_gap_max = std::uint64_t{1} << 30;
-  if (request.read_gap_bytes > read_gap_max) {
-    fail(Kind::config, "--read-gap {} is not possible; use up to 1GiB",
-         format_bytes(static_cast<double>(request.read_gap_bytes)));
-  }
-  if (options.batch_size == 0) fail(Kind::config, "--batch-size is 0; use 1 or more");
-  if (options.sample_epochs == 0) fail(Kind::config, "--sample-epochs is 0; use 1 or more");
-  const bool plain = std::ranges::all_of(request.name, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-  });
-  constexpr std::size_t name_bytes_max = 200;  // a file name with ".partial" is at most 255
-  if (request.name.empty() || request.name.front() == '.' || !plain || request.name.ends_with(".partial") ||
-      request.name.size() > name_bytes_max) {
-    fail(Kind::config,
-         "--name '{}' cannot name a preparation; use up to 200 of letters, digits, '-', '_', '.'",
-         request.name);
-  }
-}
 
 PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPool& pool,
                       const std::function<void(const PreparationCost&)>& show_plan) {

@@ -38,13 +38,6 @@ double read_seconds(const DriveProfile& drive, const PreparationCost& cost) {
                             static_cast<std::uint64_t>(cost.disk_bytes));
 }
 
-// Scans of the features and the pack's bytes share the drive; nothing where its speeds are not known.
-std::optional<double> packing_seconds(const std::optional<DriveProfile>& drive, const PreparationCost& cost) {
-  if (!drive || drive->write_bytes_per_second <= 0) return std::nullopt;
-  return static_cast<double>(cost.packing_read_bytes()) / drive->sequential_bytes_per_second() +
-         static_cast<double>(cost.packing_write_bytes()) / drive->write_bytes_per_second;
-}
-
 // What other budgets would give: a table, printed whole when the last choice is known, below the progress
 // bars.
 class BudgetPrinter {
@@ -151,16 +144,14 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
       format_bytes(static_cast<double>(memory.cpu_tier_bytes)), memory.slot_count,
       format_bytes(static_cast<double>(memory.slot_bytes)),
       format_bytes(static_cast<double>(memory.model_bytes)));
-  if (const auto seconds = packing_seconds(drive, cost)) {
-    // What an interrupted run has counted tells no speed.
+  if (cost.packing_seconds > 0) {
     const std::string sampling =
         cost.sampling_seconds > 0 ? fmt::format("sampling {}, ", format_seconds(cost.sampling_seconds)) : "";
-    fmt::print(
-        "  to prepare it    {} or more: {}packing at the drive's speed {} ({} scan{} of the features, {} "
-        "written)\n",
-        format_seconds(cost.sampling_seconds + *seconds), sampling, format_seconds(*seconds),
-        cost.packing_scans, cost.packing_scans == 1 ? "" : "s",
-        format_bytes(static_cast<double>(cost.packing_write_bytes())));
+    fmt::print("  to prepare it    about {} where nothing else runs: {}packing {} ({} read, {} written)\n",
+               format_seconds(cost.sampling_seconds + cost.packing_seconds), sampling,
+               format_seconds(cost.packing_seconds),
+               format_bytes(static_cast<double>(cost.packing_read_bytes())),
+               format_bytes(static_cast<double>(cost.packing_write_bytes())));
   }
   std::fflush(stdout);
 }
@@ -233,11 +224,10 @@ void run(PrepareOptions& options) {
   }
   if (const auto drive = stored_drive_profile(dataset); drive && !result.already_done) {
     summary["predicted_read_seconds_per_epoch"] = read_seconds(*drive, result.cost);
-    if (const auto seconds = packing_seconds(drive, result.cost)) {
-      summary["predicted_packing_seconds"] = *seconds;
-      if (result.cost.sampling_seconds > 0) {
-        summary["predicted_seconds_after_plan"] = result.cost.sampling_seconds + *seconds;
-      }
+    if (result.cost.packing_seconds > 0) {
+      summary["predicted_packing_seconds"] = result.cost.packing_seconds;
+      summary["predicted_sampling_seconds"] = result.cost.sampling_seconds;
+      summary["predicted_seconds_after_plan"] = result.cost.sampling_seconds + result.cost.packing_seconds;
     }
   }
   if (options.request.dry_run && !result.already_done) summary["other_budgets"] = budgets.choices();

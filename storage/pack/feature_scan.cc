@@ -10,10 +10,12 @@ constexpr std::uint64_t chunk_blocks = 4;
 
 }  // namespace
 
-FeatureScan::FeatureScan(const SectionFile& file, const SectionEntry& rows, std::uint64_t first_offset)
+FeatureScan::FeatureScan(const SectionFile& file, const SectionEntry& rows, std::uint64_t first_offset,
+                         std::optional<std::uint64_t> end_offset)
     : file_(file),
       rows_(rows),
       first_offset_(first_offset),
+      end_offset_(end_offset.value_or(rows.bytes)),
       checksums_(file.block_checksums(rows)),
       empty_(2),
       full_(2) {
@@ -36,11 +38,11 @@ std::optional<FeatureScan::Chunk> FeatureScan::next() {
 
 void FeatureScan::read_all(const std::stop_token& stop) {
   try {
-    for (std::uint64_t offset = first_offset_; offset < rows_.bytes;) {
+    for (std::uint64_t offset = first_offset_; offset < end_offset_;) {
       auto chunk = empty_.pop(stop);
       if (!chunk) return;
       chunk->offset = offset;
-      chunk->size = std::min<std::uint64_t>(chunk->bytes.size(), rows_.bytes - offset);
+      chunk->size = std::min<std::uint64_t>(chunk->bytes.size(), end_offset_ - offset);
       const auto bytes = chunk->bytes.bytes().first(chunk->size);
       file_.file().read_at(rows_.offset + offset, bytes);
       file_.file().drop_cache(rows_.offset + offset, bytes.size());

@@ -29,7 +29,9 @@ class FeatureScan {
   };
 
   //   first_offset  where the first chunk begins: a multiple of the section's checksum blocks
-  FeatureScan(const SectionFile& file, const SectionEntry& rows, std::uint64_t first_offset = 0);
+  //   end_offset    where it ends: another, or the section's end, as it is where none is given
+  FeatureScan(const SectionFile& file, const SectionEntry& rows, std::uint64_t first_offset = 0,
+              std::optional<std::uint64_t> end_offset = std::nullopt);
   ~FeatureScan();
 
   std::optional<Chunk> next();  // nothing at the end
@@ -41,6 +43,7 @@ class FeatureScan {
   const SectionFile& file_;
   const SectionEntry& rows_;
   const std::uint64_t first_offset_;
+  const std::uint64_t end_offset_;
   const std::vector<std::uint64_t> checksums_;
   BoundedQueue<Chunk> empty_;
   BoundedQueue<Chunk> full_;

@@ -1,9 +1,8 @@
 // How many consecutive batches share their rows, for a budget.
 //
-// Why:     a row of a group is read along with what stands beside it: the larger the group, the more of what
-// is
-//          read is not needed, and from some thirty batches on the faster it grows. So the largest group is
-//          made as small as the budget allows.
+// Why:     a row of a group is read along with what stands beside it: the larger the group, the more of
+//          what is read is not needed, and from some thirty batches on that grows fast. So the largest group
+//          is made as small as the budget allows.
 // How:     groups of n batches, and one of what is left over, take the less space the larger n is. By how the
 //          first n batches' rows grow with n a size is foretold, and then made exact by counting.
 // Time:    a pass over all input lists, and one for each of the few sizes that are counted.

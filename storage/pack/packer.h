@@ -5,8 +5,7 @@
 // Memory:  per batch one piece (1 MiB while all fit in half of `memory_bytes`, else smaller, down to
 //          256 KiB) and a window of its input list. Below that the batches are split over several scans.
 // Crash:   with `checkpoint_seconds` what is on disk is recorded every so often in the folder, and packing
-// the
-//          same task into it goes on there, to the same files; a record that is damaged is not used.
+//          the same task into it goes on there, to the same files; a record that is damaged is not used.
 // Source:  DiskGNN (SIGMOD 2025), feature packing; the bound on memory is ours.
 #pragma once
 

@@ -1,17 +1,16 @@
 // Under a disk budget: batches share their rows, and each still reads its own in few large pieces.
 //
 // How:     a group of consecutive batches keeps each of its rows once, sorted by which of the batches read
-// it:
-//          rows that the same batches read stand together. The sets, as bits, are ordered along a Gray code,
-//          in which neighbors differ in few batches, so that the rows of one batch form long runs. A batch
-//          reads the pages that hold its rows; over a gap that costs less to read than to skip it reads on.
+//          it: rows that the same batches read stand together. The sets, as bits, are ordered along a Gray
+//          code, in which neighbors differ in few batches, so that the rows of one batch form long runs. A
+//          batch reads the pages that hold its rows; over a gap that costs less to read than to skip it
+//          reads on.
 // Cost:    a group takes the union of its batches' rows on disk instead of their sum. Measured on 10 M nodes
 //          (49 batches, bench/shared_layout.md): groups of 25 take 1.6 times the features instead of 2.5 and
 //          are read in 1.004 times the least time; rows ordered by one MinHash, in 5.4 times.
 // Choice:  group_choice.h; where a batch's rows are its alone it has a segment of its own, see packer.h.
 // Memory:  8 bytes a node and 16 a row of the largest group, whatever the number of its batches; 12 a row
-// read by
-//          the largest batch.
+//          read by the largest batch.
 // Source:  DiskGNN (SIGMOD 2025) shares rows in segments of batches and orders them by MinHash; the order by
 //          whole sets is ours.
 #pragma once

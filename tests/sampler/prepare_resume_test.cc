@@ -35,6 +35,8 @@ PrepareRequest request_for(const std::string& kind) {
   if (kind == "belady") request.options.residency = Residency::belady;
   if (kind == "shared") request.disk_budget_bytes = 14'000'000;
   if (kind == "dealt") {  // more rows than half of the memory holds
+    request.options.fanouts = {10, 10};
+    request.options.sample_epochs = 4;
     request.disk_budget_bytes = 55'000'000;
     request.memory_bytes = 60U << 20;
   }
