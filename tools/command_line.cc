@@ -33,6 +33,7 @@ void send_log_to_standard_error() {
 }
 
 void report(std::string_view sentence) noexcept {
+  std::fflush(stdout);  // what was done so far comes before why it ended
   std::fprintf(stderr, "gneiss: %.*s\n", static_cast<int>(sentence.size()), sentence.data());
 }
 

@@ -157,7 +157,7 @@ TEST_CASE("a scratch file that cannot grow is an error, though other workers go 
   const rlimit small{.rlim_cur = 256 << 10, .rlim_max = before.rlim_max};
   REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
   EXPECT_ERROR(build(edges, {.node_count = 1000, .expected_edges = edges.size(), .memory_bytes = 1 << 20}, 2),
-               Kind::io, "scratch");
+               Kind::io, "temporary file");
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
 }

@@ -1,0 +1,113 @@
+// A drive that is full, fails or interrupts, and too many open files, at any operation: the command does its
+// work all the same, or says in one sentence which file could not be written; then the same command makes
+// whole what it would have made.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "storage/base/random.h"
+#include "tests/faults/scenario.h"
+
+namespace gneiss::test {
+namespace {
+
+constexpr std::uint64_t faults_a_scenario = 2;  // of each sort, but for `make torture`
+
+struct Sort {
+  const char* name;
+  std::uint32_t kinds;
+  int error;  // 0: a write that does half
+  bool is_lasting;
+};
+
+constexpr std::uint32_t taking_space =
+    mask_of(FileOperation::create, FileOperation::write, FileOperation::reserve, FileOperation::resize,
+            FileOperation::sync, FileOperation::rename, FileOperation::make_folder, FileOperation::link);
+constexpr std::uint32_t opening = mask_of(FileOperation::open_only, FileOperation::create);
+
+const std::vector<Sort>& sorts() {
+  static const std::vector<Sort> all{
+      {"a full drive", taking_space, ENOSPC, true},
+      {"a drive that was full for a moment", taking_space, ENOSPC, false},
+      {"a drive that failed once", changing_operations, EIO, false},
+      {"a drive that fails from then on", changing_operations, EIO, true},
+      {"one file too many", opening, EMFILE, false},
+      {"too many open files", opening, EMFILE, true},
+
+      {"an interruption", mask_of(FileOperation::write, FileOperation::create), EINTR, false},
+      {"a short write", mask_of(FileOperation::write), 0, true},
+  };
+  return all;
+}
+
+// Interruptions and short writes are gone on after; nobody is to hear of them.
+bool is_harmless(const Sort& sort) { return sort.error == EINTR || sort.error == 0; }
+
+void expect_sentence(const std::string& output, const std::string& root) {
+  const std::size_t start = output.rfind("gneiss: ");
+  REQUIRE_MESSAGE(start != std::string::npos, output);
+  const std::string sentence = output.substr(start);
+  CHECK_MESSAGE(sentence.find('\n') == sentence.size() - 1, output);
+  CHECK_MESSAGE(sentence.find(root) != std::string::npos, sentence);  // a file is named
+}
+
+// Of the names that only a writer at work has, none.
+void expect_no_temporaries(const Tree& tree) {
+  for (const auto& [name, bytes] : tree) {
+    // Kept on purpose, to go on with.
+    if (name.find(".partial/") != std::string::npos && name.find("prepared/") != std::string::npos) continue;
+    CHECK_MESSAGE(name.find(".tmp") == std::string::npos, name);
+    CHECK_MESSAGE(name.find("scratch") == std::string::npos, name);
+  }
+}
+
+void disturb(const Workshop& workshop, const Scenario& scenario, const Sort& sort, std::uint64_t at,
+             std::uint64_t& told) {
+  write_tree(scenario.base, workshop.root());
+  const FaultedResult result = run_with_fault(workshop.root(), scenario.command,
+                                              {.mode = Fault::Mode::fail,
+                                               .at = at,
+                                               .kinds = sort.kinds,
+                                               .error = sort.error,
+                                               .is_lasting = sort.is_lasting});
+  CAPTURE(result.struck);
+  CAPTURE(result.output);
+  CHECK((result.exit_code == 0 || (result.exit_code == 5 && !is_harmless(sort))));
+  if (result.exit_code == 5) {
+    ++told;
+    expect_sentence(result.output, workshop.root());
+  }
+  // Where a drive fails, or no folder can be opened any more, what is left is the next run's to remove.
+  if (sort.error == ENOSPC || is_harmless(sort)) expect_no_temporaries(read_tree(workshop.root()));
+  expect_recovery(workshop, scenario);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "whatever operation on files fails, the command says so, and the same command again makes it good") {
+  const Workshop workshop;
+  std::uint64_t faults = 0;
+  std::uint64_t told = 0;
+  for (const std::string& name : scenario_names()) {
+    if (name.find("checkpoints") != std::string::npos) continue;  // not the program, but a part of it
+    CAPTURE(name);
+    const Scenario scenario = make_scenario(workshop, name);
+    for (const Sort& sort : sorts()) {
+      CAPTURE(std::string(sort.name));
+      const auto count = static_cast<std::uint64_t>(std::ranges::count_if(
+          scenario.operations,
+          [&](const RecordedOperation& operation) { return (mask_of(operation.kind) & sort.kinds) != 0; }));
+      for (const std::uint64_t at : chosen(count, faults_a_scenario, mix_key(count, sort.error))) {
+        CAPTURE(at);
+        disturb(workshop, scenario, sort, at, told);
+        ++faults;
+      }
+    }
+  }
+  MESSAGE(faults << " faults, of which the command told " << told);
+  CHECK(told > faults / 4);
+}
+
+}  // namespace gneiss::test
