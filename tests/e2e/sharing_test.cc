@@ -66,10 +66,19 @@ TEST_CASE("what is being read is not replaced, readers share, and what is being 
   fs::rename(dataset, dataset + ".replaced");
   expect_done({"generate", dataset, "--nodes", "100"});
   CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
+  CHECK_FALSE(fs::exists(dataset + ".replaced"));  // its space is given back
   // And as a kill after them does.
+  fs::create_directory(dataset + ".replaced");
   fs::rename(dataset + "/runs", dataset + ".replaced/runs");
   expect_done(generate);
   CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
+  CHECK_FALSE(fs::exists(dataset + ".replaced"));
+  // Where both have runs, of one name even, both are kept.
+  fs::create_directories(dataset + ".replaced/runs/run-0001");
+  write_text_file(dataset + ".replaced/runs/run-0001/summary.json", "{}");
+  expect_done(generate);
+  CHECK(fs::exists(dataset + "/runs/run-0001/best.safetensors"));
+  CHECK(read_text_file(dataset + "/runs/run-0001-2/summary.json") == "{}");
   CHECK_FALSE(fs::exists(dataset + ".replaced"));
 }
 
