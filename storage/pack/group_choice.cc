@@ -23,8 +23,9 @@ GroupChoice::GroupChoice(const InputLists& lists, const TierPlan& plan, std::spa
 
 double GroupChoice::foretold_bytes(std::size_t group_size) const {
   const auto rows = [&](std::size_t batches) { return static_cast<double>(growth_[batches]); };
-  const auto whole = static_cast<double>(train_batches_ / group_size);
-  return (whole * rows(group_size) + rows(train_batches_ % group_size)) * static_cast<double>(row_bytes_) +
+  const std::size_t whole = train_batches_ / group_size;
+  return (static_cast<double>(whole) * rows(group_size) + rows(train_batches_ % group_size)) *
+             static_cast<double>(row_bytes_) +
          static_cast<double>(evaluation_bytes_);
 }
 

@@ -49,6 +49,7 @@ class GroupSets {
   void load(std::size_t word, std::vector<std::uint64_t>& sets) const {
     sets.assign(node_count_, 0U);
     std::vector<DiskNodes> walks;
+    walks.reserve(batches_of(word));
     for (std::size_t i = 0; i < batches_of(word); ++i) {
       walks.emplace_back(lists_, plan_, group_.first_batch + word * word_batches + i, window_nodes);
     }
