@@ -14,7 +14,7 @@ struct NodePlace {
 };
 
 // Sorts by node; those of one node stay in their order. Radix sort, 11 bits a pass and as many passes as the
-// largest id needs: a tenth of a comparison sort's time for a million. Memory: 8 bytes each beside them.
+// largest id needs. Memory: 8 bytes each beside them.
 inline void sort_by_node(std::vector<NodePlace>& places, std::uint64_t node_count) {
   constexpr unsigned digit_bits = 11;
   std::vector<NodePlace> other(places.size());

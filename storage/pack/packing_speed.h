@@ -3,7 +3,7 @@
 // Why:     a fast drive is not what bounds packing: rows are copied and checksummed, pages of the page cache
 //          filled, files synced. What each costs is another on every machine, and at every moment.
 // How:     a part of the features is read as a scan reads it, rows are copied as streams copy them, and a
-//          small file is written and synced: some 50 ms. The drive's lasting speeds come from its profile.
+//          nameless file is written and synced. The drive's lasting speeds come from its profile.
 //          Phases in which drive and processors work at once take as long as the slower.
 // Effect:  on what is printed, never on a file.
 #pragma once
@@ -26,7 +26,8 @@ struct PackingSpeed {
   double cores = 1;            // that work at once
 };
 
-// Memory: a sixty-fourth of memory_bytes, from 8 to 64 MiB. Errors: io, corruption (of the features).
+// Memory: a sixty-fourth of memory_bytes, from 4 to 60 MiB, and 5 MiB. Errors: io, corruption (of the
+// features); where the folder cannot be written, what concerns writing is 0.
 PackingSpeed measure_packing_speed(const Dataset& dataset, std::size_t thread_count,
                                    std::uint64_t memory_bytes);
 
