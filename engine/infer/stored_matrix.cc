@@ -60,8 +60,7 @@ ScratchMatrix::ScratchMatrix(const std::filesystem::path& folder, Dtype dtype, s
     offset += round_up(run_bytes(run), direct_io_alignment);
   }
   file_.reserve(offset);
-  // A file without a name is opened once more by its descriptor.
-  direct_ = File::open_existing(file_.descriptor_path()).reopen_direct(/*writable=*/true);
+  direct_ = file_.reopen_direct(/*writable=*/true);
 }
 
 SequentialReader ScratchMatrix::read_run(std::size_t run, ReadAhead ahead) const {

@@ -84,8 +84,7 @@ NpyStream::NpyStream(std::filesystem::path path, Dtype dtype, std::span<const st
   }
   try {
     file_.reserve(file_bytes_);
-    direct_ = is_nameless ? File::open_existing(file_.descriptor_path()).reopen_direct(/*writable=*/true)
-                          : file_.reopen_direct(/*writable=*/true);
+    direct_ = file_.reopen_direct(/*writable=*/true);
     behind_ = std::make_unique<WriteBehind>(direct_ ? direct_ : file_, piece_bytes, writes_on_their_way);
     writer_ = std::make_unique<SequentialWriter>(*behind_, 0, piece_bytes);
     append(std::as_bytes(std::span(prefix.data(), prefix.size())));

@@ -115,7 +115,10 @@ File File::open_existing(const std::filesystem::path& path) {
 }
 
 File File::reopen_direct(bool writable) const {
-  const int descriptor = open_retrying(path_, (writable ? O_RDWR : O_RDONLY) | O_DIRECT);
+  // By its descriptor: it may have no name, or another one by now.
+  const int flags = (writable ? O_RDWR : O_RDONLY) | O_DIRECT;
+  int descriptor = open_retrying(descriptor_path().string(), flags);
+  if (descriptor < 0 && errno == ENOENT) descriptor = open_retrying(path_, flags);  // without /proc
   if (descriptor >= 0) return {descriptor, path_};
   if (errno == EINVAL) return {};
   fail_errno(path_, "open for direct access", errno);

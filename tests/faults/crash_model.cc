@@ -94,8 +94,13 @@ void CrashModel::make_durable(std::uint64_t operation) {
 
 void CrashModel::apply(const RecordedOperation& operation) {
   ++operation_;
-  if (!operation.is_done || operation.path.ends_with(" (deleted)")) return;
-  const auto node = find(operation.path);
+  if (!operation.is_done) return;
+  const bool is_nameless = operation.path.ends_with(" (deleted)");
+  if (is_nameless && !nameless_.contains(operation.path)) {
+    nodes_.push_back({});
+    nameless_[operation.path] = nodes_.size() - 1;
+  }
+  const auto node = is_nameless ? nameless_.at(operation.path) : find(operation.path);
   switch (operation.kind) {
     case FileOperation::create:
       if (operation.is_new) {
@@ -130,6 +135,7 @@ void CrashModel::apply(const RecordedOperation& operation) {
       break;
     case FileOperation::link:
       if (node) change(*place_of(operation.second_path), *node);
+      nameless_.erase(operation.path);
       break;
     case FileOperation::remove:
       if (const auto place = place_of(operation.path)) change(*place, std::nullopt);

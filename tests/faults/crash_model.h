@@ -68,6 +68,7 @@ class CrashModel {
 
   std::string root_;
   std::vector<Node> nodes_;
+  std::map<std::string, NodeId> nameless_;  // by what the system calls them
   std::uint64_t operation_ = 0;
 };
 

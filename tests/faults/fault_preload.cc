@@ -396,6 +396,19 @@ int link(const char* from, const char* to) noexcept {
   return static_cast<int>(on_path(FileOperation::link, name_of(AT_FDCWD, from), name_of(AT_FDCWD, to),
                                   [&] { return ::syscall(SYS_link, from, to); }));
 }
+// Only what gives a nameless file its name: the link in /proc leads to what the writes to it were recorded
+// under.
+int linkat(int from_folder, const char* from, int to_folder, const char* to, int flags) noexcept {
+  std::string source = name_of(from_folder, from);
+  std::array<char, 4096> target{};
+  if ((flags & AT_SYMLINK_FOLLOW) != 0) {
+    const ssize_t bytes = ::readlink(source.c_str(), target.data(), target.size());
+    if (bytes > 0) source.assign(target.data(), static_cast<std::size_t>(bytes));
+  }
+  return static_cast<int>(on_path(FileOperation::link, source, name_of(to_folder, to), [&] {
+    return ::syscall(SYS_linkat, from_folder, from, to_folder, to, flags);
+  }));
+}
 int mkdir(const char* path, mode_t mode) noexcept {
   return static_cast<int>(on_path(FileOperation::make_folder, name_of(AT_FDCWD, path), "",
                                   [&] { return ::syscall(SYS_mkdir, path, mode); }));

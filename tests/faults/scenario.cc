@@ -147,6 +147,10 @@ Definition define(const Workshop& workshop, const std::string& name) {
   if (name == "prepare shared rows with checkpoints")
     return {child_command("prepare with shared rows", dataset), {make}};
   if (name == "train") return {train(dataset, run), {make, own}};
+  if (name == "infer")
+    return {gneiss_command({"infer", "--dataset", dataset, "--run", run, "--what", "logits", "--out",
+                            workshop.root() / "logits.npy"}),
+            {make, own, train(dataset, run)}};
   REQUIRE(name == "train several");
   return {with(train(dataset, run), {"--runs", "2", "--summary", workshop.root() / "summary.json"}),
           {make, shared}};
@@ -239,7 +243,8 @@ std::vector<std::string> scenario_names() {
                                  "prepare with checkpoints",
                                  "prepare shared rows with checkpoints",
                                  "train",
-                                 "train several"};
+                                 "train several",
+                                 "infer"};
   if (const char* only = std::getenv("GNEISS_FAULT_SCENARIO")) {
     std::erase_if(names, [&](const std::string& name) { return name != only; });
   }
