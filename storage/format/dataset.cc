@@ -135,7 +135,8 @@ std::string strange_entry(const std::filesystem::path& folder) {
   return {};
 }
 
-// Folders beside a dataset's name are emptied only if nothing in them can be someone else's.
+// A dataset's folder is replaced, and those beside its name are emptied, only if nothing in them can be
+// someone else's.
 void refuse_strange_entries(const std::filesystem::path& folder) {
   if (const std::string name = strange_entry(folder); !name.empty()) {
     fail(Kind::config, "{} is in the way and holds '{}', which is not of a Gneiss dataset; move it away",
@@ -259,6 +260,7 @@ DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_
       fail(Kind::io, "{} is being read by another gneiss; wait until it ends, or choose another name",
            target_.string());
     }
+    refuse_strange_entries(target_);
   }
   const auto parent = target_.parent_path().empty() ? std::filesystem::path(".") : target_.parent_path();
   if (!std::filesystem::is_directory(parent)) {
@@ -347,7 +349,7 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   }
   if (std::filesystem::exists(old)) {
     bring_runs_home(old, target_);
-    if (replaces || strange_entry(old).empty()) std::filesystem::remove_all(old, error);
+    if (strange_entry(old).empty()) std::filesystem::remove_all(old, error);
     sync_folder(target_.parent_path());
   }
   sealed_ = true;

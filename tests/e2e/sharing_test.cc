@@ -93,6 +93,11 @@ TEST_CASE("folders that only look like ours are left alone, and names that canno
   fs::rename(dataset + ".partial/thesis.txt", dataset + ".partial/graph.csc.tmp");  // as a kill leaves it
   expect_done(generate);
   CHECK_FALSE(fs::exists(dataset + ".partial"));
+  write_text_file(dataset + "/thesis.txt", "x");
+  expect_refused({"generate", dataset, "--nodes", "200", "--force"}, 2, "holds 'thesis.txt'");
+  CHECK(read_text_file(dataset + "/thesis.txt") == "x");
+  fs::remove(dataset + "/thesis.txt");
+  expect_done({"generate", dataset, "--nodes", "200", "--force"});
   for (const char* name : {"/", "", ".", ".."}) {
     CAPTURE(std::string(name));
     expect_refused({"generate", name, "--nodes", "100"}, 2, "");
