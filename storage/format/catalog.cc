@@ -25,8 +25,10 @@ rocksdb::Options catalog_options(Catalog::Access access) {
   options.error_if_exists = access == Catalog::Access::create;
   options.info_log = std::make_shared<SilentLogger>();
   options.paranoid_checks = true;
-  // The catalog is small; its memory must not show beside a run's budget.
-  options.write_buffer_size = 4U << 20;
+  // The catalog is small: its memory must not show beside a run's budget, nor on the drive what RocksDB
+  // reserves for its log and its manifest, which a kill leaves there until the catalog is written again.
+  options.write_buffer_size = 128U << 10;
+  options.manifest_preallocation_size = 64U << 10;
   options.max_open_files = 64;
   options.max_background_jobs = 1;
   options.keep_log_file_num = 1;

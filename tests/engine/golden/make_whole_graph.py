@@ -47,8 +47,8 @@ def gcn(x, adjacency, p, is_last):
 
 
 def gin(x, adjacency, p, is_last):
-    hidden = torch.relu(linear(x + adjacency @ x, p["nn.0.weight"], p["nn.0.bias"]))
-    return linear(hidden, p["nn.2.weight"], p["nn.2.bias"])
+    hidden = torch.relu(linear(x + adjacency @ x, p["nn.lins.0.weight"], p["nn.lins.0.bias"]))
+    return linear(hidden, p["nn.lins.1.weight"], p["nn.lins.1.bias"])
 
 
 def gat(x, adjacency, p, is_last):
@@ -72,7 +72,7 @@ MODELS = {
     "sage_max": (sage_max, SAGE_SHAPES),
     "gcn": (gcn, lambda fan_in, out, is_last: {"lin.weight": (out, fan_in), "bias": (out,)}),
     "gin": (gin, lambda fan_in, out, is_last: {
-        "nn.0.weight": (HIDDEN, fan_in), "nn.0.bias": (HIDDEN,), "nn.2.weight": (out, HIDDEN), "nn.2.bias": (out,)}),
+        "nn.lins.0.weight": (HIDDEN, fan_in), "nn.lins.0.bias": (HIDDEN,), "nn.lins.1.weight": (out, HIDDEN), "nn.lins.1.bias": (out,)}),
     "gat": (gat, gat_shapes),
 }
 
