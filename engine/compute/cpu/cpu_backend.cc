@@ -46,8 +46,10 @@ class CpuBackend final : public Backend {
     const std::size_t wanted = count * sizeof(float);
     const std::size_t alignment = wanted < huge_page_bytes ? buffer_alignment : huge_page_bytes;
     const std::size_t bytes = round_up(wanted, buffer_alignment);
-    auto* data = static_cast<float*>(std::aligned_alloc(alignment, bytes));
-    if (data == nullptr) fail(Kind::io, "the system refused {} bytes of memory", bytes);
+    void* memory = nullptr;  // aligned_alloc() wants sizes in whole alignments
+    if (posix_memalign(&memory, alignment, bytes) != 0)
+      fail(Kind::io, "the system refused {} bytes of memory", bytes);
+    auto* data = static_cast<float*>(memory);
     // Layers' rows are read at random by the layer above.
     advise_huge_pages(data, bytes);
     std::memset(data, 0, bytes);
