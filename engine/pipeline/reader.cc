@@ -147,6 +147,7 @@ void Reader::run(const std::stop_token& stop) {
   } catch (...) {
     failure_ = std::current_exception();
   }
+  if (engine_.in_flight() == 0) engine_.unregister_buffers();  // before the slots' memory is given back
   clock_.enter(StageClock::State::idle);
   read_slots_->close();
 }

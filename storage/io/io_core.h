@@ -47,6 +47,8 @@ class IoCore {
   virtual void attach(FileId id, const File& file) = 0;
   // Memory that most transfers will land in; it outlives the core. Called at most once, may be ignored.
   virtual void register_buffers(std::span<const std::span<std::byte>> buffers) { static_cast<void>(buffers); }
+  // Lets go of it at once. By the thread that reads, while nothing is in flight.
+  virtual void unregister_buffers() {}
 
   // At most queue_depth transfers are in flight at any time, each with its own slot.
   virtual void start(std::span<const Transfer> transfers) = 0;

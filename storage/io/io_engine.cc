@@ -80,6 +80,11 @@ void IoEngine::register_buffers(std::span<const std::span<std::byte>> buffers) {
   core_->register_buffers(buffers);
 }
 
+void IoEngine::unregister_buffers() {
+  GNEISS_ASSERT(in_flight_ == 0);
+  core_->unregister_buffers();
+}
+
 void IoEngine::check(const ReadRequest& request) const {
   const OpenFile& file = at(request.file);
   const std::uint64_t misaligned =

@@ -70,6 +70,11 @@ class IoEngine {
   // elsewhere. At most once, while nothing is in flight; the memory outlives the engine.
   void register_buffers(std::span<const std::span<std::byte>> buffers);
 
+  // Lets go of that memory. The kernel takes down a ring when it comes to it: until then memory that is freed
+  // stays pinned and counts in the control group beside what is taken next. Called by the thread that reads,
+  // while nothing is in flight.
+  void unregister_buffers();
+
   std::uint32_t queue_depth() const noexcept { return options_.queue_depth; }
   std::uint32_t in_flight() const noexcept { return in_flight_; }  // submitted and not yet reaped
 

@@ -124,6 +124,14 @@ class UringCore final : public IoCore {
     pin_buffers();
   }
 
+  void unregister_buffers() override {
+    GNEISS_ASSERT(in_flight_ == 0);
+    // A single-issuer ring refuses other threads; then its end lets go of them, later.
+    if (is_pinned_) io_uring_unregister_buffers(ring_->get());
+    is_pinned_ = false;
+    buffers_.clear();
+  }
+
   void start(std::span<const Transfer> transfers) override {
     move_to_this_thread();
     for (const Transfer& transfer : transfers) {

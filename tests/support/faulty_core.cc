@@ -9,6 +9,7 @@ namespace gneiss::test {
 FaultyCore::FaultyCore(std::unique_ptr<IoCore> inner, Faults faults)
     : inner_(std::move(inner)), faults_(faults), random_(mix64(faults.seed)) {}
 
+void FaultyCore::unregister_buffers() { inner_->unregister_buffers(); }
 void FaultyCore::register_buffers(std::span<const std::span<std::byte>> buffers) {
   inner_->register_buffers(buffers);
 }

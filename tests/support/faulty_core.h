@@ -30,6 +30,7 @@ class FaultyCore final : public IoCore {
   bool can_bypass_cache() const noexcept override { return inner_->can_bypass_cache(); }
   void attach(FileId id, const File& file) override { inner_->attach(id, file); }
   void register_buffers(std::span<const std::span<std::byte>> buffers) override;
+  void unregister_buffers() override;
   void start(std::span<const Transfer> transfers) override;
   std::size_t collect(std::span<Outcome> outcomes, bool wait) override;
 
