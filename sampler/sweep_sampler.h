@@ -1,9 +1,8 @@
 // All batches of a schedule sampled ahead, from a topology that need not fit in memory.
 //
 // Why:     sampled one by one, each batch would read a block of graph.csc for every node it meets. Many
-// batches
-//          together (a wave: as many as the budget holds) want nearly every block, and get them in the order
-//          of the file.
+//          batches together (a wave: as many as the budget holds) want nearly every block, and get them in
+//          the order of the file.
 // Same:    the batches are MemorySampler's, bit by bit, whatever the budget, waves and threads.
 // Memory:  at construction at most `memory_bytes`; then 200 bytes a batch, for batches wait on disk.
 // Errors:  config (one batch alone is beyond the budget), corruption, io, cancelled.

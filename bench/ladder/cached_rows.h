@@ -1,8 +1,8 @@
 // `lru` and `ginex`: a row cache in memory, and for the rows it lacks random reads of the feature file.
 //
 // Threads: the caller reads; one more copies cached rows meanwhile; with readers > 1 each has a ring of its
-// own, as
-//          GraphBolt's reader threads have. What enters the cache is copied once the batch is whole.
+//          own, as GraphBolt's reader threads have. What enters the cache is copied once the batch is
+//          whole.
 // Memory:  the cache's rows, and what the policy and the readers state.
 #pragma once
 

@@ -2,8 +2,7 @@
 // trainer.
 //
 // Stages: lists (a batch's frame and rows, made into views) → rows (the strategy delivers) → consumer, so
-// that a
-//         strategy reads while the batch before is computed, as gneiss does.
+//         that a strategy reads while the batch before is computed, as gneiss does.
 // Memory: slot_count * (the largest batch's rows, its list of 8 bytes a row, and its frame).
 // Threads: two, and what the strategy takes; the consumer is the caller.
 #pragma once

@@ -1,13 +1,12 @@
 // `mmap`: rows gathered through a memory-mapped feature file, page fault by page fault.
 //
 // Why:    what PyG does with a numpy memory map (torch.from_numpy(np.memmap(...)) and index_select, which
-// torch
-//         splits over its threads), and PyG+, the baseline of Ginex, with 8 threads a core (gather_mmap in
-//         lib/cpp_extension/gather.cpp): faults in flight are the only queue it has. The page cache is all
-//         the cache there is, and a control group counts it.
-// Cost:   reads are major faults; bytes are those the kernel fetched for this process (/proc/self/io); a row
-// is
-//         served from the cache when its pages were resident as its batch began (mincore, off the clock).
+//         torch splits over its threads), and PyG+, the baseline of Ginex, with 8 threads a core
+//         (gather_mmap in lib/cpp_extension/gather.cpp): faults in flight are the only queue it has. The
+//         page cache is all the cache there is, and a control group counts it.
+// Cost:   reads are major faults; bytes are those the kernel fetched for this process (/proc/self/io); a
+//         row is served from the cache when its pages were resident as its batch began (mincore, off the
+//         clock).
 #pragma once
 
 #include "bench/ladder/row_source.h"

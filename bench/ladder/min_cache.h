@@ -1,12 +1,12 @@
 // `ginex`: Belady's MIN over the batches known ahead; the changes of the cache are computed batch by batch
 // before training and stored, so that training only follows them.
 //
-// Source: Ginex (Park, Min, Lee, VLDB 2022), section 4, and its code (lib/cache.py, pass_1_and_2 and pass_3):
-// the
-//         candidates after each batch are the rows cached and the batch's own; those with the nearest next
-//         use stay, as many as there is room for, found by a threshold on the next use; a row may be left out
-//         at once. Ginex knows one superbatch and starts each with a cache filled in a pass of its own. Here
-//         the pool's whole cycle is known and the cache carries over, which never hits less.
+// Source: Ginex (Park, Min, Lee, VLDB 2022), section 4, and its code (lib/cache.py, pass_1_and_2 and
+//         pass_3): the candidates after each batch are the rows cached and the batch's own; those with the
+//         nearest next use stay, as many as there is room for, found by a threshold on the next use; a row
+//         may be left out at once. Ginex knows one superbatch and starts each with a cache filled in a pass
+//         of its own. Here the pool's whole cycle is known and the cache carries over, which never hits
+//         less.
 // Memory: while planning 8 bytes a node and 8 a slot; afterwards a plan is read from a scratch file, as Ginex
 //         does (trace/*_update_*.pth), of 4 bytes a row and 8 an admission.
 // Errors: Error(io): no room for the scratch file.

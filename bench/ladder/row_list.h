@@ -2,8 +2,7 @@
 //
 // Why:    each strategy must deliver the same rows to the same places, or their times cannot be compared.
 // Memory: one list at a time: 8 bytes a row, and the pool's pages are dropped from the cache once read, so
-// that
-//         the lists take next to nothing of a cap.
+//         that the lists take next to nothing of a cap.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,10 @@
 // Reads scattered rows straight from the drive: many small direct reads in flight, neighbors read together.
 //
-// Why:     the reader of `lru` and `ginex`, as good as theirs and better: GraphBolt keeps up to 512 reads in
-// flight
-//          on a ring per thread (kGroupSize, graphbolt/src/cnumpy.h), each a row widened to the file's block
-//          size; Ginex reads 4 or 8 KiB a row with a pread per thread (lib/cpp_extension/gather.cpp). Neither
-//          reads 512-byte sectors nor coalesces; this one does both, where the drive allows and it pays.
+// Why:     the reader of `lru` and `ginex`, as good as theirs and better: GraphBolt keeps up to 512 reads
+//          in flight on a ring per thread (kGroupSize, graphbolt/src/cnumpy.h), each a row widened to the
+//          file's block size; Ginex reads 4 or 8 KiB a row with a pread per thread
+//          (lib/cpp_extension/gather.cpp). Neither reads 512-byte sectors nor coalesces; this one does
+//          both, where the drive allows and it pays.
 // Threads: one at a time.
 // Memory:  queue_depth * read_bytes_max, registered with the engine; nothing is allocated after construction.
 // Errors:  Error(io | corruption) naming file and offset, after the other reads came back.

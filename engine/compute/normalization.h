@@ -3,8 +3,7 @@
 // Why:    apart from Backend, for a backend may come without them.
 // Order:  sums over rows run over pieces whose shape depends on the data alone, added in their order.
 // Source: Ioffe and Szegedy (ICML 2015); Ba, Kiros, Hinton (2016); the semantics are PyTorch's BatchNorm1d
-// and
-//         LayerNorm: biased variances, except in the running one.
+//         and LayerNorm: biased variances, except in the running one.
 #pragma once
 
 #include <span>

@@ -1,9 +1,8 @@
 // Softmax cross-entropy over one class a seed, with weights of classes and label smoothing.
 //
 // Source: PyTorch's CrossEntropyLoss(weight, ignore_index, reduction="mean", label_smoothing): the mean is
-// weighted by
-//         the weights of the seeds' own classes; smoothing spreads its share evenly before classes are
-//         weighted. Szegedy et al. (2016) for the smoothing.
+//         weighted by the weights of the seeds' own classes; smoothing spreads its share evenly before
+//         classes are weighted. Szegedy et al. (2016) for the smoothing.
 #pragma once
 
 #include <vector>

@@ -7,11 +7,10 @@
 //           linear map without a bias, for the convolution has one. Every layer has it, the last too, as
 //           PyG's GATConv(residual=True). Names and shapes are those of a torch ModuleList `residuals` of
 //           Linear(bias=False) and Identity.
-// Norm:     names are those of PyG's models: `norms.{i}.module` for batch norm, which PyG wraps, `norms.{i}`
-// for
-//           layer norm, one a hidden layer. The
-//           running statistics of batch norm are state of the model; they are PyTorch's: momentum 0.1, the
-//           running variance unbiased. (Its num_batches_tracked serves no such momentum, and is not kept.)
+// Norm:     names are those of PyG's models: `norms.{i}.module` for batch norm, which PyG wraps,
+//           `norms.{i}` for layer norm, one a hidden layer. The running statistics of batch norm are state
+//           of the model; they are PyTorch's: momentum 0.1, the running variance unbiased. (Its
+//           num_batches_tracked serves no such momentum, and is not kept.)
 // Why:      a model calls three functions and is done; without options they do nothing, and what a product
 //           fuses stays fused. The way back of an activation is linear in each element, so the residual's
 //           share goes through it apart, added after the convolution's.

@@ -1,9 +1,8 @@
 // The cpu tier: rows in host memory, read in place through one u32 slot per input row.
 //
 // Which:   with `static` residency the same rows for good. With `belady` each training batch leaves rows in
-// it
-//          that later ones read, so that batches must be computed in the pool's order, each released before
-//          the next one's rows are looked at; validation and test batches read only rows that stay.
+//          it that later ones read, so that batches must be computed in the pool's order, each released
+//          before the next one's rows are looked at; validation and test batches read only rows that stay.
 // Memory:  slots * row_bytes, taken once, filled in one sweep of cpu.bin with its checksums verified.
 // Threads: rows are read by the thread that calls release(), or read-only with `static`.
 #pragma once

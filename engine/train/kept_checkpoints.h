@@ -3,10 +3,9 @@
 //   epoch-0007.safetensors        the weights, as those of the best epoch (checkpoint.h)
 //   epoch-0007.state.safetensors  what a run goes on from (train_state.h)
 //
-// Order: a checkpoint is made of a state that is durable already, and older ones go when both its files are:
-// a kill
-//        at any moment leaves the run's state, and the last `count` checkpoints or all but one of them,
-//        whole. keep() again, with what the state says, makes up for what the kill left undone.
+// Order: a checkpoint is made of a state that is durable already, and older ones go when both its files
+//        are: a kill at any moment leaves the run's state, and the last `count` checkpoints or all but one
+//        of them, whole. keep() again, with what the state says, makes up for what the kill left undone.
 // Space: the state's file is a second name of the run's own, until that is replaced by the next epoch's.
 // Errors: io.
 #pragma once

@@ -1,10 +1,10 @@
 // The area under the ROC curve of each column, and the mean over the columns that have one.
 //
-// Why:     it is a statement about the order of all scores of a split, so that all of them are kept until its
-// end. Source:  OGB's Evaluator for ogbn-proteins: the mean, over the columns with at least one positive and
-// one negative,
-//          of scikit-learn's roc_auc_score over the labelled rows; equal scores share their ranks' mean (Mann
-//          and Whitney's U with ties).
+// Why:     it is a statement about the order of all scores of a split, so that all of them are kept until
+//          its end.
+// Source:  OGB's Evaluator for ogbn-proteins: the mean, over the columns with at least one positive and one
+//          negative, of scikit-learn's roc_auc_score over the labelled rows; equal scores share their ranks'
+//          mean (Mann and Whitney's U with ties).
 // Memory:  taken at construction: bytes().
 // Threads: one thread; counts are integers, so that the area depends on no order.
 #pragma once

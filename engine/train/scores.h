@@ -1,9 +1,9 @@
 // How good predictions are: accuracy, macro F1 and ROC-AUC over all labels of an epoch or a split.
 //
 // Source:  F1 as scikit-learn's f1_score(average="macro"): 2 * right / (predicted + labelled), on average
-// over the
-//          classes that occur in labels or predictions, or over the columns of yes and no, of whose positives
-//          it is (0 where there are none in both). One column of yes and no counts as two classes.
+//          over the classes that occur in labels or predictions, or over the columns of yes and no, of
+//          whose positives it is (0 where there are none in both). One column of yes and no counts as two
+//          classes.
 // Threads: one thread adds; sums are of integers, so that they depend on no order.
 // Memory:  32 bytes a class or column, and what RocAuc takes.
 #pragma once

@@ -1,8 +1,8 @@
 // Where a run stands after an epoch: all that going on from there needs, in one file.
 //
-// Why one: weights, moments, the best weights so far and the position are written and renamed together; after
-// a kill
-//          at any moment a reader finds the state of one epoch or of the one before, never a mixture.
+// Why one: weights, moments, the best weights so far and the position are written and renamed together;
+//          after a kill at any moment a reader finds the state of one epoch or of the one before, never a
+//          mixture.
 // What not: random state. Every draw is a function of (seed, epoch, step, node), so the position is enough.
 // Format:  safetensors, storage/FORMAT.md, "State of a run".
 #pragma once

@@ -1,8 +1,7 @@
 // Reads a range of a file once, in order, some pieces ahead of who takes the bytes.
 //
 // Why:     what is streamed is taken in amounts of its own, rows and offsets, while the drive wants large
-// reads
-//          and several of them.
+//          reads and several of them.
 // Memory:  `pieces` of `piece_bytes` each, taken at construction.
 // Threads: one.
 // Errors:  io, corruption (the file ended first, or `check` threw).

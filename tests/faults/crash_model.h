@@ -5,9 +5,8 @@
 // was. The rest: any of the written blocks of 4 KiB in any order, the old size or the new one (then zeros
 // where no block came),
 //           and any of the changes of names. As on real file systems a rename is done whole or not at all.
-// Source:   Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014): the weakest of their models,
-// with
-//           renames that are atomic.
+// Source:   Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014): the weakest of their
+//           models, with renames that are atomic.
 #pragma once
 
 #include <cstdint>

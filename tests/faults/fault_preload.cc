@@ -3,8 +3,7 @@
 //
 // Why:     the program that is tested is the one that is shipped, RocksDB and the standard library included.
 // What:    every function that they import and that changes files, as `nm -D --undefined-only` lists them;
-// reads
-//          are not touched (tests/support/faulty_core.h does that).
+//          reads are not touched (tests/support/faulty_core.h does that).
 // Threads: one operation at a time, so that the record's order is the files'.
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,9 +1,8 @@
 // run_until_call(work, number): what a kill -9 at any moment leaves, one moment after another and each
 // exactly.
 //
-// Why: files change by system calls alone. A copy of the process that is killed before its first, its second,
-// ... and
-//      its last call shows every state of them that a kill can leave.
+// Why: files change by system calls alone. A copy of the process that is killed before its first, its
+//      second, ... and its last call shows every state of them that a kill can leave.
 #pragma once
 
 #include <sys/ptrace.h>

@@ -1,9 +1,9 @@
 // Products of bf16 numbers, summed in f32, on processors with AVX512_BF16: packing, and one block's product.
 //
-// Why:     oneDNN's products take bf16 in memory; the operands here are f32, so rounding and packing are one
-// pass,
-//          and what is packed stays in the core's L2. The processor multiplies pairs of neighbors along the
-//          summed dimension, so everything is packed in such pairs, one u32 each: the first in the low half.
+// Why:     oneDNN's products take bf16 in memory; the operands here are f32, so rounding and packing are
+//          one pass, and what is packed stays in the core's L2. The processor multiplies pairs of neighbors
+//          along the summed dimension, so everything is packed in such pairs, one u32 each: the first in
+//          the low half.
 // Order:   a sum runs over its pairs in their order, in registers, then in blocks of a fixed number of pairs.
 // Threads: none of their own. Values too small for a normal bf16 count as 0, as the processor has it.
 #pragma once
