@@ -4,9 +4,9 @@
 // Unbiased: within one neighborhood the variates are independent and alike, so every neighbor is among the k
 //           smallest with probability k / degree, as in uniform sampling.
 // Random:   a variate is a function of (seed, split, epoch, worker, batch, hop, node): threads change
-//           nothing. Source: Balin and Catalyurek, "Layer-Neighbor Sampling" (NeurIPS 2023), in the
-//           fixed-size form (sequential Poisson sampling, Ohlsson 1998); the two dependencies are
-//           GraphBolt's.
+//           nothing.
+// Source:   Balin and Catalyurek, "Layer-Neighbor Sampling" (NeurIPS 2023), in the fixed-size form
+//           (sequential Poisson sampling, Ohlsson 1998); the two dependencies are GraphBolt's.
 #pragma once
 
 #include <cstdint>

@@ -84,7 +84,7 @@ void check_features(const SafetensorsFile& file, const std::filesystem::path& pa
     const std::string_view name = tensor.name;
     if (!name.starts_with("convs.0.") && !name.starts_with("lins.0.")) continue;
     const bool reads_rows = name.ends_with("lin.weight") || name.ends_with("lin_l.weight") ||
-                            name.ends_with("nn.0.weight") || name == "lins.0.weight";
+                            name.ends_with("lins.0.weight");  // of mlp, and of gin's first pair
     if (!reads_rows || tensor.shape.size() != 2 || tensor.shape[1] == dim) continue;
     fail(Kind::input,
          "{} was trained on rows of {} features, the dataset's have {}; give a dataset like its own",

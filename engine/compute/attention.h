@@ -71,8 +71,7 @@ class AttentionOperators {
   //   d_out          of aggregate's output
   //   d_scores       becomes the gradient of each edge's score, before the leaky ReLU
   //   d_destination  [dst_count, heads]: its sums over a destination's edges and loop
-  //   d_weight       [2 * heads, rows.columns], of row_products' weight: set where first_dst is 0, else added
-  //   to
+  //   d_weight       [2 * heads, rows.columns], of row_products' weight: set where first_dst is 0, else grown
   //     d_weight[h]         : sum over edges s -> d and loops of d_scores[edge, h] * rows[s]
   //     d_weight[heads + h] : sum over d of d_destination[d, h] * rows[row of d]
   //   scratch        Backend::weight_gradient_scratch(d_out.rows, 2 * heads, columns) elements or more

@@ -64,7 +64,10 @@ ScratchMatrix::ScratchMatrix(const std::filesystem::path& folder, Dtype dtype, s
 }
 
 SequentialReader ScratchMatrix::read_run(std::size_t run, ReadAhead ahead) const {
-  return {FileRange{.path = file_.descriptor_path(), .offset = offsets_[run], .bytes = run_bytes(run)},
+  return {FileRange{.path = file_.descriptor_path(),
+                    .offset = offsets_[run],
+                    .bytes = run_bytes(run),
+                    .name = file_.path()},
           ahead};
 }
 

@@ -10,6 +10,7 @@
 #include "engine/train/checkpoint.h"
 #include "storage/base/error.h"
 #include "storage/io/file.h"
+#include "storage/io/folders.h"
 
 namespace gneiss {
 namespace {
@@ -62,10 +63,7 @@ void remove(const std::vector<std::filesystem::path>& paths) {
 void KeptCheckpoints::keep(std::uint32_t epoch, const ParameterSet& parameters,
                            const std::filesystem::path& state) const {
   if (options_.count == 0) return;
-  std::error_code error;
-  const bool is_new = std::filesystem::create_directories(options_.folder, error);
-  if (error) fail_errno(options_.folder.string(), "create the folder", error.value());
-  if (is_new) sync_folder(options_.folder.parent_path());
+  make_folders(options_.folder);
   // Without the score of its epoch, which a run that goes on from the state alone would not know.
   write_checkpoint(weights_path(epoch), parameters, epoch, {}, std::nullopt);
   publish_link(state, state_path(epoch));

@@ -128,7 +128,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   const std::string header = make_header(tensors, metadata);
   const std::uint64_t header_bytes = header.size();
   std::filesystem::path temporary = path;
-  temporary += ".partial";
+  temporary += ".tmp";
   try {
     const File file = File::create(temporary);
     file.write_at(0, std::as_bytes(std::span(&header_bytes, 1)));

@@ -62,15 +62,9 @@ constexpr std::size_t writes_on_their_way = 4;
 void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const std::uint64_t> shape,
                std::span<const std::byte> bytes) {
   GNEISS_ASSERT(array_bytes(dtype, shape) == bytes.size());
-  const std::string prefix = file_prefix(dtype, shape);
-  const std::filesystem::path temporary = path.string() + ".tmp";
-  {
-    const File file = File::create(temporary);
-    file.write_at(0, std::as_bytes(std::span(prefix.data(), prefix.size())));
-    file.write_at(prefix.size(), bytes);
-    file.sync();
-  }
-  publish(temporary, path);
+  NpyStream out(path, dtype, shape);
+  out.append(bytes);
+  out.finish();
 }
 
 NpyStream::NpyStream(std::filesystem::path path, Dtype dtype, std::span<const std::uint64_t> shape)

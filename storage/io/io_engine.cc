@@ -43,8 +43,9 @@ IoEngine::IoEngine(std::unique_ptr<IoCore> core, IoOptions options)
 
 IoEngine::~IoEngine() = default;
 
-FileId IoEngine::open(const std::filesystem::path& path) {
+FileId IoEngine::open(const std::filesystem::path& path, std::string name) {
   OpenFile opened;
+  opened.name = name.empty() ? path.string() : std::move(name);
   opened.file = File::open_for_reading(path);
   opened.bytes = opened.file.size();
   if (options_.direct && core_->can_bypass_cache()) {
@@ -70,7 +71,7 @@ const IoEngine::OpenFile& IoEngine::at(FileId file) const {
   return files_[index];
 }
 
-const std::string& IoEngine::path(FileId file) const { return at(file).file.path(); }
+const std::string& IoEngine::path(FileId file) const { return at(file).name; }
 std::uint64_t IoEngine::file_bytes(FileId file) const { return at(file).bytes; }
 bool IoEngine::is_direct(FileId file) const { return at(file).direct; }
 std::uint32_t IoEngine::alignment(FileId file) const { return at(file).alignment; }

@@ -60,7 +60,8 @@ class IoEngine {
 
   std::string_view name() const noexcept { return core_->name(); }  // "io_uring", "pread", "mmap"
   // Opens and registers a file for reading; it stays open. Throws Error(input) when missing, Error(io).
-  FileId open(const std::filesystem::path& path);
+  //   name  what errors call it, where its path would tell nothing; empty: the path
+  FileId open(const std::filesystem::path& path, std::string name = {});
   const std::string& path(FileId file) const;
   std::uint64_t file_bytes(FileId file) const;  // when it was opened
   bool is_direct(FileId file) const;            // false where the file system refused, or options.direct is
@@ -94,6 +95,7 @@ class IoEngine {
  private:
   struct OpenFile {
     File file;
+    std::string name;
     std::uint64_t bytes = 0;
     std::uint32_t alignment = 1;
     bool direct = false;

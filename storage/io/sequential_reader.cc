@@ -16,7 +16,7 @@ SequentialReader::SequentialReader(const FileRange& range, ReadAhead ahead, Chec
       requests_(ahead.pieces),
       done_(ahead.pieces),
       engine_(make_io_engine("auto", {.queue_depth = ahead.pieces})),
-      file_(engine_->open(range.path)) {
+      file_(engine_->open(range.path, range.name)) {
   GNEISS_ASSERT(ahead.pieces > 1 && ahead.piece_bytes > 0);
   GNEISS_ASSERT(ahead.piece_bytes % direct_io_alignment == 0 && range.offset % direct_io_alignment == 0);
   while (submitted_ < ahead_.pieces) {

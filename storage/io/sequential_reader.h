@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "storage/base/aligned_buffer.h"
@@ -32,6 +33,7 @@ struct FileRange {
   std::filesystem::path path{};
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
+  std::string name{};  // what errors call the file; empty: its path
 };
 
 class SequentialReader {

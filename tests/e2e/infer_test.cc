@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/random.h"
@@ -220,10 +221,20 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
   const std::string run = folder / "run";
   expect_done(
       {"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--hidden", "16", "--run", run});
+  std::map<std::string, std::string> runs_of;
+  for (const std::string model : {"gcn", "gat", "gin", "mlp"}) {
+    runs_of[model] = folder / ("run-" + model);
+    expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--hidden", "16",
+                 "--model", model, "--run", runs_of[model]});
+  }
   const std::string out = folder / "out.npy";
   const auto before = tree(folder.path());
   expect_refused(infer(dataset, folder / "none", "logits", out), 2, "holds no run");
-  expect_refused(infer(other, run, "logits", out), 3, "features");
+  expect_refused(infer(other, run, "logits", out), 3, "trained on rows of");
+  for (const char* model : {"gcn", "gat", "gin", "mlp"}) {
+    CAPTURE(std::string(model));
+    expect_refused(infer(other, runs_of.at(model), "logits", out), 3, "trained on rows of");
+  }
   expect_refused(infer(dataset, run, "logits", folder / "none" / "out.npy"), 2, "does not exist");
   std::filesystem::create_symlink("/dev/null", folder / "link");
   expect_refused(infer(dataset, run, "logits", folder / "link"), 2, "no regular file");

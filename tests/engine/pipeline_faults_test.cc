@@ -117,6 +117,47 @@ TEST_CASE("a failed read names file and batch, and every batch before it was han
   CHECK(of_pool < failures);
 }
 
+TEST_CASE(
+    "pinned memory is let go of before the slots are freed, when all is read and when no more is asked for") {
+  struct Pins {
+    bool is_held = false;
+    bool was_held = false;
+    bool outlived_reading = false;
+  };
+  class PinningCore final : public IoCore {
+   public:
+    PinningCore(std::unique_ptr<IoCore> inner, Pins& pins) : inner_(std::move(inner)), pins_(pins) {}
+    ~PinningCore() override { pins_.outlived_reading = pins_.is_held; }
+    std::string_view name() const noexcept override { return inner_->name(); }
+    void attach(FileId id, const File& file) override { inner_->attach(id, file); }
+    void register_buffers(std::span<const std::span<std::byte>>) override {
+      pins_.is_held = pins_.was_held = true;
+    }
+    void unregister_buffers() override { pins_.is_held = false; }
+    void start(std::span<const Transfer> transfers) override { inner_->start(transfers); }
+    std::size_t collect(std::span<Outcome> outcomes, bool wait) override {
+      return inner_->collect(outcomes, wait);
+    }
+
+   private:
+    std::unique_ptr<IoCore> inner_;
+    Pins& pins_;
+  };
+  const PreparedDataset data(small_batches());
+  for (const std::size_t batches : {std::size_t{1000}, std::size_t{1}}) {
+    Pins pins;
+    {
+      PipelinedSource source(
+          data.preparation(), data.dataset().info(), data.cpu_tier(), {}, in_pool_order(data.preparation()),
+          std::make_unique<IoEngine>(std::make_unique<PinningCore>(make_pread_core(4), pins),
+                                     IoOptions{.queue_depth = 4}));
+      for (std::size_t i = 0; i < batches && source.next() != nullptr; ++i) continue;
+    }
+    CHECK(pins.was_held);
+    CHECK_FALSE(pins.outlived_reading);
+  }
+}
+
 TEST_CASE("a damaged segment is corruption that names the batch; those before it come whole") {
   const PreparedDataset data(small_batches());
   const auto segments = data.preparation().pack().entries();

@@ -49,7 +49,7 @@ TEST_CASE("tensors come back from a file as they went in") {
     CHECK(std::ranges::equal(found.bytes, tensor.bytes));
   }
   CHECK(file.metadata().at("epoch") == "3");
-  CHECK(!std::filesystem::exists(folder / "a.safetensors.partial"));
+  CHECK(!std::filesystem::exists(folder / "a.safetensors.tmp"));
   const std::array<std::uint64_t, 2> other{3, 2};
   EXPECT_ERROR(file.require("step", Dtype::f32, {}), Kind::corruption, "u64");
   EXPECT_ERROR(file.require("convs.0.lin_l.weight", Dtype::f32, other), Kind::corruption, "[2, 3]");
