@@ -6,15 +6,14 @@
 #include "bench/micro/ceilings.h"
 #include "bench/micro/random_batch.h"
 #include "bench/micro/setup.h"
+#include "storage/base/aligned_buffer.h"
+#include "storage/base/random.h"
 
 namespace gneiss::micro {
 namespace {
 
-enum class Sum : std::uint8_t {
-  mean,
-  weighted,
-  largest
-};  // weighted: as GCN does, its factors' making included
+// weighted: as GCN does, its factors' making included
+enum class Sum : std::uint8_t { mean, weighted, largest };
 
 void aggregate(benchmark::State& state, Dtype dtype, Sum sum) {
   const auto columns = static_cast<std::uint32_t>(state.range(0));
@@ -48,6 +47,38 @@ BENCHMARK_CAPTURE(aggregate, weighted_f32, Dtype::f32, Sum::weighted)->Arg(128)-
 BENCHMARK_CAPTURE(aggregate, max_f32, Dtype::f32, Sum::largest)->Arg(128)->Arg(602);
 BENCHMARK_CAPTURE(aggregate, mean_f16, Dtype::f16, Sum::mean)->Arg(128)->Arg(768);
 BENCHMARK_CAPTURE(aggregate, mean_bf16, Dtype::bf16, Sum::mean)->Arg(128)->Arg(768);
+
+// As exact inference does: blocks of whole neighborhoods over some columns of all rows, in one memory.
+void aggregate_resident(benchmark::State& state) {
+  const auto columns = static_cast<std::uint32_t>(state.range(0));
+  constexpr std::uint32_t nodes = 8'000'000;
+  constexpr std::uint32_t destinations = 4096;
+  constexpr std::uint32_t degree = 30;
+  AlignedBuffer memory(std::size_t{nodes} * columns * sizeof(float));
+  std::ranges::fill(memory.bytes(), std::byte{1});
+  TieredRows rows(Dtype::f32, columns);
+  rows.append(memory.data(), nodes);
+  std::vector<std::uint32_t> indptr(destinations + 1);
+  for (std::uint32_t i = 0; i <= destinations; ++i) indptr[i] = i * degree;
+  std::vector<std::uint32_t> indices(std::size_t{8} * destinations * degree);
+  RandomStream draws(7);
+  for (std::uint32_t& index : indices) index = static_cast<std::uint32_t>(draws.below(nodes));
+  const double ceiling = gather_ceiling(rows, indices);
+  std::vector<float> out(std::size_t{destinations} * columns);
+  double best = 1e9;
+  for (auto _ : state) {
+    const Timer watch;
+    for (std::size_t block = 0; block < 8; ++block) {
+      const auto edges = std::span(indices).subspan(block * destinations * degree, destinations * degree);
+      backend().aggregate_mean(
+          rows, {.dst_count = destinations, .src_count = nodes, .indptr = indptr, .indices = edges},
+          {out.data(), destinations, columns});
+    }
+    best = std::min(best, watch.seconds());
+  }
+  report_bytes(state, static_cast<double>(indices.size() * rows.row_bytes()), best, ceiling);
+}
+BENCHMARK(aggregate_resident)->Arg(16)->Arg(22)->Arg(32);
 
 void gather(benchmark::State& state) {
   const auto columns = static_cast<std::uint32_t>(state.range(0));

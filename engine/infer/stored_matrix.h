@@ -26,8 +26,8 @@ struct ColumnRun {
   bool operator==(const ColumnRun&) const = default;
 };
 
-// Cuts columns into runs of at most `most`: the fewest, nearly equal, or few more of them of whole cache
-// lines.
+// Cuts columns into runs of at most `most`: nearly equal, or of whole cache lines where
+// walking over all edges is then cheaper.
 std::vector<ColumnRun> cut_columns(std::size_t columns, std::size_t most, std::size_t value_bytes);
 
 class StoredMatrix {

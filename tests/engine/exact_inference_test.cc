@@ -257,6 +257,7 @@ TEST_CASE("memory decides how many columns are in memory, and the plan stays wit
 TEST_CASE("runs of columns cover all of them and prefer whole lines") {
   CHECK(cut_columns(128, 128, 4) == std::vector<ColumnRun>{{0, 128}});
   CHECK(cut_columns(128, 19, 4).size() == 8);  // rather than 7 of 19
+  CHECK(cut_columns(128, 31, 4).size() == 8);
   CHECK(cut_columns(128, 19, 4).back() == ColumnRun{112, 16});
   CHECK(cut_columns(100, 60, 4) == std::vector<ColumnRun>{{0, 50}, {50, 50}});
   CHECK(cut_columns(5, 1, 2).size() == 5);

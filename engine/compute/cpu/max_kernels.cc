@@ -31,39 +31,64 @@ struct Best {
 
   // Only what is larger takes its place: the first of equals stays. What is no number stays too, so that it
   // is seen at the end.
+  template <bool Winners>
   HWY_INLINE void challenge(FloatVector other, std::uint32_t other_source) {
     const auto is_larger = hn::Or(hn::Gt(other, value), hn::IsNaN(other));
     value = hn::IfThenElse(is_larger, other, value);
-    source = hn::IfThenElse(hn::RebindMask(Words(), is_larger), hn::Set(Words(), other_source), source);
+    if constexpr (Winners) {
+      source = hn::IfThenElse(hn::RebindMask(Words(), is_larger), hn::Set(Words(), other_source), source);
+    }
   }
 };
 
-// Rows [first, last) of one destination's neighbors. `winners` may be null.
-template <class Load>
-void largest_of(const RowWalk& walk, const std::uint32_t* sources, std::size_t first, std::size_t last,
-                bool continues, std::size_t columns, float* out, std::uint32_t* winners) {
+// Columns [column, column + Vectors * lanes) of rows [first, last) of one destination's neighbors.
+template <class Load, bool Winners, std::size_t Vectors>
+HWY_INLINE void largest_tile(const RowWalk& walk, const std::uint32_t* sources, std::size_t first,
+                             std::size_t last, bool continues, std::size_t column, float* out,
+                             std::uint32_t* winners) {
   const Floats d;
   const std::size_t lanes = lane_count();
-  const std::size_t next = continues ? first : first + 1;
+  Best best[Vectors];
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const std::size_t at = column + v * lanes;
+    best[v].value = continues ? hn::LoadU(d, out + at) : Load::full(walk.row(first), at);
+    best[v].source = continues && Winners ? load_words(winners + at) : hn::Set(Words(), sources[first]);
+  }
+  for (std::size_t i = continues ? first : first + 1; i < last; ++i) {
+    const std::byte* row = walk.row(i);
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      best[v].template challenge<Winners>(Load::full(row, column + v * lanes), sources[i]);
+    }
+  }
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const std::size_t at = column + v * lanes;
+    hn::StoreU(best[v].value, d, out + at);
+    if constexpr (Winners) hn::StoreU(best[v].source, Words(), winners + at);
+  }
+}
+
+// Rows [first, last) of one destination's neighbors. `winners` is read and written with Winners only.
+template <class Load, bool Winners>
+void largest_of(const RowWalk& walk, const std::uint32_t* sources, std::size_t first, std::size_t last,
+                bool continues, std::size_t columns, float* out, std::uint32_t* winners) {
+  const std::size_t lanes = lane_count();
   std::size_t column = 0;
+  for (; column + 4 * lanes <= columns; column += 4 * lanes) {
+    largest_tile<Load, Winners, 4>(walk, sources, first, last, continues, column, out, winners);
+  }
   for (; column + lanes <= columns; column += lanes) {
-    Best best;
-    best.value = continues ? hn::LoadU(d, out + column) : Load::full(walk.row(first), column);
-    best.source =
-        continues && winners != nullptr ? load_words(winners + column) : hn::Set(Words(), sources[first]);
-    for (std::size_t i = next; i < last; ++i) best.challenge(Load::full(walk.row(i), column), sources[i]);
-    hn::StoreU(best.value, d, out + column);
-    if (winners != nullptr) hn::StoreU(best.source, Words(), winners + column);
+    largest_tile<Load, Winners, 1>(walk, sources, first, last, continues, column, out, winners);
   }
   if (const std::size_t rest = columns - column; rest != 0) {
     Best best;
     best.value = continues ? load_tail(out + column, rest) : Load::tail(walk.row(first), column, rest);
-    best.source = continues && winners != nullptr ? load_words_tail(winners + column, rest)
-                                                  : hn::Set(Words(), sources[first]);
-    for (std::size_t i = next; i < last; ++i)
-      best.challenge(Load::tail(walk.row(i), column, rest), sources[i]);
+    best.source =
+        continues && Winners ? load_words_tail(winners + column, rest) : hn::Set(Words(), sources[first]);
+    for (std::size_t i = continues ? first : first + 1; i < last; ++i) {
+      best.template challenge<Winners>(Load::tail(walk.row(i), column, rest), sources[i]);
+    }
     store_tail(best.value, out + column, rest);
-    if (winners != nullptr) store_words_tail(best.source, winners + column, rest);
+    if constexpr (Winners) store_words_tail(best.source, winners + column, rest);
   }
 }
 
@@ -84,7 +109,11 @@ void aggregate_max_of(const TieredRows& rows, const BlockView& block, RowRange d
     for (std::size_t run = first; run < last; run += run_edges_max) {
       const std::size_t end = std::min(last, run + run_edges_max);
       walk.advance_to(end);
-      largest_of<Load>(walk, sources, run, end, run != first, out.columns, out.row(d), winner);
+      if (winner != nullptr) {
+        largest_of<Load, true>(walk, sources, run, end, run != first, out.columns, out.row(d), winner);
+      } else {
+        largest_of<Load, false>(walk, sources, run, end, run != first, out.columns, out.row(d), nullptr);
+      }
     }
   }
 }
