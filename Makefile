@@ -22,8 +22,11 @@ test: deps  ## build and run every test
 torture: deps  ## kills, faults and power cuts at every operation on files: an hour or two
 	@GNEISS_TORTURE=1 TARGET=test_faults bash .ci/test release -L torture
 
-asan: deps  ## the tests with address and undefined-behaviour sanitizers
-	@TARGET=sanitized_tests bash .ci/test asan -LE release_only
+asan: deps  ## the tests with address and undefined-behaviour sanitizers, and which lines they reach
+	@bash .ci/deps sanitize
+	@rm -rf build/asan/coverage
+	@TARGET=sanitized_tests LLVM_PROFILE_FILE=$(CURDIR)/build/asan/coverage/%4m.profraw bash .ci/test asan -LE release_only
+	@bash .ci/coverage asan
 
 tsan: deps  ## the tests with the thread sanitizer
 	@TARGET=threaded_tests bash .ci/test tsan -L threads
