@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
+#include "storage/io/folders.h"
 
 namespace gneiss {
 namespace {
@@ -101,7 +103,7 @@ std::vector<std::string> Catalog::keys(std::string_view prefix) const {
 nlohmann::json Catalog::get_json(std::string_view key) const {
   const auto text = get(key);
   if (!text) fail(Kind::corruption, "the catalog {} lacks its entry '{}'", path_, key);
-  auto value = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  auto value = parse_json(*text);
   if (value.is_discarded()) fail(Kind::corruption, "the catalog {}: entry '{}' is not JSON", path_, key);
   return value;
 }

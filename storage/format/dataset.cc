@@ -185,6 +185,7 @@ std::vector<NodeId> Dataset::split(Split split) const {
     }
     const std::size_t count = value.size() / sizeof(NodeId);
     nodes.resize(nodes.size() + count);
+    if (count == 0) continue;
     std::memcpy(nodes.data() + nodes.size() - count, value.data(), count * sizeof(NodeId));
   }
   std::vector<bool> named(nodes.empty() ? 0 : info_.node_count);
@@ -239,7 +240,14 @@ NodeLabels Dataset::read_labels() const {
   return labels;
 }
 
-nlohmann::json Dataset::statistics() const { return catalog_.get_json("statistics"); }
+nlohmann::json Dataset::statistics() const {
+  auto statistics = catalog_.get_json("statistics");
+  if (!statistics.is_object()) {
+    fail(Kind::corruption, "{}: the catalog's statistics are damaged; import the dataset again",
+         folder_.string());
+  }
+  return statistics;
+}
 
 DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_(std::move(target)) {
   target_ = target_.lexically_normal();
