@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export V JOBS
 
 .DEFAULT_GOAL := release
-.PHONY: release deps demo test torture asan tsan cuda format check-format tidy ci clean help
+.PHONY: release deps demo test torture fuzz asan tsan cuda format check-format tidy ci clean help
 
 release:  ## build the program: build/release/gneiss
 	@bash .ci/build release
@@ -19,8 +19,12 @@ demo: deps  ## generate a graph, prepare it and train on it from disk, in a few 
 test: deps  ## build and run every test
 	@bash .ci/test release
 
-torture: deps  ## kills, faults and power cuts at every operation on files: an hour or two
+torture: deps  ## kills, faults and power cuts at every operation on files: an hour or two; fuzzing, a minute each
 	@GNEISS_TORTURE=1 TARGET=test_faults bash .ci/test release -L torture
+	@bash .ci/fuzz 60
+
+fuzz: deps  ## every parser against hostile files, ten seconds each (libFuzzer)
+	@bash .ci/fuzz 10
 
 asan: deps  ## the tests with address and undefined-behaviour sanitizers, and which lines they reach
 	@bash .ci/deps sanitize

@@ -1,5 +1,6 @@
 #include "sampler/batch_scratch.h"
 
+#include <algorithm>
 #include <span>
 
 #include "storage/base/checksum.h"
@@ -20,6 +21,25 @@ void for_each_array(Batch& batch, const Use& use) {
     use(block.indices);
     use(block.edge_positions);
   }
+}
+
+// A checksum finds damage, not what was made up: whoever uses a batch takes its ids for indices.
+bool is_sound(const SampledBatch& batch, std::uint64_t node_count) {
+  std::uint64_t sources = batch.nodes.size();
+  for (const SampledBlock& block : batch.blocks) {
+    const auto below = [](std::uint64_t bound) {
+      return [bound](std::uint64_t value) { return value < bound; };
+    };
+    if (block.src_count != sources || block.dst_count > block.src_count || block.indptr.front() != 0 ||
+        block.indptr.back() != block.indices.size() || !std::ranges::is_sorted(block.indptr) ||
+        !std::ranges::all_of(block.indices, below(block.src_count)) ||
+        (!block.edge_positions.empty() && block.edge_positions.size() != block.indices.size())) {
+      return false;
+    }
+    sources = block.dst_count;
+  }
+  return !batch.blocks.empty() && sources == batch.seed_count &&
+         std::ranges::all_of(batch.nodes, [&](NodeId node) { return to_index(node) < node_count; });
 }
 
 }  // namespace
@@ -91,7 +111,7 @@ void BatchScratch::load(std::size_t index, SampledBatch& batch) const {
     at += bytes.size();
   });
   file_.drop_cache(entry.offset, entry.bytes);
-  if (sum.value() != entry.xxh3) {
+  if (sum.value() != entry.xxh3 || (index < taken_up_ && !is_sound(batch, node_count_))) {
     fail(Kind::corruption, "{}: {} is not what was written; the drive is damaged, or its space is shared",
          file_.path(), to_string(entry.key));
   }
@@ -114,7 +134,8 @@ void BatchScratch::save(std::size_t batch_count, std::vector<std::uint64_t>& num
   }
 }
 
-std::size_t BatchScratch::go_on(CheckpointReader& numbers, const BatchSchedule& schedule) {
+std::size_t BatchScratch::go_on(CheckpointReader& numbers, const BatchSchedule& schedule,
+                                std::uint64_t node_count) {
   constexpr std::uint64_t count_max = 0xFFFFFFFF;
   const std::uint64_t end = numbers.take(round_up(file_.size(), direct_io_alignment));
   const std::uint64_t count = numbers.take(entries_.size());
@@ -126,15 +147,27 @@ std::size_t BatchScratch::go_on(CheckpointReader& numbers, const BatchSchedule& 
     entry.offset = numbers.take(end);
     entry.bytes = numbers.take(end - entry.offset);
     entry.xxh3 = numbers.take();
+    // load() makes room for what is told here: no more than the file holds.
+    std::uint64_t left = entry.bytes;
+    const auto take_array = [&](std::uint64_t count, std::uint64_t element_bytes) {
+      if (count > left / element_bytes) fail(Kind::corruption, "{}: a batch cannot be", file_.path());
+      left -= count * element_bytes;
+    };
+    take_array(entry.node_count, sizeof(NodeId));
     entry.blocks.resize(numbers.take(64));
     for (Entry::Block& block : entry.blocks) {
       block.dst_count = static_cast<std::uint32_t>(numbers.take(count_max));
       block.src_count = static_cast<std::uint32_t>(numbers.take(count_max));
       block.edges = numbers.take(end);
       block.edge_positions = numbers.take(end);
+      take_array(std::uint64_t{block.dst_count} + 1, sizeof(std::uint32_t));
+      take_array(block.edges, sizeof(std::uint32_t));
+      take_array(block.edge_positions, sizeof(std::uint64_t));
     }
   }
   end_.store(end, std::memory_order_relaxed);
+  taken_up_ = count;
+  node_count_ = node_count;
   return count;
 }
 

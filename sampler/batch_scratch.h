@@ -34,8 +34,8 @@ class BatchScratch {
   // Makes the first `batch_count` batches, all that are stored, durable and tells where they lie.
   void save(std::size_t batch_count, std::vector<std::uint64_t>& numbers) const;
   // Takes up what save() told; returns how many batches that is. Throws Error(corruption) unless the file can
-  // hold them; each is checked when it is loaded.
-  std::size_t go_on(CheckpointReader& numbers, const BatchSchedule& schedule);
+  // hold them; each is checked when it is loaded, its ids against `node_count` too.
+  std::size_t go_on(CheckpointReader& numbers, const BatchSchedule& schedule, std::uint64_t node_count);
   std::uint64_t bytes() const noexcept { return end_.load(std::memory_order_relaxed); }
 
  private:
@@ -64,6 +64,8 @@ class BatchScratch {
   File file_;
   std::atomic<std::uint64_t> end_{0};
   std::vector<Entry> entries_;
+  std::size_t taken_up_ = 0;  // the first so many are another process's work
+  std::uint64_t node_count_ = 0;
   std::mutex mutex_;  // guards the next two
   std::deque<Range> on_their_way_;
   std::uint64_t bytes_on_their_way_ = 0;

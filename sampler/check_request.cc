@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <cctype>
-
 #include "sampler/prepare.h"
 #include "storage/base/error.h"
 #include "storage/base/units.h"
@@ -35,12 +32,7 @@ void check_request(const PrepareRequest& request) {
   }
   if (options.batch_size == 0) fail(Kind::config, "--batch-size is 0; use 1 or more");
   if (options.sample_epochs == 0) fail(Kind::config, "--sample-epochs is 0; use 1 or more");
-  const bool plain = std::ranges::all_of(request.name, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-  });
-  constexpr std::size_t name_bytes_max = 200;  // a file name with ".partial" is at most 255
-  if (request.name.empty() || request.name.front() == '.' || !plain || request.name.ends_with(".partial") ||
-      request.name.size() > name_bytes_max) {
+  if (!is_preparation_name(request.name)) {
     fail(Kind::config,
          "--name '{}' cannot name a preparation; use up to 200 of letters, digits, '-', '_', '.'",
          request.name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "sampler/preparation_in_work.h"
 #include "storage/base/checksum.h"
@@ -25,7 +26,8 @@ void CountCheckpoint::go_on(InputLists& lists, BatchCounts& counts) {
       std::memcpy(std::as_writable_bytes(std::span(&entry, 1)).data(), numbers.data() + 1, sizeof(entry));
       const std::vector<NodeId> nodes = lists.take_up(entry.input_count);
       const bool is_sound =
-          checksum(std::as_bytes(std::span(nodes))) == numbers[0] &&
+          checksum(std::as_bytes(std::span(nodes))) == numbers[0] && entry.key == schedule_.key(batch) &&
+          std::ranges::adjacent_find(nodes, std::greater_equal()) == nodes.end() &&
           std::ranges::all_of(nodes, [&](NodeId node) { return to_index(node) < counts.accesses.size(); });
       if (!is_sound) {  // this one and the rest are counted anew
         lists.drop_last();

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
 #include "storage/io/folders.h"
 #include "storage/pack/pack_checkpoint.h"
 
@@ -14,14 +15,18 @@ constexpr std::array<const char*, 3> file_names{pool_file_name, pack_file_name, 
 
 std::string journal_key(const std::string& name) { return "preparing/" + name; }
 
+// Its files are written and removed, so it must lie in the dataset.
 std::filesystem::path folder_of(const Dataset& dataset, const std::string& name) {
-  return preparation_folder(dataset, name).string() + ".partial";
+  const std::filesystem::path folder = preparation_folder(dataset, name).string() + ".partial";
+  refuse_link(folder.parent_path());
+  refuse_link(folder);
+  return folder;
 }
 
 // The journal's JSON: made_from, and while sealing the entry to be. Null when there is none that can be read.
 nlohmann::json read_journal(const Dataset& dataset, const std::string& name) {
   const auto text = dataset.catalog().get(journal_key(name));
-  auto journal = text ? nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false) : nlohmann::json();
+  auto journal = text ? parse_json(*text) : nlohmann::json();
   return journal.is_object() ? journal : nlohmann::json();
 }
 
@@ -53,10 +58,11 @@ PreparationInWork::PreparationInWork(Dataset& dataset, std::string name, const n
 bool PreparationInWork::finish_sealing(Dataset& dataset, const std::string& name,
                                        const nlohmann::json& made_from) {
   const nlohmann::json journal = read_journal(dataset, name);
-  const std::string entry_key =
-      journal.is_object() ? journal.value("entry_key", std::string()) : std::string();
-  if (entry_key.empty()) return false;
-  const std::string entry = journal.value("entry", std::string());
+  if (!journal.is_object()) return false;
+  // Only what seal() has written is gone on with: a journal that was made up must not enter another key.
+  const std::string entry_key = preparation_key(name);
+  const auto entry = journal.value("entry", nlohmann::json());
+  if (journal.value("entry_key", nlohmann::json()) != entry_key || !entry.is_string()) return false;
   const auto target = preparation_folder(dataset, name);
   const auto folder = folder_of(dataset, name);
   // Whoever read the old preparation has let go before sealing began, or is waited for.
@@ -73,7 +79,7 @@ bool PreparationInWork::finish_sealing(Dataset& dataset, const std::string& name
     publish(folder, target);
     sync_folder(dataset.folder());  // which may have just received prepared/
   }
-  dataset.catalog().apply({{entry_key, entry}, {journal_key(name), std::nullopt}});
+  dataset.catalog().apply({{entry_key, entry.get<std::string>()}, {journal_key(name), std::nullopt}});
   return journal.value("made_from", nlohmann::json()) == made_from;
 }
 

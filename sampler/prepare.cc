@@ -11,7 +11,7 @@
 #include "sampler/batches.h"
 #include "sampler/budget_table.h"
 #include "sampler/count_checkpoint.h"
-#include "sampler/plan_batch.h"
+#include "sampler/planned_sampling.h"
 #include "sampler/preparation_in_work.h"
 #include "sampler/sampling_memory.h"
 #include "sampler/sweep_sampler.h"
@@ -68,29 +68,6 @@ std::uint64_t read_gap(const Dataset& dataset, const PrepareRequest& request) {
   return drive ? read_gap_for(*drive) : usual_read_gap_bytes;
 }
 
-// The second pass's work on one batch: sampled again, planned this time, compressed.
-class PlannedSampling {
- public:
-  PlannedSampling(const Dataset& dataset, const PreparationPlanner& planner, std::size_t thread_count)
-      : labels_(dataset.read_labels()),
-        scratch_(thread_count),
-        compressors_(thread_count),
-        planners_(thread_count, BatchPlanner(planner.tiers(), planner.shared(), labels_)) {}
-
-  void make(BatchSampler& sampler, std::size_t index, std::size_t worker, CompressedBatch& compressed) {
-    SampledBatch& batch = scratch_[worker];
-    sampler.sample(index, worker, batch);
-    const BatchFrame& frame = planners_[worker].plan(index, batch);
-    compressed = compressors_[worker].compress(batch.key, frame, planners_[worker].input_nodes());
-  }
-
- private:
-  const NodeLabels labels_;
-  std::vector<SampledBatch> scratch_;
-  std::vector<BatchCompressor> compressors_;
-  std::vector<BatchPlanner> planners_;
-};
-
 class Preparer {
  public:
   //   work  where it comes to be; null: nothing is written
@@ -118,6 +95,7 @@ class Preparer {
     CountCheckpoint checkpoint(dataset_, schedule_, work_ == nullptr ? "" : work_->folder());
     if (work_ != nullptr) checkpoint.go_on(lists_, counts_);
     const std::size_t begin = lists_.batch_count();
+    taken_up_ = begin;
     if (begin == schedule_.size()) return;
     start_sampler();
     std::vector<SampledBatch> scratch(pool_.thread_count());
@@ -178,7 +156,7 @@ class Preparer {
   void write_samples() {
     if (work_->has(pool_file_name)) return end_sampling();
     start_sampler();
-    PlannedSampling sampling(dataset_, planner_, pool_.thread_count());
+    PlannedSampling sampling(dataset_, planner_, lists_, taken_up_, pool_.thread_count());
     const auto writer = open_samples();
     const std::size_t begin = writer->entries().size();
     Progress progress("writing samples", schedule_.size(), Progress::Unit::items);
@@ -249,7 +227,7 @@ class Preparer {
   double foresee_samples() {
     if (work_ != nullptr && work_->has(pool_file_name)) return 0;
     start_sampler();
-    PlannedSampling sampling(dataset_, planner_, pool_.thread_count());
+    PlannedSampling sampling(dataset_, planner_, lists_, taken_up_, pool_.thread_count());
     const std::size_t count = std::min(pool_.thread_count(), schedule_.size());
     std::vector<CompressedBatch> made(count);
     const Stopwatch clock;
@@ -338,6 +316,7 @@ class Preparer {
   std::uint64_t graph_bytes_read_ = 0;
   std::uint64_t sampled_batches_ = 0;
   InputLists lists_;
+  std::size_t taken_up_ = 0;  // of the lists
   BatchCounts counts_;
   PreparationPlanner planner_;
 };

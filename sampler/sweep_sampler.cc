@@ -38,11 +38,11 @@ std::size_t count_within(std::uint64_t memory_bytes, const SweepWave::Needs& nee
 
 // Takes up the batches of finished waves; returns how many there are.
 std::size_t go_on(CheckpointReader& saved, BatchScratch& scratch, const BatchSchedule& schedule,
-                  SweepWave::Needs& needs) {
+                  std::uint64_t node_count, SweepWave::Needs& needs) {
   try {
     const SweepWave::Needs known{.batch_bytes = std::max<std::uint64_t>(1, saved.take()),
                                  .worker_bytes = saved.take()};
-    const std::size_t count = scratch.go_on(saved, schedule);
+    const std::size_t count = scratch.go_on(saved, schedule, node_count);
     needs = known;
     return count;
   } catch (const Error& error) {
@@ -66,7 +66,7 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
   SweepWave::Needs needs = guess_needs(dataset.info(), options.sampler, schedule.seeds(0).size());
   if (!options.work_folder.empty()) {
     auto saved = CheckpointReader::open(options.work_folder / batches_checkpoint_name, dataset.fingerprint());
-    if (saved) first = go_on(*saved, scratch_, schedule, needs);
+    if (saved) first = go_on(*saved, scratch_, schedule, dataset.info().node_count, needs);
   }
   if (first == schedule.size()) return;
   GraphSweep sweep(dataset, options.graph);

@@ -17,6 +17,7 @@
 #include "tools/commands.h"
 #include "tools/config_file.h"
 #include "tools/help_format.h"
+#include "tools/option_names.h"
 #include "tools/usage.h"
 
 namespace gneiss {
@@ -74,15 +75,6 @@ int parse_and_run(std::vector<std::string> arguments) {
 }
 
 }  // namespace
-
-void normalise_option_names(std::vector<std::string>& arguments) {
-  for (std::string& argument : arguments) {
-    if (argument == "--") return;
-    if (!argument.starts_with("--")) continue;
-    const auto name_end = std::find(argument.begin(), argument.end(), '=');
-    std::replace(argument.begin(), name_end, '_', '-');
-  }
-}
 
 int run_command_line(std::vector<std::string> arguments) {
   try {

@@ -11,8 +11,4 @@ namespace gneiss {
 // Never throws: a failure is one sentence on standard error.
 int run_command_line(std::vector<std::string> arguments);
 
-// Makes `-` and `_` alike in the names of long options: "--batch_size=1_0" becomes "--batch-size=1_0".
-// What follows a bare "--" and every value stays as it is.
-void normalise_option_names(std::vector<std::string>& arguments);
-
 }  // namespace gneiss

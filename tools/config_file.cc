@@ -8,7 +8,7 @@
 
 #include "storage/base/error.h"
 #include "storage/io/file.h"
-#include "tools/command_line.h"
+#include "tools/option_names.h"
 #include "tools/usage.h"
 
 namespace gneiss {

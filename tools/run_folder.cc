@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
 #include "storage/io/file.h"
 #include "storage/io/folders.h"
 
@@ -44,6 +45,12 @@ void emit(YAML::Emitter& out, const nlohmann::json& value) {
   }
 }
 
+// Whether what `object` has under `key`, if anything, is a whole number from 0.
+bool is_count(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_number_unsigned();
+}
+
 std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> states;
   std::error_code none;
@@ -79,6 +86,9 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
     fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
   }
   refuse_other_files(path_);
+  // Whoever wants runs elsewhere says so with --run; what a dataset brought along does not lead there.
+  if (given.empty()) refuse_link(dataset / "runs");
+  refuse_link(path_ / checkpoints_folder_name);
   try {
     make_folders(path_);
   } catch (const Error& error) {
@@ -137,16 +147,16 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
   std::string text;
   for (std::string line; std::getline(lines, line);) {
     // The kill may have cut the last line short.
-    auto epoch = nlohmann::json::parse(line, nullptr, false);
-    if (!epoch.is_object()) continue;
+    auto epoch = parse_json(line);
+    if (!epoch.is_object() || !is_count(epoch, "seed") || !is_count(epoch, "epoch")) continue;
     if (epoch.value("seed", std::uint64_t{0}) == seed) {
-      if (epoch.value("epoch", 0U) > epochs_done) continue;
+      if (epoch.value("epoch", std::uint64_t{0}) > epochs_done) continue;
       kept.push_back(epoch);
       kept.back().erase("seed");  // as the epochs of this process are
     }
     text += line + '\n';
   }
-  write_text_file(path_ / metrics_file_name, text);
+  replace_file(path_ / metrics_file_name, text);
   metrics_ = File::open_existing(path_ / metrics_file_name);
   return kept;
 }
@@ -154,7 +164,7 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
 void RunFolder::write_config(const nlohmann::json& options) const {
   YAML::Emitter out;
   emit(out, options);
-  write_text_file(path_ / "config.yaml", std::string(out.c_str()) + "\n");
+  replace_file(path_ / "config.yaml", std::string(out.c_str()) + "\n");
 }
 
 void RunFolder::append_metrics(const nlohmann::json& epoch) {
@@ -164,8 +174,8 @@ void RunFolder::append_metrics(const nlohmann::json& epoch) {
 }
 
 void RunFolder::write_summary(const nlohmann::json& summary) const {
-  write_text_file(path_ / "summary.json",
-                  summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  replace_file(path_ / "summary.json",
+               summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace gneiss

@@ -285,7 +285,7 @@ void run(TrainCommand& command) {
   summary["seconds"] = clock.seconds();
   write_summary(command.summary, summary);
   // The folder's summary says that the run is finished, and is not gone on with: all else of it comes before.
-  trace.write(folder.path() / timeline_file_name, kept_events);
+  replace_file(folder.path() / timeline_file_name, trace.text(kept_events));
   folder.write_summary(summary);
   if (!command.trace.empty()) write_trace(trace, command.trace);
   fmt::print("Run: {}\n", folder.path().string());

@@ -39,7 +39,9 @@ void Trace::add(std::uint32_t lane, const char* name, Clock::time_point begin, C
 std::size_t Trace::event_count() const noexcept { return std::min(taken_.load(), events_.size()); }
 std::size_t Trace::left_out_count() const noexcept { return taken_.load() - event_count(); }
 
-void Trace::write(const std::filesystem::path& path, std::size_t event_count_max) const {
+void Trace::write(const std::filesystem::path& path) const { write_text_file(path, text()); }
+
+std::string Trace::text(std::size_t event_count_max) const {
   std::string text = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
   auto out = std::back_inserter(text);
   fmt::format_to(out, R"({{"ph":"M","pid":1,"name":"process_name","args":{{"name":"gneiss train"}}}})");
@@ -68,8 +70,7 @@ void Trace::write(const std::filesystem::path& path, std::size_t event_count_max
     if (event.has_key) fmt::format_to(out, R"(,"args":{{"batch":"{}"}})", to_string(event.key));
     text += '}';
   }
-  text += "\n]}\n";
-  write_text_file(path, text);
+  return text + "\n]}\n";
 }
 
 }  // namespace gneiss

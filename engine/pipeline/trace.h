@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "storage/format/batch_key.h"
@@ -35,8 +36,10 @@ class Trace {
   std::size_t event_count() const noexcept;
   std::size_t left_out_count() const noexcept;
 
-  // Once all stages have ended: the first events, at most so many. Throws Error(io).
-  void write(const std::filesystem::path& path, std::size_t event_count_max = ~std::size_t{0}) const;
+  // Once all stages have ended: the first events, at most so many, as trace-event JSON.
+  std::string text(std::size_t event_count_max = ~std::size_t{0}) const;
+  // The same into a file that the user named. Throws Error(io).
+  void write(const std::filesystem::path& path) const;
 
  private:
   struct Event {

@@ -11,6 +11,7 @@
 #include "engine/train/safetensors.h"
 #include "storage/base/checksum.h"
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
 
 namespace gneiss {
 namespace {
@@ -44,7 +45,7 @@ std::array<std::pair<const char*, std::span<float>>, 3> arrays_of(const Paramete
 
 // "lr is 0.01 there and 0.003 here", for all that differs.
 std::string difference(const std::string& there, const std::string& here, const std::filesystem::path& path) {
-  const auto old = nlohmann::json::parse(there, nullptr, false);
+  const auto old = parse_json(there);
   const auto now = nlohmann::json::parse(here);
   if (!old.is_object()) fail(Kind::corruption, "{}: 'identity' is damaged", path.string());
   const auto value = [](const nlohmann::json& object, const std::string& key) {

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
+#include "storage/io/folders.h"
 
 namespace gneiss {
 namespace {
@@ -36,6 +38,13 @@ rocksdb::Options catalog_options(Catalog::Access access) {
   return options;
 }
 
+// RocksDB opens what it writes by name, and would follow a link to someone else's file.
+void refuse_links(const std::filesystem::path& folder) {
+  refuse_link(folder);
+  std::error_code ignored;  // what cannot be listed cannot be opened either, and RocksDB says why
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) refuse_link(entry.path());
+}
+
 rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
@@ -47,6 +56,7 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
          "{} is not a Gneiss dataset (it has no catalog); make one with 'gneiss import' or 'gneiss generate'",
          folder.parent_path().string());
   }
+  if (access != Access::read) refuse_links(folder);
   rocksdb::DB* database = nullptr;
   const auto options = catalog_options(access);
   const auto status = access == Access::read ? rocksdb::DB::OpenForReadOnly(options, path_, &database)
@@ -101,7 +111,7 @@ std::vector<std::string> Catalog::keys(std::string_view prefix) const {
 nlohmann::json Catalog::get_json(std::string_view key) const {
   const auto text = get(key);
   if (!text) fail(Kind::corruption, "the catalog {} lacks its entry '{}'", path_, key);
-  auto value = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  auto value = parse_json(*text);
   if (value.is_discarded()) fail(Kind::corruption, "the catalog {}: entry '{}' is not JSON", path_, key);
   return value;
 }

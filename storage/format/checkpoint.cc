@@ -24,7 +24,7 @@ void write_checkpoint(const std::filesystem::path& path, std::uint64_t made_from
   all.insert(all.end(), numbers.begin(), numbers.end());
   all.push_back(checksum(std::as_bytes(std::span(all))));
   const auto bytes = std::as_bytes(std::span(all));
-  write_text_file(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  replace_file(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
 std::optional<CheckpointReader> CheckpointReader::open(const std::filesystem::path& path,

@@ -106,6 +106,8 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
 // Error(io) rather than let one go.
 void bring_runs_home(const std::filesystem::path& old, const std::filesystem::path& target) {
   if (!std::filesystem::exists(old / "runs")) return;
+  refuse_link(old / "runs");
+  refuse_link(target / "runs");
   make_folders(target / "runs");
   std::vector<std::filesystem::path> runs;
   for (const auto& entry : std::filesystem::directory_iterator(old / "runs")) runs.push_back(entry.path());
@@ -185,6 +187,7 @@ std::vector<NodeId> Dataset::split(Split split) const {
     }
     const std::size_t count = value.size() / sizeof(NodeId);
     nodes.resize(nodes.size() + count);
+    if (count == 0) continue;
     std::memcpy(nodes.data() + nodes.size() - count, value.data(), count * sizeof(NodeId));
   }
   std::vector<bool> named(nodes.empty() ? 0 : info_.node_count);
@@ -239,7 +242,14 @@ NodeLabels Dataset::read_labels() const {
   return labels;
 }
 
-nlohmann::json Dataset::statistics() const { return catalog_.get_json("statistics"); }
+nlohmann::json Dataset::statistics() const {
+  auto statistics = catalog_.get_json("statistics");
+  if (!statistics.is_object()) {
+    fail(Kind::corruption, "{}: the catalog's statistics are damaged; import the dataset again",
+         folder_.string());
+  }
+  return statistics;
+}
 
 DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_(std::move(target)) {
   target_ = target_.lexically_normal();
@@ -248,6 +258,7 @@ DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_
     fail(Kind::config, "'{}' cannot name a dataset; give the name of a folder to make", target_.string());
   }
   partial_ = target_.string() + ".partial";
+  replaced_ = target_.string() + ".replaced";
   if (std::filesystem::exists(target_)) {
     if (!force)
       fail(Kind::config, "{} exists; choose another name, or pass --force to replace it", target_.string());
@@ -262,6 +273,7 @@ DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_
     }
     refuse_strange_entries(target_);
   }
+  for (const auto& folder : {target_ / "runs", partial_, replaced_}) refuse_link(folder);
   const auto parent = target_.parent_path().empty() ? std::filesystem::path(".") : target_.parent_path();
   if (!std::filesystem::is_directory(parent)) {
     fail(Kind::input, "{} does not exist; create the folder first", parent.string());
@@ -332,7 +344,7 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   sync_folder(partial_);
   // Two renames: a kill between them leaves the old one as `old`, with its runs, which the next seal brings
   // home.
-  const std::filesystem::path old = target_.string() + ".replaced";
+  const std::filesystem::path& old = replaced_;
   std::error_code error;
   const bool replaces = std::filesystem::exists(target_);
   if (replaces) {

@@ -113,6 +113,7 @@ class DatasetWriter {
 
   std::filesystem::path target_;
   std::filesystem::path partial_;
+  std::filesystem::path replaced_;
   FileLock lock_;  // of partial_
   bool sealed_ = false;
 };

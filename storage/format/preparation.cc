@@ -1,5 +1,6 @@
 #include "storage/format/preparation.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/cancel.h"
@@ -13,8 +14,6 @@ bool is_cpu_tier_section(SectionKind kind) {
          kind == SectionKind::tier_moves;
 }
 
-std::string entry_key(std::string_view name) { return fmt::format("preparation/{}", name); }
-
 nlohmann::json describe_file(const SectionFile& file) {
   return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
 }
@@ -23,6 +22,21 @@ nlohmann::json describe_files(const SectionFile& pool, const SectionFile& pack, 
   return {{pool_file_name, describe_file(pool)},
           {pack_file_name, describe_file(pack)},
           {cpu_tier_file_name, describe_file(cpu_tier)}};
+}
+
+// Whether a batch of these options can have these counts in this dataset. Buffers are sized by them, so no
+// batch may claim more than what the dataset's files, which are there, can give.
+bool has_possible_counts(const BatchEntry& entry, const DatasetInfo& info,
+                         const PreparationOptions& options) {
+  // An edge is drawn at most once in a hop, or, with replacement, at most `fanout` times for a destination.
+  unsigned __int128 edges = 0;
+  for (const std::int32_t fanout : options.fanouts) {
+    edges += options.replace ? static_cast<unsigned __int128>(entry.hidden_count) *
+                                   static_cast<std::uint32_t>(std::max(fanout, 1))
+                             : info.edge_count;
+  }
+  return entry.input_count <= info.node_count && entry.seed_count <= options.batch_size &&
+         entry.edge_count <= edges;
 }
 
 // The pool's and the pack's entries must speak of the same batches.
@@ -35,10 +49,12 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
     agree = entries[i].key == segments[i].key &&
             entries[i].page_rows + entries[i].disk_rows == segments[i].row_count &&
             (preparation.pack().is_shared() ? entries[i].disk_rows : entries[i].page_rows) == 0 &&
-            segments[i].row_bytes == row_bytes && entries[i].input_count <= dataset.info().node_count;
+            segments[i].row_bytes == row_bytes &&
+            has_possible_counts(entries[i], dataset.info(), preparation.info().options);
   }
   const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
-  agree = agree && rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim &&
+  agree = agree && rows.checksum_block_bytes == feature_checksum_block_bytes &&
+          rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim &&
           rows.rows <= dataset.info().node_count && rows.rows <= preparation.cpu_slot_count() &&
           preparation.cpu_slot_count() <= dataset.info().node_count;
   expect_shape(preparation.cpu_tier().require(SectionKind::tier_nodes), Dtype::u32, rows.rows, 1,
@@ -113,7 +129,23 @@ PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
   return options;
 }
 
+bool is_preparation_name(std::string_view name) noexcept {
+  constexpr std::size_t name_bytes_max = 200;  // a file name with ".partial" is at most 255
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  };
+  return !name.empty() && name.front() != '.' && name.size() <= name_bytes_max &&
+         !name.ends_with(".partial") && std::ranges::all_of(name, is_plain);
+}
+
+std::string preparation_key(std::string_view name) { return fmt::format("preparation/{}", name); }
+
 std::filesystem::path preparation_folder(const Dataset& dataset, std::string_view name) {
+  if (!is_preparation_name(name)) {
+    fail(Kind::corruption, "{}: the catalog has a preparation '{}', which cannot be the name of one",
+         dataset.folder().string(), name);
+  }
   return dataset.folder() / "prepared" / name;
 }
 
@@ -126,8 +158,8 @@ std::vector<std::string> preparation_names(const Dataset& dataset) {
 }
 
 std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::string_view name) {
-  if (!dataset.catalog().contains(entry_key(name))) return std::nullopt;
-  return dataset.catalog().get_json(entry_key(name));
+  if (!dataset.catalog().contains(preparation_key(name))) return std::nullopt;
+  return dataset.catalog().get_json(preparation_key(name));
 }
 
 Preparation::Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder,
@@ -299,7 +331,7 @@ Catalog::Change seal_preparation(const std::filesystem::path& folder, const std:
                              {"train_batches_per_epoch", info.train_batches_per_epoch},
                              {"planned_residency", name_of(info.planned)},
                              {"files", describe_files(pool.file(), pack.file(), cpu_tier)}};
-  return {entry_key(name), entry.dump()};
+  return {preparation_key(name), entry.dump()};
 }
 
 }  // namespace gneiss

@@ -56,7 +56,13 @@ struct PreparationInfo {
   Residency planned = Residency::fixed;  // what `automatic` became; never automatic
 };
 
+// Up to 200 of letters, digits, '-', '_' and '.', the first no dot: the name of a folder, and no way out of
+// one.
+bool is_preparation_name(std::string_view name) noexcept;
+std::string preparation_key(std::string_view name);  // in the catalog
+// Throws Error(corruption) for what is no name: it came from a catalog, for the user's are checked before.
 std::filesystem::path preparation_folder(const Dataset& dataset, std::string_view name);
+// As the catalog has them.
 std::vector<std::string> preparation_names(const Dataset& dataset);
 // The sealed preparation's catalog entry, if there is one.
 std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::string_view name);

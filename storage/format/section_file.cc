@@ -137,12 +137,14 @@ SectionState SectionWriter::save() {
 
 void SectionWriter::go_on(const SectionShape& shape, const SectionState& state) {
   const std::uint64_t block_bytes = shape.checksum_block_bytes;
-  const std::uint64_t blocks =
-      block_bytes == 0 ? std::min<std::uint64_t>(state.bytes, 1) : divide_up(state.bytes, block_bytes);
   begin(shape);
   if (state.bytes == 0 && state.checksums.empty()) return;
+  const std::uint64_t blocks = block_bytes == 0
+                                   ? std::min<std::uint64_t>(state.bytes, 1)
+                                   : state.bytes / block_bytes + (state.bytes % block_bytes != 0);
   const std::uint64_t first = block_bytes == 0 ? 0 : round_down(state.bytes - 1, block_bytes);
-  const bool fits = state.checksums.size() == blocks && file_.size() >= position_ + state.bytes;
+  const bool fits =
+      state.checksums.size() == blocks && state.bytes <= file_.size() - std::min(file_.size(), position_);
   // What the last block holds goes through the checksum again; those before it are done with.
   for (std::uint64_t at = first; fits && at < state.bytes; at += buffer_.size()) {
     const auto bytes = buffer_.bytes().first(std::min<std::uint64_t>(buffer_.size(), state.bytes - at));

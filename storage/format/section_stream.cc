@@ -5,7 +5,7 @@
 namespace gneiss {
 namespace {
 
-constexpr std::uint64_t largest_block_bytes = std::uint64_t{64} << 20;  // ours are 64 KiB and 1 MiB
+constexpr std::uint64_t largest_block_bytes = std::uint64_t{1} << 20;  // ours are 64 KiB and 1 MiB
 
 SequentialReader::Check block_check(const SectionFile& file, const SectionEntry& entry) {
   return [&file, entry, checksums = file.block_checksums(entry)](std::uint64_t offset,

@@ -9,7 +9,7 @@
 namespace gneiss {
 namespace {
 
-constexpr std::size_t buffer_bytes = 1U << 20;
+constexpr std::size_t buffer_bytes = 128U << 10;   // stays in the cache; a longer line makes it grow
 constexpr std::size_t line_bytes_max = 64U << 20;  // a million columns; anything longer is not a table
 
 std::string_view without_blanks(std::string_view text) {

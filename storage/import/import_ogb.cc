@@ -124,11 +124,17 @@ class CsvLabels final : public LabelSource {
 SplitSource read_csv_split(const std::filesystem::path& path, std::uint64_t node_count) {
   const auto table = open_table(path, "the node ids of a split");
   SplitSource split{table->name(), {}};
+  // A split lists each node once, and distinct ids take more than a bit each, however well compressed.
+  const std::uint64_t ids_max = 8 * std::filesystem::file_size(table->name()) + (1U << 16);
   std::int64_t id = 0;
   while (table->next_row(std::span(&id, 1))) {
     split.ids.push_back(id);
     if (split.ids.size() > node_count) {
       fail(Kind::input, "{} lists more nodes than the {} of the graph", table->name(), node_count);
+    }
+    if (split.ids.size() > ids_max) {
+      fail(Kind::input, "{} unpacks to more ids than its bytes can hold; it is damaged, or made to do harm",
+           table->name());
     }
   }
   return split;

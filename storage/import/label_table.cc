@@ -26,7 +26,7 @@ void check_shape(const LabelSource& source, std::uint64_t node_count) {
 
 // Reads all rows in pieces, and gives each value to take(row, column, value).
 template <class Take, class Flush>
-void stream_labels(LabelSource& source, const Take& take, const Flush& flush) {
+void stream_labels(LabelSource& source, LabelTable& table, const Take& take, const Flush& flush) {
   const std::uint64_t columns = source.column_count();
   const std::uint64_t rows_at_once = std::max<std::uint64_t>(1, values_at_once / columns);
   std::vector<double> block(rows_at_once * columns);
@@ -34,6 +34,7 @@ void stream_labels(LabelSource& source, const Take& take, const Flush& flush) {
     const std::uint64_t rows = std::min(rows_at_once, source.row_count() - first);
     const auto values = std::span(block).first(rows * columns);
     source.read(values);
+    table.is_labelled.resize(first + rows);  // as they come: their number is but a claim until then
     for (std::size_t i = 0; i < values.size(); ++i) take(first + i / columns, i % columns, values[i]);
     flush();
   }
@@ -57,7 +58,7 @@ void write_classes(LabelSource& source, SectionWriter& writer, LabelTable& table
     table.class_count = std::max(table.class_count, static_cast<std::uint32_t>(label) + 1);
     table.is_labelled[node] = true;
   };
-  stream_labels(source, take, [&] {
+  stream_labels(source, table, take, [&] {
     writer.append_values(std::span<const std::int32_t>(labels));
     labels.clear();
   });
@@ -80,7 +81,7 @@ void write_columns(LabelSource& source, SectionWriter& writer, LabelTable& table
     entries.push_back(value == 1 ? 1 : 0);
     table.is_labelled[node] = true;
   };
-  stream_labels(source, take, [&] {
+  stream_labels(source, table, take, [&] {
     writer.append_values(std::span<const std::uint8_t>(entries));
     entries.clear();
   });
@@ -92,7 +93,6 @@ void write_columns(LabelSource& source, SectionWriter& writer, LabelTable& table
 LabelTable write_labels(LabelSource& source, std::uint64_t node_count, const std::filesystem::path& file) {
   check_shape(source, node_count);
   LabelTable table;
-  table.is_labelled.resize(node_count);
   SectionWriter writer(file, labels_magic);
   if (source.column_count() > 1) {
     write_columns(source, writer, table);

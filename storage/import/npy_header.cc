@@ -124,6 +124,10 @@ class HeaderParser {
         if (entry.code == type.substr(1)) return entry.type;
       }
     }
+    if (type.ends_with('O')) {
+      fail(Kind::input, "{} holds pickled Python objects, which are never run here; save it as numbers",
+           name_);
+    }
     fail(Kind::input, "{} holds elements of type '{}'; integers, bool, float16, float32 and float64 are read",
          name_, type.substr(0, 32));
   }

@@ -100,25 +100,33 @@ nlohmann::json to_json(const DatasetStatistics& statistics) {
 }
 
 std::string format_statistics(const nlohmann::json& statistics) {
-  const auto count = [&](const char* key) { return format_count(statistics.value(key, std::uint64_t{0})); };
-  const auto bytes = [&](const char* key) {
-    return format_bytes(static_cast<double>(statistics.value(key, std::uint64_t{0})));
+  // What is not there, or of another type, is 0: the numbers are for people.
+  const auto number = [&](const char* key) {
+    const auto found = statistics.find(key);
+    return found != statistics.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
   };
+  const auto count = [&](const char* key) { return format_count(number(key)); };
+  const auto bytes = [&](const char* key) { return format_bytes(static_cast<double>(number(key))); };
+  const auto average = statistics.find("degree_average");
+  const auto dtype = statistics.find("feature_dtype");
   std::string text;
   const auto line = [&](std::string_view what, const std::string& value) {
     text += fmt::format("  {:<18}{}\n", what, value);
   };
   line("nodes", count("nodes"));
   line("edges", fmt::format("{} ({} in the source)", count("edges"), count("source_edges")));
-  line("in-degrees", fmt::format("average {:.2f}, median {}, 90 % up to {}, 99 % up to {}, largest {}",
-                                 statistics.value("degree_average", 0.0), count("degree_median"),
-                                 count("degree_p90"), count("degree_p99"), count("degree_max")));
+  line("in-degrees",
+       fmt::format("average {:.2f}, median {}, 90 % up to {}, 99 % up to {}, largest {}",
+                   average != statistics.end() && average->is_number() ? average->get<double>() : 0,
+                   count("degree_median"), count("degree_p90"), count("degree_p99"), count("degree_max")));
   line("isolated nodes", count("isolated_nodes"));
-  line("features", fmt::format("{} x {}", count("feature_dim"), statistics.value("feature_dtype", "?")));
-  if (statistics.value("nan_values", 0) > 0 || statistics.value("infinite_values", 0) > 0) {
+  line("features",
+       fmt::format("{} x {}", count("feature_dim"),
+                   dtype != statistics.end() && dtype->is_string() ? dtype->get<std::string>() : "?"));
+  if (number("nan_values") > 0 || number("infinite_values") > 0) {
     line("not finite", fmt::format("{} NaN, {} infinite", count("nan_values"), count("infinite_values")));
   }
-  if (statistics.value("label_columns", 0U) > 0) {
+  if (number("label_columns") > 0) {
     line("labels", fmt::format("{} columns of 0 and 1, {} nodes labelled", count("label_columns"),
                                count("labelled_nodes")));
     line("task", "multi-label, judged by ROC-AUC (rocauc)");
@@ -130,10 +138,9 @@ std::string format_statistics(const nlohmann::json& statistics) {
                              count("test_nodes")));
   line("on disk", fmt::format("topology {}, features {}, labels {}", bytes("graph_bytes"),
                               bytes("feature_bytes"), bytes("label_bytes")));
-  line("held in memory",
-       fmt::format("{} with everything, {} with features on disk", bytes("in_memory_bytes"),
-                   format_bytes(static_cast<double>(statistics.value("graph_bytes", std::uint64_t{0}) +
-                                                    statistics.value("label_bytes", std::uint64_t{0})))));
+  line("held in memory", fmt::format("{} with everything, {} with features on disk", bytes("in_memory_bytes"),
+                                     format_bytes(static_cast<double>(number("graph_bytes")) +
+                                                  static_cast<double>(number("label_bytes")))));
   return text;
 }
 

@@ -24,6 +24,23 @@ zip* open_archive(const std::filesystem::path& path) {
   return archive;
 }
 
+// An archive's own word on an entry is compared with what its bytes can hold, before anything is sized by it.
+void check_entry(const zip_stat_t& stat, std::uint64_t archive_bytes, const std::string& name) {
+  constexpr zip_uint64_t wanted = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
+  if ((stat.valid & wanted) != wanted) fail(Kind::input, "{} does not say how large it is", name);
+  if (stat.comp_method != ZIP_CM_STORE && stat.comp_method != ZIP_CM_DEFLATE) {
+    fail(Kind::input, "{} is compressed by a method (number {}) that NumPy does not use; save it again", name,
+         stat.comp_method);
+  }
+  // Deflate gives at most 258 bytes for two bits; what claims more is a bomb.
+  constexpr std::uint64_t inflation_max = 1032;
+  const std::uint64_t inflation = stat.comp_method == ZIP_CM_STORE ? 1 : inflation_max;
+  if (stat.comp_size > archive_bytes || stat.size / inflation > stat.comp_size) {
+    fail(Kind::input, "{} claims {} bytes out of {} in an archive of {}; it is damaged, or made to do harm",
+         name, stat.size, stat.comp_size, archive_bytes);
+  }
+}
+
 }  // namespace
 
 void ZipSource::Discard::operator()(zip* archive) const noexcept { zip_discard(archive); }
@@ -36,7 +53,7 @@ ZipSource::ZipSource(const std::filesystem::path& archive, const std::string& en
   if (zip_stat(archive_.get(), entry.c_str(), 0, &stat) != 0) {
     fail(Kind::input, "{} holds no entry named {}; is it the right archive?", archive.string(), entry);
   }
-  if ((stat.valid & ZIP_STAT_SIZE) == 0) fail(Kind::input, "{} does not say how large it is", name());
+  check_entry(stat, std::filesystem::file_size(archive), name());
   entry_bytes_ = stat.size;
   entry_.reset(zip_fopen_index(archive_.get(), stat.index, 0));
   if (!entry_) {

@@ -102,10 +102,9 @@ double measure_writes(const std::filesystem::path& folder, const std::stop_token
   const File file = File::create_anonymous(folder);
   file.reserve(total_bytes);
   // A file without a name is opened once more by its descriptor.
-  const std::filesystem::path opened = "/proc/self/fd/" + std::to_string(file.descriptor());
   std::error_code ignored;
-  const File direct = std::filesystem::exists(opened, ignored)
-                          ? File::open_existing(opened).reopen_direct(/*writable=*/true)
+  const File direct = std::filesystem::exists(file.descriptor_path(), ignored)
+                          ? file.reopen_direct(/*writable=*/true)
                           : File();
   WriteBehind writer(direct ? direct : file, piece_bytes, 8);
   AlignedBuffer piece(piece_bytes);

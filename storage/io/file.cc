@@ -77,9 +77,16 @@ File File::open_for_reading(const std::filesystem::path& path) {
 }
 
 File File::create(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path.string(), O_RDWR | O_CREAT | O_TRUNC);
-  if (descriptor < 0) fail_errno(path.string(), "create", errno);
-  return {descriptor, path.string()};
+  constexpr int flags = O_RDWR | O_CREAT | O_EXCL;  // which follows no link
+  const std::string name = path.string();
+  int descriptor = open_retrying(name, flags);
+  // Of another process that makes the same, one wins.
+  for (int tries = 0; descriptor < 0 && errno == EEXIST && tries < 3; ++tries) {
+    if (::unlink(name.c_str()) != 0 && errno != ENOENT) break;
+    descriptor = open_retrying(name, flags);
+  }
+  if (descriptor < 0) fail_errno(name, "create", errno);
+  return {descriptor, name};
 }
 
 File File::create_anonymous(const std::filesystem::path& folder) {
@@ -109,7 +116,11 @@ File File::create_nameable(const std::filesystem::path& folder) {
 }
 
 File File::open_existing(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path.string(), O_RDWR);
+  const int descriptor = open_retrying(path.string(), O_RDWR | O_NOFOLLOW);
+  if (descriptor < 0 && errno == ELOOP) {
+    fail(Kind::corruption, "{} is a link, and Gneiss writes through none of its own files; remove it",
+         path.string());
+  }
   if (descriptor < 0) fail_errno(path.string(), "open for writing", errno);
   return {descriptor, path.string()};
 }
@@ -266,12 +277,17 @@ void write_text_file(const std::filesystem::path& given, std::string_view text) 
       fail(Kind::io, "{}: writing {} bytes failed; give another file", given.string(), text.size());
     return;
   }
+  replace_file(path, text);
+}
+
+void replace_file(const std::filesystem::path& path, std::string_view text) {
   const std::filesystem::path temporary = path.string() + ".tmp";
   try {
     const File file = File::create(temporary);
     file.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
     file.sync();
   } catch (const Error&) {
+    std::error_code ignored;
     std::filesystem::remove(temporary, ignored);  // the first failure is the one to tell
     throw;
   }

@@ -22,13 +22,15 @@ class File {
   ~File();
 
   static File open_for_reading(const std::filesystem::path& path);  // missing: Error(input)
-  static File create(const std::filesystem::path& path);            // truncates; readable and writable
+  // Empty, readable and writable. What has the name, a link too, is removed: nothing is written through it.
+  static File create(const std::filesystem::path& path);
   // A readable and writable file without a name: gone when closed, however the process ends. Lies in
   // `folder`, or in the system's temporary folder where that cannot be written.
   static File create_anonymous(const std::filesystem::path& folder);
   // The same, to be named by publish_as() later; an empty File where the file system of `folder` cannot.
   static File create_nameable(const std::filesystem::path& folder);
-  static File open_existing(const std::filesystem::path& path);  // readable and writable, kept as it is
+  // Readable and writable, kept as it is. A link is Error(corruption): it may lead anywhere.
+  static File open_existing(const std::filesystem::path& path);
 
   // A second descriptor on the same file that bypasses the page cache; an empty File where the file
   // system refuses (tmpfs). Offsets, sizes and memory must then be multiples of direct_io_alignment.
@@ -69,8 +71,10 @@ void publish(const std::filesystem::path& temporary, const std::filesystem::path
 // system has no hard links, a copy. Error(io).
 void publish_link(const std::filesystem::path& source, const std::filesystem::path& target);
 std::uint64_t free_bytes(const std::filesystem::path& folder);
-// Temporary, sync, rename; a link stays one, and a device is written to.
+// For what the user named: temporary, sync, rename; a link stays one, and a device is written to.
 void write_text_file(const std::filesystem::path& given, std::string_view text);
+// For files of our own: the same, but a link is replaced and not followed.
+void replace_file(const std::filesystem::path& path, std::string_view text);
 std::string read_text_file(const std::filesystem::path& path);
 
 }  // namespace gneiss

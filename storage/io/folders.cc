@@ -16,4 +16,13 @@ void make_folders(const std::filesystem::path& folder) {
   sync_folder(path.parent_path());
 }
 
+void refuse_link(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_symlink(path, ignored)) return;
+  fail(Kind::config,
+       "{} is a link, and Gneiss writes through none within what is its own; put what it leads to in its "
+       "place",
+       path.string());
+}
+
 }  // namespace gneiss

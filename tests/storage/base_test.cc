@@ -43,6 +43,7 @@ TEST_CASE("counts and durations are written as people read them") {
   }
   CHECK(format_seconds(0.42) == "420 ms");
   CHECK(format_seconds(3725) == "1 h 02 min");
+  CHECK(format_seconds(1e300) == "1e+300 s");
 }
 
 TEST_CASE("every f16 and bf16 value survives the way through f32") {

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/format/dataset.h"
+#include "storage/format/json_text.h"
+#include "storage/format/section_stream.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/small_dataset.h"
 #include "tests/support/temporary_folder.h"
@@ -97,6 +99,29 @@ TEST_CASE("splits with ids out of range, named twice or cut short are refused") 
   EXPECT_ERROR(Dataset::open(folder / "d").split(Split::train), Kind::corruption, "names node 5 twice");
   put(std::string("\x05\0\0\0\x05", 5));
   EXPECT_ERROR(Dataset::open(folder / "d").split(Split::train), Kind::corruption, "cut short");
+  put("");
+  CHECK(Dataset::open(folder / "d").split(Split::train).empty());
+}
+
+TEST_CASE("JSON that nests too deep, and statistics that are none, are damage") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  const auto put = [&](const char* key, const std::string& value) {
+    Catalog(folder / "d/catalog", Catalog::Access::write).apply({{key, value}});
+  };
+  CHECK(parse_json(std::string(64, '[') + std::string(64, ']')).is_array());
+  CHECK(parse_json(R"(["[[[[\"[[[[", {"a": "]"}])" + std::string(80, ' ')).is_array());
+  CHECK(parse_json(std::string(65, '[') + std::string(65, ']')).is_discarded());
+  // So deep that printing or comparing it would end the program.
+  const std::string deep = "{\"files\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}";
+  put("statistics", deep);
+  EXPECT_ERROR(Dataset::open(folder / "d").statistics(), Kind::corruption, "is not JSON");
+  for (const char* text : {"[1,2]", "7", "null", "\"words\""}) {
+    put("statistics", text);
+    EXPECT_ERROR(Dataset::open(folder / "d").statistics(), Kind::corruption, "statistics are damaged");
+  }
+  put("dataset", deep);
+  EXPECT_ERROR(Dataset::open(folder / "d"), Kind::corruption, "is not JSON");
 }
 
 TEST_CASE("sections without the checksums that their readers rely on are refused") {
@@ -123,6 +148,36 @@ TEST_CASE("sections without the checksums that their readers rely on are refused
   entry.offset = 4096;
   EXPECT_ERROR(build_section_table(graph_magic, 4096, 4096, 0, std::span(&entry, 1)), Kind::corruption,
                "has no checksum");
+}
+
+TEST_CASE("a block of checksums that is larger than any of ours takes no memory") {
+  const test::TemporaryFolder folder;
+  SectionWriter writer(folder / "f", graph_magic);
+  writer.write<std::byte>(
+      {.kind = SectionKind::csc_indices, .dtype = Dtype::u8, .checksum_block_bytes = 64U << 20},
+      std::vector<std::byte>(100));
+  writer.finish();
+  const SectionFile file(folder / "f", graph_magic, [](SectionKind) { return true; });
+  EXPECT_ERROR(stream_section(file, file.require(SectionKind::csc_indices), {}), Kind::corruption,
+               "not where or how this program writes it");
+}
+
+TEST_CASE("a state that tells of more bytes than there are is not gone on with") {
+  const test::TemporaryFolder folder;
+  const SectionShape shape{.kind = SectionKind::batch_frames, .dtype = Dtype::u8};
+  {
+    SectionWriter writer(folder / "f", graph_magic, 0, Unfinished::keep);
+    writer.begin(shape);
+    writer.append(std::vector<std::byte>(5000));
+    static_cast<void>(writer.save());
+  }
+  for (const std::uint64_t bytes : {std::uint64_t{5001}, ~std::uint64_t{0}, ~std::uint64_t{0} - 4095}) {
+    SectionWriter writer(folder / "f", graph_magic, 0, Unfinished::go_on);
+    EXPECT_ERROR(writer.go_on(shape, {.bytes = bytes, .checksums = {1}}), Kind::corruption,
+                 "is not what was written");
+    writer.begin(shape);  // as before
+    writer.end();
+  }
 }
 
 }  // namespace gneiss

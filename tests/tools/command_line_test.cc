@@ -8,6 +8,7 @@
 #include "storage/io/file.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
+#include "tools/option_names.h"
 #include "tools/summary.h"
 
 using namespace gneiss;

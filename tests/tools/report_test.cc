@@ -184,6 +184,8 @@ TEST_CASE("charts draw what can be drawn: one number, none, and all alike") {
                              {{1, 0.6931471805599453}, {2, 0.6931471805599454}},
                              {{1e17, 1}, {1e17 + 16, 2}},
                              {{1, 0}, {2, 0}},
+                             {{1, -1e308}, {2, 1e308}},
+                             {{1, 5e-324}},
                              {{1, 3}, {2, NAN}, {3, 4}}}) {
     const std::string chart = draw(
         LineChart{.title = "t", .x_name = "x", .format = plain, .lines = {{.name = "a", .points = points}}});

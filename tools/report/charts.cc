@@ -33,18 +33,19 @@ struct Range {
   void widen() {
     const double size = std::max(std::abs(low), std::abs(high));
     if (high - low > 1e-9 * size) return;
-    const double around = size == 0 ? 1 : size * 0.1;
+    const double around = size == 0 ? 1 : std::max(size * 0.1, std::numeric_limits<double>::min());
     low -= around;
     high += around;
   }
   double place(double value, double begin, double end) const {
-    return begin + (value - low) / (high - low) * (end - begin);
+    return begin + (value / 2 - low / 2) / (high / 2 - low / 2) * (end - begin);  // halves: no overflow
   }
 };
 
 // Steps of 1, 2 or 5 times a power of ten, about `count` of them.
 std::vector<double> ticks(const Range& range, int count) {
-  const double rough = (range.high - range.low) / count;
+  const double rough = range.high / count - range.low / count;  // which no numbers make infinite
+  if (!std::isnormal(rough)) return {};
   const double power = std::pow(10, std::floor(std::log10(rough)));
   double step = power * 10;
   for (const double factor : {1.0, 2.0, 5.0}) {

@@ -128,7 +128,10 @@ std::string stages(const RunRecord& run) {
                 {.name = "validation", .values = {}, .colour = 5}};
   BarChart rows{
       .title = "Input rows of each epoch, by tier", .x_name = "epoch", .format = {}, .bars = {}, .parts = {}};
-  rows.format = [](double count) { return format_count(static_cast<std::uint64_t>(count)); };
+  rows.format = [](double count) {
+    return count >= 0 && count < 1e18 ? format_count(static_cast<std::uint64_t>(count))
+                                      : fmt::format("{:.3g}", count);
+  };
   rows.parts = {{.name = "cpu tier", .values = {}, .colour = 2},
                 {.name = "drive", .values = {}, .colour = 1}};
   LineChart hidden{.title = "At the same time, hidden behind computing",

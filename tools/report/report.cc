@@ -18,10 +18,13 @@ struct ReportCommand {
 
 void run(const ReportCommand& command) {
   const RunRecord record = RunRecord::read(command.run, command.trace);
-  const std::filesystem::path out =
-      command.out.empty() ? record.folder / "report.html" : std::filesystem::path(command.out);
-  write_text_file(out, make_report_page(record));
-  fmt::print("Report: {}\n", out.string());
+  const std::filesystem::path own = record.folder / "report.html";
+  if (command.out.empty()) {
+    replace_file(own, make_report_page(record));
+  } else {
+    write_text_file(command.out, make_report_page(record));
+  }
+  fmt::print("Report: {}\n", command.out.empty() ? own.string() : command.out);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
 #include "storage/io/file.h"
 #include "tools/run_folder.h"
 
@@ -35,7 +36,7 @@ std::map<std::uint64_t, std::vector<nlohmann::json>> read_metrics(const std::fil
   std::size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
     ++number;
-    auto epoch = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    auto epoch = parse_json(line);
     if (!epoch.is_object() || !epoch.contains("epoch")) {
       if (lines.peek() == std::istringstream::traits_type::eof()) break;
       fail(Kind::input, "{}, line {}: not the JSON object of an epoch", path.string(), number);
@@ -50,7 +51,7 @@ std::map<std::uint64_t, std::vector<nlohmann::json>> read_metrics(const std::fil
 }
 
 nlohmann::json read_object(const std::filesystem::path& path) {
-  auto json = nlohmann::json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  auto json = parse_json(read_text_file(path));
   if (!json.is_object()) fail(Kind::input, "{}: not a JSON object", path.string());
   return json;
 }
