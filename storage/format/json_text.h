@@ -1,7 +1,6 @@
 // JSON of a file or of the catalog, from whoever wrote it.
 //
-// Why: what copies, compares and prints JSON descends as deep as it is nested, and a megabyte of brackets
-// would
+// Why: what copies, compares and prints JSON descends as deep as it is nested: a megabyte of brackets would
 //      end the program.
 #pragma once
 
