@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -155,6 +156,12 @@ TEST_CASE("another version, another magic and unknown required sections are refu
 
   std::string newer = bytes_of(folder / "a");
   newer[offsetof(SectionHeader, version)] = 9;
+  put_bytes(folder / "n", newer);
+  EXPECT_ERROR(SectionFile(folder / "n", test_magic, is_test_section), Kind::corruption, "checksum");
+  std::fill_n(newer.begin() + offsetof(SectionHeader, header_xxh3), 8, '\0');
+  const std::size_t header_bytes = header_bytes_for(1, file_section_alignment);
+  const std::uint64_t sum = checksum(std::as_bytes(std::span(newer).first(header_bytes)));
+  std::memcpy(newer.data() + offsetof(SectionHeader, header_xxh3), &sum, sizeof(sum));
   put_bytes(folder / "n", newer);
   EXPECT_ERROR(SectionFile(folder / "n", test_magic, is_test_section), Kind::input, "format version 9");
 }
