@@ -4,7 +4,7 @@
 
 #include <charconv>
 
-#include "engine/train/safetensors.h"
+#include "engine/train/checkpoint.h"
 #include "storage/base/error.h"
 #include "storage/io/file.h"
 
@@ -104,7 +104,7 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
   const RunConfig config(folder / "config.yaml");
   TrainedRun run;
   run.checkpoint = find_checkpoint(folder, checkpoint);
-  const SafetensorsFile file = SafetensorsFile::open(run.checkpoint);
+  const SafetensorsFile file = open_checkpoint(run.checkpoint);
   check_features(file, run.checkpoint, dataset.feature_dim);
   run.model = config.get<std::string>("model", "sage");
   run.objective.task = parse_task(config.get<std::string>("task", "multi-class"));
