@@ -176,7 +176,8 @@ void IoEngine::tell_of_retry(const Slot& slot, std::int64_t result) {
   if (std::exchange(has_told_of_retry_, true)) return;
   spdlog::info("{}: a read at offset {} {}; it is tried again, and so are others like it",
                path(slot.request.file), slot.request.offset,
-               result > 0 ? "came back short" : std::generic_category().message(static_cast<int>(-result)));
+               result > 0 ? "came back short"
+                          : "failed: " + std::generic_category().message(static_cast<int>(-result)));
 }
 
 // At least 1 ms, so that what is left of the time is never no wait at all.
