@@ -309,6 +309,12 @@ void expect_recovery(const Workshop& workshop, const Scenario& scenario) {
   CHECK(difference(scenario.whole, outcome_of(workshop.root())) == "");
 }
 
+std::string last_sentence(const std::string& output) {
+  const std::string lines = "\n" + output;
+  const std::size_t start = lines.rfind("\ngneiss: ");
+  return start == std::string::npos ? "" : lines.substr(start + 1);
+}
+
 bool is_torture() { return std::getenv("GNEISS_TORTURE") != nullptr; }
 
 std::vector<std::uint64_t> chosen(std::uint64_t count, std::uint64_t wanted, std::uint64_t seed) {

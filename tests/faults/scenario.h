@@ -61,6 +61,10 @@ struct Scenario {
 std::vector<std::string> scenario_names();
 Scenario make_scenario(const Workshop& workshop, const std::string& name);
 
+// What the program said last: from "gneiss: " at a line's beginning, which a path may end in as well;
+// empty: nothing.
+std::string last_sentence(const std::string& output);
+
 // Runs the scenario's command once more, undisturbed, and checks that its outcome is the whole one.
 void expect_recovery(const Workshop& workshop, const Scenario& scenario);
 
