@@ -31,6 +31,12 @@ std::uint32_t ask_alignment(const File& file) {
   return direct_io_alignment;
 }
 
+// Whether the file has been cut since it was opened.
+bool ends_before(const File& file, std::uint64_t offset) {
+  struct stat status{};
+  return ::fstat(file.descriptor(), &status) == 0 && static_cast<std::uint64_t>(status.st_size) < offset;
+}
+
 bool is_retried(std::int64_t result) { return result == -EINTR || result == -EAGAIN; }
 
 }  // namespace
@@ -153,7 +159,10 @@ void IoEngine::take_outcome(const Outcome& outcome) {
   }
   if (!is_whole) {
     if (slot.retries == options_.retries_max) {
-      return complete(outcome.slot, outcome.result < 0 ? static_cast<int>(-outcome.result) : EIO);
+      // A direct read of the block in which a file now ends comes back short for ever.
+      const int short_for =
+          ends_before(at(slot.request.file).file, slot.request.offset + slot.expected) ? ENODATA : EIO;
+      return complete(outcome.slot, outcome.result < 0 ? static_cast<int>(-outcome.result) : short_for);
     }
     ++slot.retries;
     ++counters_.retries;
