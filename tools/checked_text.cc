@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <span>
+#include <utility>
 
 #include "storage/base/checksum.h"
 #include "storage/base/error.h"
@@ -51,7 +52,7 @@ std::string checked_line(nlohmann::json object) {
 bool take_checksum(nlohmann::json& object) {
   const auto found = object.find(key);
   if (found == object.end()) return true;
-  const nlohmann::json stated = *found;
+  const nlohmann::json stated = std::move(*found);
   object.erase(found);
   const std::string line = dump(object);
   return stated == nlohmann::json(checksum(std::as_bytes(std::span(line))));
