@@ -19,8 +19,8 @@ demo: deps  ## generate a graph, prepare it and train on it from disk, in a few 
 test: deps  ## build and run every test
 	@bash .ci/test release
 
-torture: deps  ## kills, faults and power cuts at every operation on files: an hour or two; fuzzing, a minute each
-	@GNEISS_TORTURE=1 TARGET=test_faults bash .ci/test release -L torture
+torture: deps  ## kills, faults and power cuts at every operation, ten thousand damages, random settings: hours
+	@GNEISS_TORTURE=1 TARGET=torture_tests bash .ci/test release -L torture
 	@bash .ci/fuzz 60
 
 fuzz: deps  ## every parser against hostile files, ten seconds each (libFuzzer)

@@ -10,6 +10,7 @@
 #include "storage/format/json_text.h"
 #include "storage/io/file.h"
 #include "storage/io/folders.h"
+#include "tools/checked_text.h"
 
 namespace gneiss {
 namespace {
@@ -145,16 +146,29 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
   std::istringstream lines(read_text_file(path_ / metrics_file_name));
   std::vector<nlohmann::json> kept;
   std::string text;
+  std::size_t number = 0;
+  const auto refuse = [&](const std::string& what) {
+    fail(Kind::corruption, "{}: {}; put it back as it was, or train from the start with --force",
+         (path_ / metrics_file_name).string(), what);
+  };
   for (std::string line; std::getline(lines, line);) {
+    ++number;
     // The kill may have cut the last line short.
     auto epoch = parse_json(line);
-    if (!epoch.is_object() || !is_count(epoch, "seed") || !is_count(epoch, "epoch")) continue;
+    if (!epoch.is_object()) continue;
+    if (!take_checksum(epoch)) refuse(fmt::format("line {} does not match its checksum", number));
+    if (!is_count(epoch, "seed") || !is_count(epoch, "epoch")) continue;
     if (epoch.value("seed", std::uint64_t{0}) == seed) {
       if (epoch.value("epoch", std::uint64_t{0}) > epochs_done) continue;
       kept.push_back(epoch);
       kept.back().erase("seed");  // as the epochs of this process are
     }
     text += line + '\n';
+  }
+  // They were written, and durable, before the state that speaks of them.
+  if (kept.size() != epochs_done) {
+    refuse(
+        fmt::format("it has {} of the {} epochs that the run's state speaks of", kept.size(), epochs_done));
   }
   replace_file(path_ / metrics_file_name, text);
   metrics_ = File::open_existing(path_ / metrics_file_name);
@@ -164,11 +178,11 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
 void RunFolder::write_config(const nlohmann::json& options) const {
   YAML::Emitter out;
   emit(out, options);
-  replace_file(path_ / "config.yaml", std::string(out.c_str()) + "\n");
+  replace_file(path_ / "config.yaml", with_checksum_line(std::string(out.c_str()) + "\n"));
 }
 
 void RunFolder::append_metrics(const nlohmann::json& epoch) {
-  const std::string line = epoch.dump() + '\n';
+  const std::string line = checked_line(epoch) + '\n';
   metrics_.write_at(metrics_.size(), std::as_bytes(std::span(line)));
   metrics_.sync();
 }

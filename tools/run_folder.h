@@ -46,6 +46,7 @@ class RunFolder {
   bool holds_state() const;
 
   // Leaves, of the epochs of this seed, those up to `epochs_done` in the metrics, and returns them.
+  // Throws Error(corruption) when they are not all there as they were written.
   std::vector<nlohmann::json> keep_metrics(std::uint64_t seed, std::uint32_t epochs_done);
 
   void write_config(const nlohmann::json& options) const;

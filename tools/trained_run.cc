@@ -4,9 +4,10 @@
 
 #include <charconv>
 
-#include "engine/train/safetensors.h"
+#include "engine/train/checkpoint.h"
 #include "storage/base/error.h"
 #include "storage/io/file.h"
+#include "tools/checked_text.h"
 
 namespace gneiss {
 namespace {
@@ -16,13 +17,16 @@ constexpr std::uint32_t layers_max = 64;
 class RunConfig {
  public:
   explicit RunConfig(const std::filesystem::path& path) : path_(path) {
+    const std::string text = read_text_file(path);
+    check_checksum_line(text, path.string());
     try {
-      root_ = YAML::Load(read_text_file(path));
+      root_ = YAML::Load(text);
     } catch (const YAML::Exception& error) {
-      fail(Kind::input, "{}, line {}: {}; it is not a run's config.yaml", path.string(), error.mark.line + 1,
-           error.msg);
+      fail(Kind::corruption, "{}, line {}: {}; it is damaged, or not a run's config.yaml", path.string(),
+           error.mark.line + 1, error.msg);
     }
-    if (!root_.IsMap()) fail(Kind::input, "{} is not a run's config.yaml", path.string());
+    if (root_.IsNull()) fail(Kind::corruption, "{} is empty; it was cut short", path.string());
+    if (!root_.IsMap()) fail(Kind::corruption, "{} is damaged, or not a run's config.yaml", path.string());
   }
 
   // What a run of before had no option for is as it was then.
@@ -104,7 +108,7 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
   const RunConfig config(folder / "config.yaml");
   TrainedRun run;
   run.checkpoint = find_checkpoint(folder, checkpoint);
-  const SafetensorsFile file = SafetensorsFile::open(run.checkpoint);
+  const SafetensorsFile file = open_checkpoint(run.checkpoint);
   check_features(file, run.checkpoint, dataset.feature_dim);
   run.model = config.get<std::string>("model", "sage");
   run.objective.task = parse_task(config.get<std::string>("task", "multi-class"));

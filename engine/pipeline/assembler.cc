@@ -21,7 +21,7 @@ void Assembler::start(BoundedQueue<BatchSlot*>& read_slots, BoundedQueue<BatchSl
 void Assembler::assemble(BatchSlot& slot) {
   const BatchEntry& entry = preparation_.pool().entries()[slot.index];
   const SegmentEntry& segment = preparation_.pack().entries()[slot.index];
-  const std::string name = fmt::format("preparation '{}', {}", preparation_.name(), to_string(entry.key));
+  const std::string name = fmt::format("{}: {}", preparation_.pool().file().name(), to_string(entry.key));
   const auto raw = slot.raw.bytes().first(entry.frame_raw_bytes);
   decompressor_.decompress(slot.compressed.bytes().first(entry.frame_bytes), entry.frame_xxh3, raw, name);
   parse_batch_frame(raw, name, /*check_sections=*/false, slot.frame);

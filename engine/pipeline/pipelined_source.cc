@@ -18,14 +18,16 @@ std::vector<std::unique_ptr<BatchSlot>> make_slots(const Preparation& preparatio
   return slots;
 }
 
+std::unique_ptr<IoEngine> make_engine(const PipelineOptions& options) {
+  if (options.make_engine) return options.make_engine();
+  return make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct});
+}
+
 }  // namespace
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
                                  CpuTier& cpu_tier, const PipelineOptions& options, BatchSchedulePlan plan)
-    : PipelinedSource(
-          preparation, dataset, cpu_tier, options, std::move(plan),
-          make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct})) {
-}
+    : PipelinedSource(preparation, dataset, cpu_tier, options, std::move(plan), make_engine(options)) {}
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
                                  CpuTier& cpu_tier, const PipelineOptions& options, BatchSchedulePlan plan,

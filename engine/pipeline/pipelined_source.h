@@ -5,6 +5,7 @@
 // Threads: a reader and an assembler; the consumer is the caller. The destructor stops and joins them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct PipelineOptions {
   AssemblyOptions assembly{};
   Trace* trace = nullptr;      // where the timeline goes; null: nowhere
   ThreadPool* pool = nullptr;  // of the thread that calls next(), which shares its copying; null: none
+  std::function<std::unique_ptr<IoEngine>()> make_engine{};  // tests' own; empty: as said above
 };
 
 struct PipelineTimes {

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/io/file.h"
 
@@ -81,7 +82,8 @@ Json parse_header(const std::string& path, std::string_view text) {
     return true;
   };
   Json header = Json::parse(text, note_names, false);
-  if (!header.is_object() || has_duplicate) {
+  // The parser takes a null character for the end, and would read no further.
+  if (!header.is_object() || has_duplicate || text.find('\0') != std::string_view::npos) {
     fail(Kind::corruption, "{}: its header is not a JSON object of distinct names; take another checkpoint",
          path);
   }
@@ -122,6 +124,21 @@ NamedTensor parse_tensor(const std::string& path, const std::string& name, const
 }
 
 }  // namespace
+
+std::string content_checksum(std::span<const NamedTensor> tensors,
+                             const std::map<std::string, std::string>& metadata) {
+  StreamChecksum sum;
+  for (const auto& [key, value] : metadata) {
+    if (key == checksum_key) continue;
+    const std::string line = fmt::format("{}={}\n", key, value);
+    sum.update(std::as_bytes(std::span(line)));
+  }
+  for (const NamedTensor& tensor : tensors) {
+    sum.update(std::as_bytes(std::span(tensor.name)));
+    sum.update(tensor.bytes);
+  }
+  return fmt::format("{:016x}", sum.value());
+}
 
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata) {

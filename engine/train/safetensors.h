@@ -27,6 +27,12 @@ struct NamedTensor {
   std::span<const std::byte> bytes;  // borrowed; product(shape) * size_of(dtype)
 };
 
+// The format has no checksum of its own: ours is an entry of the metadata, 16 hexadecimal digits over
+// all other entries, and names and bytes of the tensors in the order of their data.
+inline constexpr const char* checksum_key = "xxh3";
+std::string content_checksum(std::span<const NamedTensor> tensors,
+                             const std::map<std::string, std::string>& metadata);
+
 // `metadata` lands in the header's __metadata__. Throws Error(io).
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata = {});

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "engine/train/safetensors.h"
-#include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/format/json_text.h"
 
@@ -94,24 +93,9 @@ TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& pa
   return state;
 }
 
-// Over everything but itself: safetensors has no checksum of its own.
-std::string checksum_of(const Metadata& metadata, std::span<const NamedTensor> tensors) {
-  StreamChecksum sum;
-  for (const auto& [key, value] : metadata) {
-    if (key == "xxh3") continue;
-    const std::string line = fmt::format("{}={}\n", key, value);
-    sum.update(std::as_bytes(std::span(line)));
-  }
-  for (const NamedTensor& tensor : tensors) {
-    sum.update(std::as_bytes(std::span(tensor.name)));
-    sum.update(tensor.bytes);
-  }
-  return fmt::format("{:016x}", sum.value());
-}
-
 SafetensorsFile open_checked(const std::filesystem::path& path) {
   SafetensorsFile file = SafetensorsFile::open(path);
-  if (text_of(file.metadata(), "xxh3", path) != checksum_of(file.metadata(), file.tensors())) {
+  if (text_of(file.metadata(), checksum_key, path) != content_checksum(file.tensors(), file.metadata())) {
     fail(Kind::corruption,
          "{}: its checksum does not fit; go on from a kept checkpoint with --resume-epoch, or train from the "
          "start with --force",
@@ -151,7 +135,7 @@ void write_train_state(const std::filesystem::path& path, const TrainState& stat
   if (state.valid_score) {
     metadata[fmt::format("valid_{}", name_of(state.metric))] = fmt::format("{}", *state.valid_score);
   }
-  metadata["xxh3"] = checksum_of(metadata, tensors);
+  metadata[checksum_key] = content_checksum(tensors, metadata);
   write_safetensors(path, tensors, metadata);
 }
 

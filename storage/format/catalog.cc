@@ -72,8 +72,12 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
     if (says("Permission denied") || says("Read-only file system")) {
       fail(Kind::io, "{} cannot be {}: {}", dataset, access == Access::read ? "read" : "written", text);
     }
+    // While it tries what the file system can, RocksDB calls a file that could not be opened an invalid
+    // argument.
+    const bool is_refused = says("Too many open files") || says("IO error") || says("Direct I/O");
     fail_status("open", text,
-                status.IsCorruption() || status.IsInvalidArgument() || says("No such file or directory"));
+                status.IsCorruption() || (status.IsInvalidArgument() && !is_refused) ||
+                    says("No such file or directory"));
   }
   database_.reset(database);
 }

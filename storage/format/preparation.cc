@@ -157,6 +157,26 @@ std::vector<std::string> preparation_names(const Dataset& dataset) {
   return names;
 }
 
+std::vector<std::string> lost_preparations(const Dataset& dataset) {
+  std::vector<std::string> lost;
+  std::error_code none;
+  for (const auto& folder : std::filesystem::directory_iterator(dataset.folder() / "prepared", none)) {
+    const std::string name = folder.path().filename();
+    if (!folder.is_directory(none) || name.ends_with(".partial")) continue;
+    if (dataset.catalog().contains(entry_key(name)) || dataset.catalog().contains("preparing/" + name))
+      continue;
+    lost.push_back(name);
+  }
+  std::ranges::sort(lost);
+  return lost;
+}
+
+void fail_lost(const Dataset& dataset, std::string_view name) {
+  fail(Kind::corruption,
+       "the catalog {} lacks preparation '{}', whose folder is there: it was cut short; prepare it again",
+       (dataset.folder() / "catalog").string(), name);
+}
+
 std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::string_view name) {
   if (!dataset.catalog().contains(preparation_key(name))) return std::nullopt;
   return dataset.catalog().get_json(preparation_key(name));
@@ -174,6 +194,8 @@ Preparation::Preparation(std::string name, PreparationInfo info, const std::file
 Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   const auto entry = preparation_entry(dataset, name);
   if (!entry) {
+    const auto lost = lost_preparations(dataset);
+    if (std::ranges::find(lost, name) != lost.end()) fail_lost(dataset, name);
     std::string known;
     for (const std::string& other : preparation_names(dataset)) known += (known.empty() ? "" : ", ") + other;
     fail(Kind::config, "{} has no preparation '{}'; {}", dataset.folder().string(), name,

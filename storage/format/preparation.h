@@ -64,6 +64,10 @@ std::string preparation_key(std::string_view name);  // in the catalog
 std::filesystem::path preparation_folder(const Dataset& dataset, std::string_view name);
 // As the catalog has them.
 std::vector<std::string> preparation_names(const Dataset& dataset);
+// Those whose folder is there under its own name while the catalog neither has them nor has one in
+// work: RocksDB takes a log of its files that was cut short for an older one.
+std::vector<std::string> lost_preparations(const Dataset& dataset);
+[[noreturn]] void fail_lost(const Dataset& dataset, std::string_view name);
 // The sealed preparation's catalog entry, if there is one.
 std::optional<nlohmann::json> preparation_entry(const Dataset& dataset, std::string_view name);
 

@@ -120,14 +120,16 @@ struct SectionTable {
   const SectionEntry* find(SectionKind kind, std::uint16_t store = 0) const noexcept;
 };
 
-// Reads header_bytes from the first 64 bytes of a file, after checking magic, version and size.
+// Reads header_bytes from the first 64 bytes of a file, after checking magic and size. The version is
+// looked at behind the checksum, by parse_section_table().
 //   name  the file, for messages
-// Throws Error: corruption (not ours, or damaged), input (a version this program does not know).
+// Throws Error(corruption): not ours, or damaged.
 std::uint32_t checked_header_bytes(std::span<const std::byte> first_bytes, const Magic& magic,
                                    std::uint64_t file_bytes, std::string_view name);
 
-// Parses and checks the whole table. `is_known` says which kinds the caller understands; a required section
-// of another kind, or of another node or edge type than 0, is refused with Error(input).
+// Parses and checks the whole table. `is_known` says which kinds the caller understands; a required
+// section of another kind, or of another node or edge type than 0, is refused with Error(input), and so
+// is a version that this program does not know.
 SectionTable parse_section_table(std::span<const std::byte> bytes, const Magic& magic,
                                  std::uint64_t file_bytes, std::string_view name,
                                  bool (*is_known)(SectionKind));

@@ -85,6 +85,9 @@ class Verifier {
 
   void verify_preparations(const Dataset& dataset) {
     auto names = preparation_names(dataset);
+    for (const std::string& name : lost_preparations(dataset)) {
+      check(fmt::format("preparation '{}'", name), 0, [&] { fail_lost(dataset, name); });
+    }
     if (options_.preparation) {
       if (std::ranges::find(names, *options_.preparation) == names.end()) {
         static_cast<void>(

@@ -6,6 +6,7 @@
 // Errors:  an outcome carries -errno; only a failure of the mechanism itself is thrown.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -33,6 +34,11 @@ struct Outcome {
 // The kernel moves at most 2 GiB - 4 KiB a call.
 inline constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30;
 
+// How long collect() waits for an outcome.
+using Patience = std::chrono::milliseconds;
+inline constexpr Patience no_wait{0};
+inline constexpr Patience without_end = Patience::max();
+
 class IoCore {
  public:
   IoCore() = default;
@@ -52,8 +58,10 @@ class IoCore {
 
   // At most queue_depth transfers are in flight at any time, each with its own slot.
   virtual void start(std::span<const Transfer> transfers) = 0;
-  // Returns the outcomes at hand, at most outcomes.size(); with `wait` at least one, given one in flight.
-  virtual std::size_t collect(std::span<Outcome> outcomes, bool wait) = 0;
+  // Returns the outcomes at hand, at most outcomes.size(). Where there are none it waits for one, given
+  // one in flight; none come back when `patience` ends first. A core that cannot end a wait waits
+  // without end.
+  virtual std::size_t collect(std::span<Outcome> outcomes, Patience patience) = 0;
 };
 
 }  // namespace gneiss

@@ -1,16 +1,19 @@
 #include "storage/io/io_engine.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/error.h"
 #include "storage/base/stopwatch.h"
+#include "storage/base/units.h"
 
 namespace gneiss {
 namespace {
@@ -26,6 +29,12 @@ std::uint32_t ask_alignment(const File& file) {
 #endif
   static_cast<void>(file);
   return direct_io_alignment;
+}
+
+// Whether the file has been cut since it was opened.
+bool ends_before(const File& file, std::uint64_t offset) {
+  struct stat status{};
+  return ::fstat(file.descriptor(), &status) == 0 && static_cast<std::uint64_t>(status.st_size) < offset;
 }
 
 bool is_retried(std::int64_t result) { return result == -EINTR || result == -EAGAIN; }
@@ -105,7 +114,9 @@ void IoEngine::submit(std::span<const ReadRequest> requests) {
     ++in_flight_;
     const std::uint64_t file_bytes = at(request.file).bytes;
     const std::uint64_t readable = request.offset < file_bytes ? file_bytes - request.offset : 0;
-    slots_[slot] = {.request = request, .expected = std::min<std::uint64_t>(request.target.size(), readable)};
+    slots_[slot] = {.request = request,
+                    .expected = std::min<std::uint64_t>(request.target.size(), readable),
+                    .number = ++submitted_};
     if (request.target.empty()) {
       complete(slot, 0);
     } else if (readable == 0 || request.target.size() - slots_[slot].expected >= direct_io_alignment) {
@@ -148,16 +159,21 @@ void IoEngine::take_outcome(const Outcome& outcome) {
   }
   if (!is_whole) {
     if (slot.retries == options_.retries_max) {
-      return complete(outcome.slot, outcome.result < 0 ? static_cast<int>(-outcome.result) : EIO);
+      // A direct read of the block in which a file now ends comes back short for ever.
+      const int short_for =
+          ends_before(at(slot.request.file).file, slot.request.offset + slot.expected) ? ENODATA : EIO;
+      return complete(outcome.slot, outcome.result < 0 ? static_cast<int>(-outcome.result) : short_for);
     }
     ++slot.retries;
     ++counters_.retries;
+    tell_of_retry(slot, outcome.result);
   }
   starting_.push_back(next_transfer(outcome.slot));
 }
 
 void IoEngine::complete(std::uint32_t index, int error) {
-  const Slot& slot = slots_[index];
+  Slot& slot = slots_[index];
+  slot.number = 0;
   ++counters_.reads;
   counters_.bytes += std::min(slot.filled, slot.expected);
   if (error != 0) ++counters_.failures;
@@ -165,14 +181,48 @@ void IoEngine::complete(std::uint32_t index, int error) {
   free_slots_.push_back(index);
 }
 
+void IoEngine::tell_of_retry(const Slot& slot, std::int64_t result) {
+  if (std::exchange(has_told_of_retry_, true)) return;
+  spdlog::info("{}: a read at offset {} {}; it is tried again, and so are others like it",
+               path(slot.request.file), slot.request.offset,
+               result > 0 ? "came back short"
+                          : "failed: " + std::generic_category().message(static_cast<int>(-result)));
+}
+
+// At least 1 ms, so that what is left of the time is never no wait at all.
+Patience IoEngine::patience_after(double silent_seconds) const {
+  if (has_told_of_stall_) return without_end;
+  const double left = (options_.stall_notice_seconds - silent_seconds) * 1000;
+  return std::max(Patience{1}, Patience{static_cast<Patience::rep>(left)});
+}
+
+void IoEngine::tell_of_stall(double silent_seconds) {
+  has_told_of_stall_ = true;
+  const Slot* oldest = nullptr;
+  for (const Slot& slot : slots_) {
+    if (slot.number != 0 && (oldest == nullptr || slot.number < oldest->number)) oldest = &slot;
+  }
+  GNEISS_ASSERT(oldest != nullptr);
+  spdlog::warn(
+      "the drive has answered nothing for {}; waiting for {} reads, the oldest of {} bytes at offset {} of "
+      "{}",
+      format_seconds(silent_seconds), in_core_, oldest->request.target.size(), oldest->request.offset,
+      path(oldest->request.file));
+}
+
 std::size_t IoEngine::reap(std::span<ReadCompletion> completions, std::size_t least) {
   GNEISS_ASSERT(least <= completions.size());
   const Stopwatch watch;
   least = std::min<std::size_t>(least, in_flight_);
+  Stopwatch silence;
   do {
-    const bool wait = completed_.size() < least;
-    const std::size_t count = in_core_ > 0 ? core_->collect(outcomes_, wait) : 0;
-    GNEISS_ASSERT(count > 0 || !wait);
+    const Patience patience = completed_.size() < least ? patience_after(silence.seconds()) : no_wait;
+    const std::size_t count = in_core_ > 0 ? core_->collect(outcomes_, patience) : 0;
+    GNEISS_ASSERT(count > 0 || patience != without_end);
+    if (count > 0) silence.restart();
+    if (silence.seconds() >= options_.stall_notice_seconds && !has_told_of_stall_ && patience != no_wait) {
+      tell_of_stall(silence.seconds());
+    }
     starting_.clear();
     for (const Outcome& outcome : std::span(outcomes_).first(count)) take_outcome(outcome);
     in_core_ += static_cast<std::uint32_t>(starting_.size());

@@ -7,7 +7,10 @@
 // Memory:  data lands in the caller's memory, which must outlive the completion or the engine. Nothing is
 //          allocated after open() and register_buffers().
 // Errors:  a failed read is a completion with its error; EINTR, EAGAIN and short reads are retried here,
-//          at most `retries_max` times a request, and counted.
+//          at most `retries_max` times a request, and counted; the first is told in the log.
+// Stalls:  a drive that answers nothing is waited for without end, since the kernel still owns the targets;
+//          after `stall_notice_seconds` the log tells once what is waited for. Not with mmap, which waits in
+//          the middle of a copy.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +51,7 @@ struct IoOptions {
   std::uint32_t queue_depth = 64;  // requests in flight at most; 1 to 4096
   bool direct = true;              // bypass the page cache where the file system allows it
   std::uint32_t retries_max = 16;  // for one request
+  double stall_notice_seconds = 5;
 };
 
 class IoEngine {
@@ -106,6 +110,7 @@ class IoEngine {
     std::uint64_t expected = 0;        // less than the target's size where that reaches past the end
     std::uint64_t transfer_bytes = 0;  // asked for by the transfer now in the core
     std::uint32_t retries = 0;
+    std::uint64_t number = 0;  // of the request, from 1; 0: not in flight
   };
 
   const OpenFile& at(FileId file) const;
@@ -113,6 +118,9 @@ class IoEngine {
   Transfer next_transfer(std::uint32_t index);
   void take_outcome(const Outcome& outcome);
   void complete(std::uint32_t index, int error);
+  Patience patience_after(double silent_seconds) const;
+  void tell_of_retry(const Slot& slot, std::int64_t result);
+  void tell_of_stall(double silent_seconds);
 
   IoOptions options_;
   std::deque<OpenFile> files_;  // by FileId; a deque, for cores keep references
@@ -123,6 +131,9 @@ class IoEngine {
   std::vector<ReadCompletion> completed_;  // not yet reaped
   std::uint32_t in_flight_ = 0;
   std::uint32_t in_core_ = 0;
+  std::uint64_t submitted_ = 0;
+  bool has_told_of_retry_ = false;
+  bool has_told_of_stall_ = false;
   IoCounters counters_;
   std::unique_ptr<IoCore> core_;  // last: waits for its reads before what they use is destroyed
 };

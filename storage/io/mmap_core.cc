@@ -65,8 +65,8 @@ class MmapCore final : public IoCore {
     }
   }
 
-  std::size_t collect(std::span<Outcome> outcomes, bool wait) override {
-    static_cast<void>(wait);  // what was started is done
+  std::size_t collect(std::span<Outcome> outcomes, Patience patience) override {
+    static_cast<void>(patience);  // what was started is done
     const std::size_t count = std::min(outcomes.size(), finished_.size());
     std::copy_n(finished_.begin(), count, outcomes.begin());
     finished_.erase(finished_.begin(), finished_.begin() + static_cast<std::ptrdiff_t>(count));

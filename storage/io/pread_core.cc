@@ -70,9 +70,14 @@ class PreadCore final : public IoCore {
     }
   }
 
-  std::size_t collect(std::span<Outcome> outcomes, bool wait) override {
+  std::size_t collect(std::span<Outcome> outcomes, Patience patience) override {
     std::unique_lock lock(mutex_);
-    if (wait) done_.wait(lock, [this] { return !finished_.empty(); });
+    const auto has_some = [this] { return !finished_.empty(); };
+    if (patience == without_end) {
+      done_.wait(lock, has_some);
+    } else if (patience > no_wait) {
+      done_.wait_for(lock, patience, has_some);
+    }
     const std::size_t count = std::min(outcomes.size(), finished_.size());
     for (Outcome& outcome : outcomes.first(count)) outcome = finished_.pop();
     return count;

@@ -97,7 +97,7 @@ class UringCore final : public IoCore {
   ~UringCore() override {
     std::array<Outcome, 16> ignored;
     try {
-      while (in_flight_ > 0) collect(ignored, true);
+      while (in_flight_ > 0) collect(ignored, without_end);
     } catch (const Error&) {
       // Targets may be freed after us while the kernel still writes to them: there is no safe way on.
       GNEISS_ASSERT(in_flight_ == 0);
@@ -146,20 +146,31 @@ class UringCore final : public IoCore {
     }
   }
 
-  std::size_t collect(std::span<Outcome> outcomes, bool wait) override {
+  std::size_t collect(std::span<Outcome> outcomes, Patience patience) override {
     // Reads the shared memory first: where completions lie ready, no system call is made.
     std::size_t count = take(outcomes);
+    // Before Linux 5.11 the end of a wait would itself be a completion: there it has none.
+    if (patience > no_wait && (ring_->get()->features & IORING_FEAT_EXT_ARG) == 0) patience = without_end;
     while (count == 0 && in_flight_ > 0) {
-      const int result =
-          wait ? io_uring_submit_and_wait(ring_->get(), 1) : io_uring_submit_and_get_events(ring_->get());
-      if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY) fail_ring(-result);
+      const int result = wait_for_one(patience);
+      if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY && result != -ETIME) {
+        fail_ring(-result);
+      }
       count = take(outcomes);
-      if (!wait) break;
+      if (patience != without_end) break;  // an interrupted wait is a short one
     }
     return count;
   }
 
  private:
+  int wait_for_one(Patience patience) {
+    if (patience == no_wait) return io_uring_submit_and_get_events(ring_->get());
+    if (patience == without_end) return io_uring_submit_and_wait(ring_->get(), 1);
+    __kernel_timespec time{.tv_sec = patience.count() / 1000, .tv_nsec = patience.count() % 1000 * 1'000'000};
+    io_uring_cqe* first = nullptr;
+    return io_uring_wait_cqe_timeout(ring_->get(), &first, &time);
+  }
+
   [[noreturn]] static void fail_ring(int error) {
     fail(Kind::io, "io_uring stopped working: {}; try again with the engine 'pread'",
          std::generic_category().message(error));

@@ -95,6 +95,38 @@ std::set<std::string> names_in(const std::filesystem::path& folder) {
 
 }  // namespace
 
+TEST_CASE(
+    "any flipped bit or cut of weights and state is found; another program's weights have no checksum") {
+  const TemporaryFolder folder;
+  Epochs epochs(folder.path());
+  epochs.finish(7);
+  const auto weights = epochs.kept().weights_path(7);
+  const auto state = epochs.kept().state_path(7);
+  for (const auto& path : {weights, state}) {
+    CAPTURE(path.string());
+    const std::string whole = read_text_file(path);
+    const auto expect_found = [&](const std::string& bytes) {
+      write_text_file(folder / "damaged", bytes);
+      EXPECT_ERROR(path == state ? epochs.epoch_of_state(folder / "damaged")
+                                 : epochs.epoch_of_weights(folder / "damaged"),
+                   Kind::corruption, "damaged");
+    };
+    for (std::size_t at = 0; at < whole.size(); at += at < 500 ? 1 : 37) {
+      CAPTURE(at);
+      for (int bit = 0; bit < 8; ++bit) {
+        std::string bytes = whole;
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << bit));
+        expect_found(bytes);
+      }
+      expect_found(whole.substr(0, at));
+    }
+  }
+  const std::vector<float> values(300, 5);
+  const NamedTensor bias{.name = "bias", .shape = {300}, .bytes = std::as_bytes(std::span(values))};
+  write_safetensors(folder / "theirs", std::span(&bias, 1), {{"format", "pt"}});
+  CHECK(epochs.epoch_of_weights(folder / "theirs") == 5);
+}
+
 TEST_CASE("checkpoints of the last epochs stay, weights and state, and no others of the run") {
   const TemporaryFolder folder;
   Epochs epochs(folder.path());

@@ -135,8 +135,8 @@ TEST_CASE(
     }
     void unregister_buffers() override { pins_.is_held = false; }
     void start(std::span<const Transfer> transfers) override { inner_->start(transfers); }
-    std::size_t collect(std::span<Outcome> outcomes, bool wait) override {
-      return inner_->collect(outcomes, wait);
+    std::size_t collect(std::span<Outcome> outcomes, Patience patience) override {
+      return inner_->collect(outcomes, patience);
     }
 
    private:

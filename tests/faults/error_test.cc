@@ -45,9 +45,8 @@ const std::vector<Sort>& sorts() {
 bool is_harmless(const Sort& sort) { return sort.error == EINTR || sort.error == 0; }
 
 void expect_sentence(const std::string& output, const std::string& root) {
-  const std::size_t start = output.rfind("gneiss: ");
-  REQUIRE_MESSAGE(start != std::string::npos, output);
-  const std::string sentence = output.substr(start);
+  const std::string sentence = last_sentence(output);
+  REQUIRE_MESSAGE(!sentence.empty(), output);
   CHECK_MESSAGE(sentence.find('\n') == sentence.size() - 1, output);
   CHECK_MESSAGE(sentence.find(root) != std::string::npos, sentence);  // a file is named
 }

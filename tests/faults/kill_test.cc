@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "storage/base/error.h"
 #include "storage/base/random.h"
 #include "tests/faults/scenario.h"
 #include "tests/sampler/prepare_fixture.h"
@@ -73,6 +74,27 @@ TEST_CASE("child: prepare with own segments" * doctest::skip()) {
   run_prepare(std::getenv("GNEISS_TEST_FOLDER"), request);
   std::fflush(stdout);
   ::_exit(0);
+}
+
+TEST_CASE("child: prepare while sweeping" * doctest::skip()) {
+  PrepareRequest request = small_request();
+  request.checkpoint_seconds = 0;
+  request.options.batch_size = 40;
+  request.memory_bytes = 43'000'000;  // 40 MiB whatever the graph, and some of the graph's 1 MB
+  const std::filesystem::path dataset = std::getenv("GNEISS_TEST_FOLDER");
+  const bool is_anew = !std::filesystem::exists(dataset / "prepared");  // else the sweep may have been done
+  int code = 0;
+  try {
+    const PrepareResult result = run_prepare(dataset, request, 1);
+    std::printf("%u waves\n", result.sweep_waves);
+    code = is_anew && result.sweep_waves == 0 ? 1 : 0;
+  } catch (const Error& error) {  // as the program tells it
+    std::fflush(stdout);
+    std::fprintf(stderr, "gneiss: %s\n", error.what());
+    code = exit_code(error.kind());
+  }
+  std::fflush(stdout);
+  ::_exit(code);
 }
 
 TEST_CASE("child: prepare with shared rows" * doctest::skip()) {

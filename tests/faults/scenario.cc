@@ -15,6 +15,7 @@
 #include "storage/format/catalog.h"
 #include "storage/format/npy_writer.h"
 #include "tests/sampler/prepare_fixture.h"
+#include "tests/storage/import_fixtures.h"
 
 namespace gneiss::test {
 namespace fs = std::filesystem;
@@ -118,6 +119,29 @@ void write_source(const fs::path& folder) {
   write_split("test_idx.npy", 200, 250);
 }
 
+// The same in the layout of OGB's archives: tables of text, compressed.
+void write_ogb_source(const fs::path& folder) {
+  constexpr int nodes = 300;
+  std::string edges;
+  std::string features;
+  std::string labels;
+  std::map<std::string, std::string> splits;
+  for (int node = 0; node < nodes; ++node) {
+    for (const int step : {1, 7, 31}) edges += fmt::format("{},{}\n", node, (node + step) % nodes);
+    for (int column = 0; column < 10; ++column)
+      features += fmt::format("{}{}", node * column % 17, column == 9 ? "\n" : ",");
+    labels += fmt::format("{}\n", node % 3);
+    const char* split = node < 150 ? "train" : node < 200 ? "valid" : node < 250 ? "test" : nullptr;
+    if (split != nullptr) splits[split] += fmt::format("{}\n", node);
+  }
+  write_file(folder / "raw/edge.csv.gz", gzip(edges));
+  write_file(folder / "raw/node-feat.csv.gz", gzip(features));
+  write_file(folder / "raw/node-label.csv.gz", gzip(labels));
+  write_file(folder / "raw/num-node-list.csv.gz", gzip("300\n"));
+  write_file(folder / "raw/num-edge-list.csv.gz", gzip("900\n"));
+  for (const auto& [name, ids] : splits) write_file(folder / "split/time" / (name + ".csv.gz"), gzip(ids));
+}
+
 struct Definition {
   Command command;
   std::vector<Command> before;
@@ -138,6 +162,8 @@ Definition define(const Workshop& workshop, const std::string& name) {
     return {
         gneiss_command({"import", "npy", workshop.source(), dataset, "--undirected", "--memory", "64MiB"}),
         {}};
+  if (name == "import ogb")
+    return {gneiss_command({"import", "ogb", workshop.ogb_source(), dataset, "--memory", "64MiB"}), {}};
   if (name == "prepare") return {own, {make}};
   if (name == "prepare over another")
     return {with(own, {"--force"}), {make, with(prepare(dataset, "P"), {"--seed", "9"})}};
@@ -146,6 +172,12 @@ Definition define(const Workshop& workshop, const std::string& name) {
     return {child_command("prepare with own segments", dataset), {make}};
   if (name == "prepare shared rows with checkpoints")
     return {child_command("prepare with shared rows", dataset), {make}};
+  // More edges than the memory that is left holds.
+  if (name == "prepare swept")
+    return {
+        child_command("prepare while sweeping", dataset),
+        {gneiss_command({"generate", dataset, "--nodes", "20000", "--avg-degree", "10", "--features", "2",
+                         "--classes", "3", "--train-share", "0.01", "--seed", "7", "--memory", "64MiB"})}};
   if (name == "train") return {train(dataset, run), {make, own}};
   if (name == "infer")
     return {gneiss_command({"infer", "--dataset", dataset, "--run", run, "--what", "logits", "--out",
@@ -231,17 +263,20 @@ std::string difference(const Outcome& whole, const Outcome& now) {
 Workshop::Workshop() : root_(fs::canonical(folder_.path()) / "w") {
   fs::create_directory(root_);
   write_source(source());
+  write_ogb_source(ogb_source());
 }
 
 std::vector<std::string> scenario_names() {
   std::vector<std::string> names{"generate",
                                  "generate over another",
                                  "import",
+                                 "import ogb",
                                  "prepare",
                                  "prepare over another",
                                  "prepare shared rows",
                                  "prepare with checkpoints",
                                  "prepare shared rows with checkpoints",
+                                 "prepare swept",
                                  "train",
                                  "train several",
                                  "infer"};
@@ -272,6 +307,12 @@ void expect_recovery(const Workshop& workshop, const Scenario& scenario) {
                                 result.output.find("holds a finished run") != std::string::npos);
   CHECK_MESSAGE((result.exit_code == 0 || is_there), result.output);
   CHECK(difference(scenario.whole, outcome_of(workshop.root())) == "");
+}
+
+std::string last_sentence(const std::string& output) {
+  const std::string lines = "\n" + output;
+  const std::size_t start = lines.rfind("\ngneiss: ");
+  return start == std::string::npos ? "" : lines.substr(start + 1);
 }
 
 bool is_torture() { return std::getenv("GNEISS_TORTURE") != nullptr; }

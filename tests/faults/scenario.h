@@ -36,7 +36,8 @@ class Workshop {
   Workshop();
   const std::filesystem::path& root() const noexcept { return root_; }
   std::string dataset() const { return root_ / "d.gneiss"; }
-  std::string source() const { return folder_ / "source"; }  // for `import npy`
+  std::string source() const { return folder_ / "source"; }      // for `import npy`
+  std::string ogb_source() const { return folder_ / "ogbn_x"; }  // for `import ogb`
 
  private:
   TemporaryFolder folder_;
@@ -53,11 +54,16 @@ struct Scenario {
 };
 
 // The commands of a workshop, by name: each is run once, recorded.
-//   generate, generate over another, import, prepare, prepare over another, prepare shared rows, prepare with
-//   checkpoints, prepare shared rows with checkpoints, train, train several
+//   generate, generate over another, import, import ogb, prepare, prepare over another, prepare shared rows,
+//   prepare with checkpoints, prepare shared rows with checkpoints, prepare swept, train, train several,
+//   infer
 // GNEISS_FAULT_SCENARIO in the environment names the only one wanted.
 std::vector<std::string> scenario_names();
 Scenario make_scenario(const Workshop& workshop, const std::string& name);
+
+// What the program said last: from "gneiss: " at a line's beginning, which a path may end in as well;
+// empty: nothing.
+std::string last_sentence(const std::string& output);
 
 // Runs the scenario's command once more, undisturbed, and checks that its outcome is the whole one.
 void expect_recovery(const Workshop& workshop, const Scenario& scenario);

@@ -191,6 +191,32 @@ TEST_CASE("a flipped bit in the catalog's tables and logs is found") {
   CHECK(logs > 0);
 }
 
+TEST_CASE("a preparation that a catalog cut short no longer knows is damage, one in work is not") {
+  const test::TemporaryFolder folder;
+  const fs::path d = folder / "d";
+  test::write_small_dataset(d);
+  auto request = test::small_request();
+  test::run_prepare(d, request);
+  const auto older = test::tree_of(d / "catalog");
+  request.name = "q";
+  test::run_prepare(d, request);
+  CHECK(verify_dataset(d, {}).damaged_count() == 0);
+  // The catalog as it was before: whole in itself.
+  fs::remove_all(d / "catalog");
+  fs::create_directory(d / "catalog");
+  for (const auto& [path, bytes] : older) write_text_file(path, bytes);
+  const VerifyReport report = verify_dataset(d, {});
+  CHECK(report.damaged_count() == 1);
+  CHECK(report.parts.back().damage.find("lacks preparation 'q'") == std::string::npos);
+  CHECK(std::ranges::any_of(report.parts, [](const VerifiedPart& part) {
+    return part.damage.find("lacks preparation 'q'") != std::string::npos;
+  }));
+  const Dataset dataset = Dataset::open(d);
+  static_cast<void>(Preparation::open(dataset, "p"));
+  EXPECT_ERROR(static_cast<void>(Preparation::open(dataset, "q")), Kind::corruption, "catalog");
+  EXPECT_ERROR(static_cast<void>(Preparation::open(dataset, "r")), Kind::config, "it has: p");
+}
+
 TEST_CASE("all damaged files are listed, not only the first") {
   const test::TemporaryFolder folder;
   const fs::path d = folder / "d";

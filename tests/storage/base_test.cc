@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
@@ -20,6 +21,7 @@
 #include "storage/io/file.h"
 #include "storage/io/file_lock.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gneiss;
@@ -169,6 +171,18 @@ TEST_CASE("a file gives back what was written and says where it ends") {
   EXPECT_ERROR(file.read_at(1, back), Kind::corruption, "cut short");
   EXPECT_ERROR(File::open_for_reading(folder / "missing"), Kind::input, "does not exist");
   EXPECT_ERROR(File::open_for_reading(folder.path()), Kind::input, "is a folder");
+}
+
+TEST_CASE("a text in shared memory is replaced, like any other") {
+  const std::filesystem::path memory = "/dev/shm";
+  if (!std::filesystem::is_directory(memory)) SKIP_TEST("there is no /dev/shm");
+  const auto path = memory / ("gneiss-test-" + std::to_string(::getpid()));
+  // Once, all that lies below /dev was taken for a device, and written to its end.
+  for (const char* text : {"first", "second"}) {
+    write_text_file(path, text);
+    CHECK(read_text_file(path) == text);
+  }
+  std::filesystem::remove(path);
 }
 
 TEST_CASE("publishing a file replaces the old one whole") {

@@ -1,11 +1,14 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/random.h"
 #include "storage/format/dataset.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/in_child.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gneiss;
@@ -156,7 +159,46 @@ TEST_CASE("another version, another magic and unknown required sections are refu
   std::string newer = bytes_of(folder / "a");
   newer[offsetof(SectionHeader, version)] = 9;
   put_bytes(folder / "n", newer);
+  EXPECT_ERROR(SectionFile(folder / "n", test_magic, is_test_section), Kind::corruption, "checksum");
+  std::fill_n(newer.begin() + offsetof(SectionHeader, header_xxh3), 8, '\0');
+  const std::size_t header_bytes = header_bytes_for(1, file_section_alignment);
+  const std::uint64_t sum = checksum(std::as_bytes(std::span(newer).first(header_bytes)));
+  std::memcpy(newer.data() + offsetof(SectionHeader, header_xxh3), &sum, sizeof(sum));
+  put_bytes(folder / "n", newer);
   EXPECT_ERROR(SectionFile(folder / "n", test_magic, is_test_section), Kind::input, "format version 9");
+}
+
+TEST_CASE("a catalog that cannot be opened for want of file descriptors is not called damaged") {
+  const test::TemporaryFolder folder;
+  {
+    const Catalog catalog(folder / "c", Catalog::Access::create);
+  }
+  const auto open_with = [&](rlim_t more, Catalog::Access access) {
+    return test::run_in_child([&] {
+      const File next = File::open_for_reading("/dev/null");  // descriptors are handed out from the lowest on
+      const rlim_t limit = static_cast<rlim_t>(next.descriptor()) + more;
+      const rlimit few{.rlim_cur = limit, .rlim_max = limit};
+      if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 98;
+      try {
+        const auto name = access == Catalog::Access::create ? "new-" + std::to_string(more) : "c";
+        const Catalog catalog(folder / name, access);
+        return 0;
+      } catch (const Error& error) {
+        return exit_code(error.kind());
+      }
+    });
+  };
+  int refused = 0;
+  for (const auto access : {Catalog::Access::create, Catalog::Access::write, Catalog::Access::read}) {
+    for (rlim_t more = 1; more < 14; ++more) {
+      CAPTURE(more);
+      const int code = open_with(more, access);
+      CHECK((code == 0 || code == exit_code(Kind::io)));
+      refused += code == exit_code(Kind::io) ? 1 : 0;
+    }
+    CHECK(open_with(40, access) == 0);
+  }
+  CHECK(refused > 6);
 }
 
 TEST_CASE("a dataset gives back what was sealed") {

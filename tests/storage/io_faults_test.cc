@@ -5,6 +5,7 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,8 +13,10 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include "storage/base/aligned_buffer.h"
+#include "storage/base/stopwatch.h"
 #include "storage/io/cores.h"
 #include "storage/io/io_engine.h"
 #include "tests/storage/io_fixture.h"
@@ -88,6 +91,30 @@ TEST_CASE("a read that fails is a completion with its error; the others are not 
     CHECK(engine->counters().failures == failed);
     CHECK(engine->counters().retries == 0);
   }
+}
+
+TEST_CASE("a ring's wait ends with the caller's patience, and the read is still on its way") {
+  if (!has_io_uring()) SKIP_TEST("io_uring is refused on this machine");
+  const TemporaryFolder folder;
+  // What a pipe has not been given, no drive could answer more slowly.
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  const File pipe = File::open_existing(folder / "pipe");
+  const auto core = make_uring_core(2);
+  core->attach(FileId{0}, pipe);
+  std::array<std::byte, 4> target{};
+  const Transfer transfer{.slot = 1, .file = FileId{0}, .offset = 0, .target = target};
+  core->start(std::span(&transfer, 1));
+  std::array<Outcome, 2> outcomes;
+  CHECK(core->collect(outcomes, no_wait) == 0);
+  const Stopwatch watch;
+  CHECK(core->collect(outcomes, Patience{60}) == 0);
+  CHECK(watch.seconds() > 0.05);
+  CHECK(watch.seconds() < 5);
+  REQUIRE(::write(pipe.descriptor(), "rock", 4) == 4);
+  REQUIRE(core->collect(outcomes, without_end) == 1);
+  CHECK(outcomes[0].slot == 1);
+  CHECK(outcomes[0].result == 4);
+  CHECK(std::memcmp(target.data(), "rock", 4) == 0);
 }
 
 TEST_CASE("retries end") {

@@ -1,8 +1,10 @@
 #include "tests/support/faulty_core.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 namespace gneiss::test {
 
@@ -16,6 +18,10 @@ void FaultyCore::register_buffers(std::span<const std::span<std::byte>> buffers)
 
 void FaultyCore::start(std::span<const Transfer> transfers) {
   for (Transfer transfer : transfers) {
+    if (faults_.stalls > 0 && stalls_ < faults_.stalls_max && random_.uniform() < faults_.stalls) {
+      ++stalls_;
+      silent_until_ = Clock::now() + faults_.stall_time;
+    }
     double draw = random_.uniform();
     const auto strikes = [&draw](double probability) { return (draw -= probability) < 0; };
     if (strikes(faults_.interrupted)) {
@@ -43,10 +49,20 @@ Outcome FaultyCore::release(std::size_t held) {
   return outcome;
 }
 
-std::size_t FaultyCore::collect(std::span<Outcome> outcomes, bool wait) {
+bool FaultyCore::sit_out_stall(Patience& patience) const {
+  const auto left = std::chrono::ceil<Patience>(silent_until_ - Clock::now());
+  if (left <= no_wait) return true;
+  std::this_thread::sleep_for(std::min(left, patience));
+  if (left > patience) return false;
+  if (patience != without_end) patience -= left;
+  return true;
+}
+
+std::size_t FaultyCore::collect(std::span<Outcome> outcomes, Patience patience) {
+  if (!sit_out_stall(patience)) return 0;
   if (inner_in_flight_ > 0) {
     std::array<Outcome, 64> arrived;
-    const std::size_t count = inner_->collect(arrived, wait && held_.empty());
+    const std::size_t count = inner_->collect(arrived, held_.empty() ? patience : no_wait);
     inner_in_flight_ -= count;
     held_.insert(held_.end(), arrived.begin(), arrived.begin() + static_cast<std::ptrdiff_t>(count));
   }
@@ -56,7 +72,9 @@ std::size_t FaultyCore::collect(std::span<Outcome> outcomes, bool wait) {
     if (random_.uniform() < faults_.late) continue;
     outcomes[count++] = release(random_.below(held_.size()));
   }
-  if (wait && count == 0) outcomes[count++] = release(random_.below(held_.size()));
+  if (patience > no_wait && count == 0 && !held_.empty()) {
+    outcomes[count++] = release(random_.below(held_.size()));
+  }
   return count;
 }
 

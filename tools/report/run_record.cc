@@ -8,6 +8,7 @@
 #include "storage/base/error.h"
 #include "storage/format/json_text.h"
 #include "storage/io/file.h"
+#include "tools/checked_text.h"
 #include "tools/run_folder.h"
 
 namespace gneiss {
@@ -15,8 +16,10 @@ namespace {
 
 std::vector<std::pair<std::string, std::string>> read_config(const std::filesystem::path& path) {
   std::vector<std::pair<std::string, std::string>> config;
+  const std::string text = read_text_file(path);
+  check_checksum_line(text, path.string());
   try {
-    const YAML::Node node = YAML::Load(read_text_file(path));
+    const YAML::Node node = YAML::Load(text);
     for (const auto& item : node) {
       const YAML::Node& value = item.second;
       config.emplace_back(item.first.as<std::string>(),
@@ -40,6 +43,9 @@ std::map<std::uint64_t, std::vector<nlohmann::json>> read_metrics(const std::fil
     if (!epoch.is_object() || !epoch.contains("epoch")) {
       if (lines.peek() == std::istringstream::traits_type::eof()) break;
       fail(Kind::input, "{}, line {}: not the JSON object of an epoch", path.string(), number);
+    }
+    if (!take_checksum(epoch)) {
+      fail(Kind::corruption, "{}, line {}: it does not match its checksum", path.string(), number);
     }
     for (const auto& [key, value] : epoch.items()) {
       if (!value.is_number())
