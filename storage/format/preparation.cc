@@ -163,7 +163,7 @@ std::vector<std::string> lost_preparations(const Dataset& dataset) {
   for (const auto& folder : std::filesystem::directory_iterator(dataset.folder() / "prepared", none)) {
     const std::string name = folder.path().filename();
     if (!folder.is_directory(none) || name.ends_with(".partial")) continue;
-    if (dataset.catalog().contains(entry_key(name)) || dataset.catalog().contains("preparing/" + name))
+    if (dataset.catalog().contains(preparation_key(name)) || dataset.catalog().contains("preparing/" + name))
       continue;
     lost.push_back(name);
   }
