@@ -250,9 +250,10 @@ TEST_CASE(
   }
   const std::uint64_t count = std::getenv("GNEISS_TORTURE") != nullptr ? 4000 : 60;
   for (std::uint64_t seed = 0; seed < count; ++seed) run_one(graph, seed, ends);
-  MESSAGE(count, " configurations: ", ends.equal, " with the plain run's numbers, ", ends.failed,
-          " with the drive's error, ", ends.left, " left in the middle; ", graph.shared_count(), " of ",
-          count / runs_per_preparation, " preparations share rows");
+  MESSAGE(count, " configurations, ", faults_struck.load(), " faults: ", ends.equal,
+          " with the plain run's numbers, ", ends.failed, " with the drive's error, ", ends.left,
+          " left in the middle; ", graph.shared_count(), " of ", count / runs_per_preparation,
+          " preparations share rows");
   CHECK(ends.equal > count / 2);
   CHECK(ends.failed > count / 20);
   CHECK(ends.left > 0);

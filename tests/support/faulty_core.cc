@@ -20,10 +20,15 @@ void FaultyCore::start(std::span<const Transfer> transfers) {
   for (Transfer transfer : transfers) {
     if (faults_.stalls > 0 && stalls_ < faults_.stalls_max && random_.uniform() < faults_.stalls) {
       ++stalls_;
+      ++faults_struck;
       silent_until_ = Clock::now() + faults_.stall_time;
     }
     double draw = random_.uniform();
-    const auto strikes = [&draw](double probability) { return (draw -= probability) < 0; };
+    const auto strikes = [&draw](double probability) {
+      const bool is_struck = (draw -= probability) < 0;
+      if (is_struck) ++faults_struck;
+      return is_struck;
+    };
     if (strikes(faults_.interrupted)) {
       held_.push_back({.slot = transfer.slot, .result = -EINTR});
     } else if (strikes(faults_.again)) {

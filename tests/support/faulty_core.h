@@ -5,6 +5,7 @@
 // seed that it prints.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -26,6 +27,9 @@ struct Faults {  // probabilities, each transfer for itself
   std::chrono::milliseconds stall_time{0};
   std::uint32_t stalls_max = ~0U;  // so many stalls at most
 };
+
+// By all cores of the process: errors, interruptions, short reads and stalls.
+inline std::atomic<std::uint64_t> faults_struck{0};
 
 class FaultyCore final : public IoCore {
  public:
