@@ -149,9 +149,9 @@ std::size_t BatchScratch::go_on(CheckpointReader& numbers, const BatchSchedule& 
     entry.xxh3 = numbers.take();
     // load() makes room for what is told here: no more than the file holds.
     std::uint64_t left = entry.bytes;
-    const auto take_array = [&](std::uint64_t count, std::uint64_t element_bytes) {
-      if (count > left / element_bytes) fail(Kind::corruption, "{}: a batch cannot be", file_.path());
-      left -= count * element_bytes;
+    const auto take_array = [&](std::uint64_t length, std::uint64_t element_bytes) {
+      if (length > left / element_bytes) fail(Kind::corruption, "{}: a batch cannot be", file_.path());
+      left -= length * element_bytes;
     };
     take_array(entry.node_count, sizeof(NodeId));
     entry.blocks.resize(numbers.take(64));

@@ -41,8 +41,10 @@ rocksdb::Options catalog_options(Catalog::Access access) {
 // RocksDB opens what it writes by name, and would follow a link to someone else's file.
 void refuse_links(const std::filesystem::path& folder) {
   refuse_link(folder);
-  std::error_code ignored;  // what cannot be listed cannot be opened either, and RocksDB says why
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) refuse_link(entry.path());
+  std::error_code error;  // what cannot be listed cannot be opened either, and RocksDB says why
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    refuse_link(at->path());
+  }
 }
 
 rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }

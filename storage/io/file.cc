@@ -267,10 +267,11 @@ void write_text_file(const std::filesystem::path& given, std::string_view text) 
   };
   const bool is_regular =
       !std::filesystem::exists(given, ignored) || std::filesystem::is_regular_file(given, ignored);
-  const bool is_of_the_system =
-      is_below(std::filesystem::absolute(given, ignored), "/dev/") ||
-      is_below(std::filesystem::absolute(given, ignored), "/proc/") ||
-      (is_link && (path.empty() || is_below(path, "/proc/") || is_below(path, "/dev/")));
+  const auto is_of_system = [&](const std::filesystem::path& name) {  // but for plain files in memory
+    return is_below(name, "/proc/") || (is_below(name, "/dev/") && !is_below(name, "/dev/shm/"));
+  };
+  const bool is_of_the_system = is_of_system(std::filesystem::absolute(given, ignored)) ||
+                                (is_link && (path.empty() || is_of_system(path)));
   if (!is_regular || is_of_the_system) {
     // A device, a pipe, or what /dev/stdout leads to: a rename would put a file in its place.
     std::ofstream stream(given, std::ios::app);

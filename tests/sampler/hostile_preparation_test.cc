@@ -47,7 +47,7 @@ void change_first_list(const fs::path& folder, const std::function<void(std::vec
   const std::uint64_t fingerprint = Dataset::open(folder).fingerprint();
   auto numbers = CheckpointReader::open(partial / inputs_checkpoint_name, fingerprint)->rest();
   BatchEntry entry{};
-  std::memcpy(&entry, &numbers[2], sizeof(entry));
+  std::memcpy(std::as_writable_bytes(std::span(&entry, 1)).data(), &numbers[2], sizeof(entry));
   std::vector<NodeId> nodes(entry.input_count);
   {
     const File lists = File::open_existing(partial / inputs_work_name);
