@@ -260,16 +260,15 @@ void write_text_file(const std::filesystem::path& given, std::string_view text) 
   // A link stays one: the file that it leads to is replaced.
   const bool is_link = std::filesystem::is_symlink(given, ignored);
   const std::filesystem::path path = is_link ? std::filesystem::weakly_canonical(given, ignored) : given;
-  // Not /dev/shm, which holds files like any other.
   const auto is_below = [](const std::filesystem::path& name, const char* folder) {
-    const std::string normal = name.lexically_normal().string();
-    return normal.starts_with(folder) && !normal.starts_with("/dev/shm/");
+    return name.lexically_normal().string().starts_with(folder);
   };
   const bool is_regular =
       !std::filesystem::exists(given, ignored) || std::filesystem::is_regular_file(given, ignored);
-  const auto is_of_system = [&](const std::filesystem::path& name) {  // but for plain files in memory
-    return is_below(name, "/proc/") || (is_below(name, "/dev/") && !is_below(name, "/dev/shm/"));
-  };
+  const auto is_of_system =
+      [&](const std::filesystem::path& name) {  // but for /dev/shm, which holds files like any other
+        return is_below(name, "/proc/") || (is_below(name, "/dev/") && !is_below(name, "/dev/shm/"));
+      };
   const bool is_of_the_system = is_of_system(std::filesystem::absolute(given, ignored)) ||
                                 (is_link && (path.empty() || is_of_system(path)));
   if (!is_regular || is_of_the_system) {

@@ -2,7 +2,6 @@
 // umask.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <fstream>
 
@@ -10,7 +9,6 @@
 #include "storage/format/npy_writer.h"
 #include "storage/io/folders.h"
 #include "tests/support/expect_error.h"
-#include "tests/support/skip.h"
 #include "tests/support/small_dataset.h"
 #include "tests/support/temporary_folder.h"
 
@@ -72,16 +70,6 @@ TEST_CASE("a file is created in place of a link or a second name, never through 
   });
   CHECK(read_text_file(folder / "h") == text);
   EXPECT_ERROR(File::create(folder / ""), Kind::io, "create");
-}
-
-TEST_CASE("a file in memory is replaced as any other, though it lies below /dev") {
-  const fs::path path = "/dev/shm/gneiss-test-" + std::to_string(::getpid());
-  if (::access("/dev/shm", W_OK) != 0) SKIP_TEST("there is no /dev/shm to write to");
-  write_text_file(path, "first, and longer");
-  write_text_file(path, "second");
-  const std::string text = read_text_file(path);
-  fs::remove(path);
-  CHECK(text == "second");
 }
 
 TEST_CASE("a link is not gone on with") {
