@@ -85,6 +85,6 @@ void run(std::string_view input) {
 
 }  // namespace
 
-const FuzzTarget catalog_target{.name = "catalog", .seeds = seeds, .run = run, .replays = 300};
+const FuzzTarget catalog_target{.name = "catalog", .seeds = seeds, .run = run, .replays = 60};
 
 }  // namespace gneiss::test

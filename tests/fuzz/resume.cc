@@ -155,6 +155,6 @@ std::vector<std::span<std::byte>> parts(std::span<std::byte> input) {
 }  // namespace
 
 const FuzzTarget resume_target{
-    .name = "resume", .seeds = seeds, .run = run, .seal = seal, .parts = parts, .replays = 60};
+    .name = "resume", .seeds = seeds, .run = run, .seal = seal, .parts = parts, .replays = 12};
 
 }  // namespace gneiss::test
