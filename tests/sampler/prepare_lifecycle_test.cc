@@ -266,9 +266,15 @@ TEST_CASE("a kill between the steps of sealing leaves a state that the next run 
   test::write_small_dataset(folder / "d");
   run_prepare(folder / "d", small_request());
   // The entry is gone, the folder stands: killed after the rename, or before the old folder was removed.
-  Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
+  Catalog(folder / "d/catalog", Catalog::Access::write)
+      .apply({{"preparation/p", std::nullopt}, {"preparing/p", "{}"}});
   EXPECT_ERROR(Preparation::open(Dataset::open(folder / "d"), "p"), Kind::config,
                "run 'gneiss prepare' first");
+  CHECK_FALSE(run_prepare(folder / "d", small_request()).already_done);
+  expect_whole(folder / "d");
+  // Without a word of work on it, it is the catalog that has lost something.
+  Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
+  EXPECT_ERROR(Preparation::open(Dataset::open(folder / "d"), "p"), Kind::corruption, "it was cut short");
   CHECK_FALSE(run_prepare(folder / "d", small_request()).already_done);
   expect_whole(folder / "d");
 }

@@ -157,16 +157,11 @@ TEST_CASE("features have the planted means and unit noise, in every dtype") {
   options.signal = 4;
   const PlantedGraph graph(options);
   std::vector<float> row(16);
-  double sum = 0;
   double squares = 0;
-  double distance = 0;
   std::uint64_t right = 0;
   for (std::uint64_t node = 0; node < options.node_count; ++node) {
     graph.draw_features(node, row);
     if (graph.classify(row) == graph.class_of(node)) ++right;
-    const double magnitude = std::abs(row[3]);
-    distance += magnitude;
-    sum += row[3];
     squares += double{row[3]} * row[3];
   }
   const double count = 20'000;
