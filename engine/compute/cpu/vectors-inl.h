@@ -31,7 +31,8 @@ HWY_INLINE FloatVector load_tail(const float* p, std::size_t count) {
   const Floats d;
 #if HWY_MEM_OPS_MIGHT_FAULT
   HWY_ALIGN float lanes[hn::MaxLanes(Floats())] = {};
-  std::memcpy(lanes, p, count * sizeof(float));
+  std::memcpy(lanes, reinterpret_cast<const std::byte*>(p),
+              count * sizeof(float));  // which need not be aligned
   return hn::Load(d, lanes);
 #else
   return hn::MaskedLoad(hn::FirstN(d, count), d, p);
@@ -41,7 +42,7 @@ HWY_INLINE FloatVector load_tail(const float* p, std::size_t count) {
 HWY_INLINE void store_tail(FloatVector value, float* p, std::size_t count) {
   HWY_ALIGN float lanes[hn::MaxLanes(Floats())];
   hn::Store(value, Floats(), lanes);
-  std::memcpy(p, lanes, count * sizeof(float));
+  std::memcpy(reinterpret_cast<std::byte*>(p), lanes, count * sizeof(float));
 }
 
 // Calls full(column) for each whole vector and tail(column, count) for what is left.
