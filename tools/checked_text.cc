@@ -36,9 +36,8 @@ void check_checksum_line(std::string_view text, const std::string& file) {
   const bool is_line = text.size() > digits && text[digits] == '\n';
   if (is_line && text.substr(0, digits) == checksum_of(text.substr(digits + 1))) return;
   fail(Kind::corruption,
-       "{}: the checksum in its first line does not fit; put the file back as it was, or take that line out "
-       "if "
-       "you changed it",
+       "{}: the checksum in its first line does not fit; put the file back as it was, or take that line "
+       "out if you changed it",
        file);
 }
 

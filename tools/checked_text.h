@@ -1,7 +1,7 @@
 // Checksums in text that people read too: a run's config.yaml and its metrics.jsonl.
 //
 // Why:    what is read back, by infer and by a run that goes on, must not be other numbers than were
-// written.
+//         written.
 // Format: storage/FORMAT.md, "Texts of a run".
 #pragma once
 

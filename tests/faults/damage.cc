@@ -192,10 +192,17 @@ UseResult DamageGround::run(const std::string& use, const Runner& runner) const 
 }
 
 UseResult DamageGround::train(const std::string& preparation, const Runner& runner) const {
+  fs::remove_all(root_ / "other-run");
+  return train_other(preparation, {"--epochs", "2"}, runner);
+}
+
+// In the folder `other-run`, as it stands.
+UseResult DamageGround::train_other(const std::string& preparation, const Arguments& more,
+                                    const Runner& runner) const {
   const fs::path run = root_ / "other-run";
-  fs::remove_all(run);
   Arguments arguments = training(preparation, run);
-  arguments.insert(arguments.end(), {"--epochs", "2", "--summary", root_ / "summary.json"});
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  arguments.insert(arguments.end(), {"--summary", root_ / "summary.json"});
   UseResult result{runner(arguments), ""};
   if (result.command.exit_code == 0) result.outcome = numbers_of(run, root_ / "summary.json");
   return result;
@@ -215,11 +222,7 @@ UseResult DamageGround::go_on(const Runner& runner) const {
   const fs::path run = root_ / "other-run";
   fs::remove_all(run);
   fs::copy(root_ / "half", run);
-  Arguments arguments = training("own", run);
-  arguments.insert(arguments.end(), {"--epochs", "3", "--resume", "--summary", root_ / "summary.json"});
-  UseResult result{runner(arguments), ""};
-  if (result.command.exit_code == 0) result.outcome = numbers_of(run, root_ / "summary.json");
-  return result;
+  return train_other("own", {"--epochs", "3", "--resume"}, runner);
 }
 
 // On a copy, for the catalog is written.

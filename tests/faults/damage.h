@@ -69,6 +69,8 @@ class DamageGround {
   UseResult go_on(const Runner& runner) const;
   UseResult prepare(const Runner& runner) const;
   std::vector<std::string> training(const std::string& preparation, const std::string& run) const;
+  UseResult train_other(const std::string& preparation, const std::vector<std::string>& more,
+                        const Runner& runner) const;
 
   TemporaryFolder folder_;
   std::filesystem::path root_;

@@ -1,18 +1,16 @@
 #include <doctest/doctest.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "storage/base/dtype.h"
 #include "storage/import/import_npy.h"
 #include "storage/import/import_ogb.h"
 #include "storage/import/importer.h"
 #include "tests/storage/import_fixtures.h"
+#include "tests/support/captured_log.h"
 #include "tests/support/datasets.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/skip.h"
@@ -113,21 +111,6 @@ DatasetStatistics import_ogb(const TemporaryFolder& folder, const std::string& n
   return import_graph(open_ogb_folder(folder / name, ogb), folder / "out.gneiss", options);
 }
 
-// Everything logged while it lives.
-class CapturedLog {
- public:
-  CapturedLog() : before_(spdlog::default_logger()) {
-    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-        "captured", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_)));
-  }
-  ~CapturedLog() { spdlog::set_default_logger(before_); }
-  std::string text() const { return text_.str(); }
-
- private:
-  std::ostringstream text_;
-  std::shared_ptr<spdlog::logger> before_;
-};
-
 }  // namespace
 
 TEST_CASE("an npy folder becomes the dataset it describes") {
@@ -209,7 +192,7 @@ TEST_CASE("features are converted and normalised as their names promise") {
   const float none = std::numeric_limits<float>::quiet_NaN();
   write_file(source / "node_feat.npy",
              npy<float>({5, 2}, {1e7F, 7, 1e7F + 2, 7, 1e7F + 4, 7, 1e7F + 6, 7, none, 7}));
-  const CapturedLog log;
+  const test::CapturedLog log;
   const auto standard =
       import_npy(folder, {.feature_dtype = {}, .normalization = Normalization::standardize}).features;
   CHECK(standard[0] == doctest::Approx(-3 / std::sqrt(5.0)));
@@ -324,7 +307,7 @@ TEST_CASE("odd but usable splits are warned of") {
   write_graph(folder / "source");
   write_file(folder / "source" / "val_idx.npy", npy<std::int64_t>({0}, {}));
   write_file(folder / "source" / "test_idx.npy", npy<std::int64_t>({1}, {3}));
-  const CapturedLog log;
+  const test::CapturedLog log;
   import_npy(folder);
   CHECK(log.text().find("val_idx.npy is empty") != std::string::npos);
   CHECK(log.text().find("1 nodes are in more than one split") != std::string::npos);

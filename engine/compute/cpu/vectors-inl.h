@@ -31,8 +31,8 @@ HWY_INLINE FloatVector load_tail(const float* p, std::size_t count) {
   const Floats d;
 #if HWY_MEM_OPS_MIGHT_FAULT
   HWY_ALIGN float lanes[hn::MaxLanes(Floats())] = {};
-  std::memcpy(lanes, reinterpret_cast<const std::byte*>(p),
-              count * sizeof(float));  // which need not be aligned
+  // As bytes, for rows may start at any.
+  std::memcpy(lanes, reinterpret_cast<const std::byte*>(p), count * sizeof(float));
   return hn::Load(d, lanes);
 #else
   return hn::MaskedLoad(hn::FirstN(d, count), d, p);
