@@ -48,19 +48,21 @@ BENCHMARK_CAPTURE(aggregate, max_f32, Dtype::f32, Sum::largest)->Arg(128)->Arg(6
 BENCHMARK_CAPTURE(aggregate, mean_f16, Dtype::f16, Sum::mean)->Arg(128)->Arg(768);
 BENCHMARK_CAPTURE(aggregate, mean_bf16, Dtype::bf16, Sum::mean)->Arg(128)->Arg(768);
 
-// As exact inference does: blocks of whole neighborhoods over some columns of all rows, in one memory.
+// As exact inference does: blocks of whole neighborhoods over some columns of all rows, in one memory. Each
+// time over more edges than the processor's caches keep the rows of.
 void aggregate_resident(benchmark::State& state) {
   const auto columns = static_cast<std::uint32_t>(state.range(0));
   constexpr std::uint32_t nodes = 8'000'000;
   constexpr std::uint32_t destinations = 4096;
   constexpr std::uint32_t degree = 30;
+  constexpr std::size_t blocks = 64;
   AlignedBuffer memory(std::size_t{nodes} * columns * sizeof(float));
   std::ranges::fill(memory.bytes(), std::byte{1});
   TieredRows rows(Dtype::f32, columns);
   rows.append(memory.data(), nodes);
   std::vector<std::uint32_t> indptr(destinations + 1);
   for (std::uint32_t i = 0; i <= destinations; ++i) indptr[i] = i * degree;
-  std::vector<std::uint32_t> indices(std::size_t{8} * destinations * degree);
+  std::vector<std::uint32_t> indices(blocks * destinations * degree);
   RandomStream draws(7);
   for (std::uint32_t& index : indices) index = static_cast<std::uint32_t>(draws.below(nodes));
   const double ceiling = gather_ceiling(rows, indices);
@@ -68,7 +70,7 @@ void aggregate_resident(benchmark::State& state) {
   double best = 1e9;
   for (auto _ : state) {
     const Timer watch;
-    for (std::size_t block = 0; block < 8; ++block) {
+    for (std::size_t block = 0; block < blocks; ++block) {
       const auto edges = std::span(indices).subspan(block * destinations * degree, destinations * degree);
       backend().aggregate_mean(
           rows, {.dst_count = destinations, .src_count = nodes, .indptr = indptr, .indices = edges},

@@ -17,9 +17,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace gneiss::cpu::HWY_NAMESPACE {
 
-template <class Load>
+template <class Load, class Walk>
 void aggregate_mean_of(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out) {
-  RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
+  Walk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const std::size_t first = block.indptr[d];
     const std::size_t last = block.indptr[d + 1];
@@ -51,17 +51,22 @@ class ScaledWeights {
     return scale == 0.0F ? destination_scale : scale;
   }
   HWY_INLINE float self(std::size_t dst) const { return scales_.self.empty() ? 1.0F : scales_.self[dst]; }
+  HWY_INLINE void prefetch(std::size_t src) const {
+    if (!scales_.source.empty()) __builtin_prefetch(&scales_.source[src]);
+  }
 
  private:
   const EdgeScales& scales_;
 };
 
-template <class Load>
+template <class Load, class Walk>
 void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
                       MatrixView out) {
   const ScaledWeights weights(scales);
-  RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
-  RowWalk selves(rows, block.dst_in_src.empty() ? nullptr : block.dst_in_src.data(), dst.first, dst.last);
+  const std::size_t edges_end = block.indptr[dst.last];
+  Walk walk(rows, block.indices.data(), block.indptr[dst.first], edges_end);
+  Walk selves(rows, block.dst_in_src.empty() ? nullptr : block.dst_in_src.data(), dst.first, dst.last);
+  std::size_t weights_asked = block.indptr[dst.first];
   std::array<float, run_edges_max> factors;
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const std::size_t first = block.indptr[d];
@@ -75,6 +80,9 @@ void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const Edge
     for (std::size_t run = first; run < last; run += run_edges_max) {
       const std::size_t end = std::min(last, run + run_edges_max);
       walk.advance_to(end);
+      for (const std::size_t until = std::min(edges_end, end + prefetch_rows_max); weights_asked < until;) {
+        weights.prefetch(block.indices[weights_asked++]);
+      }
       for (std::size_t i = run; i < end; ++i) factors[i - run] = weights.source(block.indices[i], scale);
       sum_rows<Load>(walk, RowFactors{factors.data()}, run, end, out.columns, true,
                      end == last ? scale : 1.0F, target);
@@ -82,10 +90,10 @@ void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const Edge
   }
 }
 
-template <class Load>
+template <class Load, class Walk>
 void gather_of(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range,
                MatrixView out) {
-  RowWalk walk(rows, row_ids.empty() ? nullptr : row_ids.data(), range.first, range.last);
+  Walk walk(rows, row_ids.empty() ? nullptr : row_ids.data(), range.first, range.last);
   for (std::size_t i = range.first; i < range.last; ++i) {
     walk.advance_to(i + 1);
     sum_rows<Load>(walk, NoFactors(), i, i + 1, out.columns, false, 1.0F, out.row(i));
@@ -93,37 +101,19 @@ void gather_of(const TieredRows& rows, std::span<const std::uint32_t> row_ids, R
 }
 
 void aggregate_mean(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return aggregate_mean_of<LoadF16>(rows, block, dst, out);
-    case Dtype::bf16:
-      return aggregate_mean_of<LoadBf16>(rows, block, dst, out);
-    default:
-      return aggregate_mean_of<LoadF32>(rows, block, dst, out);
-  }
+  with_rows(rows,
+            [&]<class Load, class Walk>() HWY_ATTR { aggregate_mean_of<Load, Walk>(rows, block, dst, out); });
 }
 
 void aggregate_sum(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
                    MatrixView out) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return aggregate_sum_of<LoadF16>(rows, block, scales, dst, out);
-    case Dtype::bf16:
-      return aggregate_sum_of<LoadBf16>(rows, block, scales, dst, out);
-    default:
-      return aggregate_sum_of<LoadF32>(rows, block, scales, dst, out);
-  }
+  with_rows(rows, [&]<class Load, class Walk>()
+                      HWY_ATTR { aggregate_sum_of<Load, Walk>(rows, block, scales, dst, out); });
 }
 
 void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, RowRange range, MatrixView out) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return gather_of<LoadF16>(rows, row_ids, range, out);
-    case Dtype::bf16:
-      return gather_of<LoadBf16>(rows, row_ids, range, out);
-    default:
-      return gather_of<LoadF32>(rows, row_ids, range, out);
-  }
+  with_rows(rows,
+            [&]<class Load, class Walk>() HWY_ATTR { gather_of<Load, Walk>(rows, row_ids, range, out); });
 }
 
 // What the gradients that reach a source are multiplied by, for each kind of aggregation.

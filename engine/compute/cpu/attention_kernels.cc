@@ -81,9 +81,9 @@ const std::uint32_t* own_rows(const BlockView& block) {
   return block.dst_in_src.empty() ? nullptr : block.dst_in_src.data();
 }
 
-template <class Load>
+template <class Load, class Walk>
 void row_products_of(const TieredRows& rows, ConstMatrixView weight, RowRange range, MatrixView out) {
-  RowWalk walk(rows, nullptr, range.first, range.last);
+  Walk walk(rows, nullptr, range.first, range.last);
   for (std::size_t r = range.first; r < range.last; ++r) {
     walk.advance_to(r + 1);
     dots<Load>(walk.row(r), weight.data, weight.stride, weight.rows, weight.columns, out.row(r));
@@ -100,12 +100,12 @@ void add_heads(const Walk& walk, ConstMatrixView factors, std::size_t first, std
   }
 }
 
-template <class Load>
+template <class Load, class Walk>
 void aggregate_of(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
                   RowRange dst, MatrixView out) {
   const std::size_t columns = rows.columns();
-  RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
-  RowWalk selves(rows, own_rows(block), dst.first, dst.last);
+  Walk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
+  Walk selves(rows, own_rows(block), dst.first, dst.last);
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const std::size_t last = block.indptr[d + 1];
     selves.advance_to(d + 1);
@@ -166,26 +166,14 @@ void score_gradients_of(const TieredRows& rows, const BlockView& block, ConstMat
 }
 
 void row_products(const TieredRows& rows, ConstMatrixView weight, RowRange range, MatrixView out) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return row_products_of<LoadF16>(rows, weight, range, out);
-    case Dtype::bf16:
-      return row_products_of<LoadBf16>(rows, weight, range, out);
-    default:
-      return row_products_of<LoadF32>(rows, weight, range, out);
-  }
+  with_rows(rows, [&]<class Load, class Walk>()
+                      HWY_ATTR { row_products_of<Load, Walk>(rows, weight, range, out); });
 }
 
 void attention_aggregate(const TieredRows& rows, const BlockView& block, const ConstEdgeValues& weights,
                          RowRange dst, MatrixView out) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return aggregate_of<LoadF16>(rows, block, weights, dst, out);
-    case Dtype::bf16:
-      return aggregate_of<LoadBf16>(rows, block, weights, dst, out);
-    default:
-      return aggregate_of<LoadF32>(rows, block, weights, dst, out);
-  }
+  with_rows(rows, [&]<class Load, class Walk>()
+                      HWY_ATTR { aggregate_of<Load, Walk>(rows, block, weights, dst, out); });
 }
 
 void attention_score_gradients(const TieredRows& rows, const BlockView& block, ConstMatrixView scores,

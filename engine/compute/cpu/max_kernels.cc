@@ -42,8 +42,8 @@ struct Best {
 };
 
 // Columns [column, column + Vectors * lanes) of rows [first, last) of one destination's neighbors.
-template <class Load, bool Winners, std::size_t Vectors>
-HWY_INLINE void largest_tile(const RowWalk& walk, const std::uint32_t* sources, std::size_t first,
+template <class Load, bool Winners, std::size_t Vectors, class Walk>
+HWY_INLINE void largest_tile(const Walk& walk, const std::uint32_t* sources, std::size_t first,
                              std::size_t last, bool continues, std::size_t column, float* out,
                              std::uint32_t* winners) {
   const Floats d;
@@ -68,8 +68,8 @@ HWY_INLINE void largest_tile(const RowWalk& walk, const std::uint32_t* sources, 
 }
 
 // Rows [first, last) of one destination's neighbors. `winners` is read and written with Winners only.
-template <class Load, bool Winners>
-void largest_of(const RowWalk& walk, const std::uint32_t* sources, std::size_t first, std::size_t last,
+template <class Load, bool Winners, class Walk>
+void largest_of(const Walk& walk, const std::uint32_t* sources, std::size_t first, std::size_t last,
                 bool continues, std::size_t columns, float* out, std::uint32_t* winners) {
   const std::size_t lanes = lane_count();
   std::size_t column = 0;
@@ -92,11 +92,11 @@ void largest_of(const RowWalk& walk, const std::uint32_t* sources, std::size_t f
   }
 }
 
-template <class Load>
+template <class Load, class Walk>
 void aggregate_max_of(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out,
                       IndexMatrixView winners) {
   const std::uint32_t* sources = block.indices.data();
-  RowWalk walk(rows, sources, block.indptr[dst.first], block.indptr[dst.last]);
+  Walk walk(rows, sources, block.indptr[dst.first], block.indptr[dst.last]);
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const std::size_t first = block.indptr[d];
     const std::size_t last = block.indptr[d + 1];
@@ -120,14 +120,8 @@ void aggregate_max_of(const TieredRows& rows, const BlockView& block, RowRange d
 
 void aggregate_max(const TieredRows& rows, const BlockView& block, RowRange dst, MatrixView out,
                    IndexMatrixView winners) {
-  switch (rows.dtype()) {
-    case Dtype::f16:
-      return aggregate_max_of<LoadF16>(rows, block, dst, out, winners);
-    case Dtype::bf16:
-      return aggregate_max_of<LoadBf16>(rows, block, dst, out, winners);
-    default:
-      return aggregate_max_of<LoadF32>(rows, block, dst, out, winners);
-  }
+  with_rows(rows, [&]<class Load, class Walk>()
+                      HWY_ATTR { aggregate_max_of<Load, Walk>(rows, block, dst, out, winners); });
 }
 
 // Calls add(d) for each destination of a source once: one that drew it twice stands twice in a row.
