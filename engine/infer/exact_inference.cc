@@ -1,11 +1,14 @@
 #include "engine/infer/exact_inference.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <numeric>
 #include <optional>
 
+#include "engine/infer/filled_ahead.h"
+#include "engine/infer/topology_stream.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
@@ -22,6 +25,24 @@ std::vector<std::size_t> all_of(std::size_t count) {
 
 const std::byte* bytes_of(ConstMatrixView rows) { return reinterpret_cast<const std::byte*>(rows.data); }
 
+// What is read of a block of consecutive nodes. Members that a pass does not ask for are as they were.
+struct LoadedBlock {
+  explicit LoadedBlock(BlockLimits limits) : topology(limits) {}
+
+  TopologyBlock topology;
+  std::uint64_t first = 0;
+  std::size_t count = 0;
+  AlignedBuffer own;    // whole rows of the layer's input
+  AlignedBuffer aside;  // aggregates that waited on the drive, [count, aggregates * in]
+};
+
+// What of each block a pass reads; nullptr: not that.
+struct BlockParts {
+  bool has_edges = false;
+  const StoredMatrix* own = nullptr;
+  const StoredMatrix* aside = nullptr;
+};
+
 class LayerRun {
  public:
   LayerRun(const Dataset& dataset, Model& model, const ExactPlan& plan, const std::filesystem::path& folder,
@@ -32,14 +53,18 @@ class LayerRun {
         folder_(folder),
         resident_(resident),
         sources_(sources),
-        node_count_(dataset.info().node_count) {}
+        node_count_(dataset.info().node_count),
+        blocks_{LoadedBlock(plan.block), LoadedBlock(plan.block)} {}
 
   LayerCost run(std::size_t index, const StoredMatrix& input, const RowSink& sink) {
     const Stopwatch clock;
     layer_ = &plan_.layers[index];
     index_ = index;
     input_ = &input;
-    own_ = AlignedBuffer(plan_.block.destinations * input.row_bytes());
+    for (LoadedBlock& block : blocks_) {
+      block.own = AlignedBuffer(plan_.block.destinations * input.row_bytes());
+      block.aside = AlignedBuffer(layer_->waits() ? plan_.block.destinations * aside_bytes() : 0);
+    }
     Progress progress(fmt::format("layer {} of {}", index + 1, plan_.layers.size()), layer_->traffic.total(),
                       Progress::Unit::bytes);
     progress_ = &progress;
@@ -64,46 +89,65 @@ class LayerRun {
   }
 
   void finish(const OwnRows& rows, std::uint64_t first, const RowSink& sink) {
-    const MatrixView output = model_.finish_layer(index_, rows, {});
+    const MatrixView output =
+        layer_->projects ? model_.finish_projected(index_, rows, {}) : model_.finish_layer(index_, rows, {});
     sink(first, output);
     if (layer_->one_pass.bytes_written > 0) wrote(output.rows * output.columns * sizeof(float));
   }
 
-  // Calls use(first node, rows) with all rows of the input in order, whole and dense.
+  // Calls use(block) with all blocks in order, their parts read ahead of it on another thread.
   template <class Use>
-  void for_rows(const Use& use) {
-    RowReader rows(*input_, layer_->ahead);
-    const std::size_t stride = input_->row_bytes();
-    for (std::uint64_t first = 0; first < node_count_; first += plan_.block.destinations) {
+  void for_blocks(const BlockParts& parts, const Use& use) {
+    FilledAhead<LoadedBlock> blocks(blocks_, [this, parts] { return block_reader(parts); });
+    while (const LoadedBlock* block = blocks.next()) {
       throw_if_interrupted();
-      const auto count = std::min<std::uint64_t>(plan_.block.destinations, node_count_ - first);
-      rows.next(count, own_.data(), stride);
-      read(count * stride);
-      use(first, own_rows(count));
+      use(*block);
+      if (parts.has_edges) {
+        const std::uint64_t first_offset = block->first == 0 ? 8 : 0;
+        read(first_offset + 8 * std::uint64_t{block->count} + 4 * block->topology.view().edge_count());
+      }
+      if (parts.own != nullptr) read(block->count * parts.own->row_bytes());
+      if (parts.aside != nullptr) read(block->count * (parts.aside->bytes() / node_count_));
     }
   }
-  TieredRows own_rows(std::size_t count) const {
+  FilledAhead<LoadedBlock>::Fill block_reader(const BlockParts& parts) const {
+    struct Streams {
+      std::optional<TopologyStream> edges;
+      std::optional<RowReader> own;
+      std::optional<RowReader> aside;
+      std::uint64_t next_node = 0;
+    };
+    const auto streams = std::make_shared<Streams>();
+    if (parts.has_edges) streams->edges.emplace(dataset_, plan_.block, plan_.ahead);
+    if (parts.own != nullptr) streams->own.emplace(*parts.own, layer_->ahead);
+    if (parts.aside != nullptr) streams->aside.emplace(*parts.aside, layer_->ahead);
+    return [this, parts, streams](LoadedBlock& block) {
+      block.first = streams->next_node;
+      block.count = std::min<std::uint64_t>(plan_.block.destinations, node_count_ - block.first);
+      if (streams->edges) {
+        if (!streams->edges->next(block.topology)) return false;
+        block.count = block.topology.view().dst_count;
+      }
+      if (block.count == 0) return false;
+      if (streams->own) streams->own->next(block.count, block.own.data(), parts.own->row_bytes());
+      if (streams->aside) streams->aside->next(block.count, block.aside.data(), aside_bytes());
+      streams->next_node += block.count;
+      return true;
+    };
+  }
+  TieredRows own_rows(const LoadedBlock& block) const {
     TieredRows rows(input_->dtype(), static_cast<std::uint32_t>(input_->columns()));
-    rows.append(own_.data(), static_cast<std::uint32_t>(count));
+    rows.append(block.own.data(), static_cast<std::uint32_t>(block.count));
     return rows;
   }
-
-  // Calls use(block, first node) with all blocks in order.
-  template <class Use>
-  void for_blocks(const Use& use) {
-    TopologyStream blocks(dataset_, plan_.block, plan_.ahead);
-    std::uint64_t offsets = 8;  // before the first node's edges
-    while (const auto block = blocks.next()) {
-      throw_if_interrupted();
-      use(*block, blocks.first_node());
-      read(offsets + 8 * std::uint64_t{block->dst_count} + 4 * std::uint64_t{block->edge_count()});
-      offsets = 0;
-    }
+  // Of a row of all aggregates.
+  std::size_t aside_bytes() const {
+    return layer_->needs.aggregates * layer_->gathered_columns() * sizeof(float);
   }
 
   void finish_rows(const RowSink& sink) {
-    for_rows([&](std::uint64_t first, const TieredRows& rows) {
-      finish({.rows = rows, .ids = {}, .count = rows.row_count()}, first, sink);
+    for_blocks({.own = input_}, [&](const LoadedBlock& block) {
+      finish({.rows = own_rows(block), .ids = {}, .count = block.count}, block.first, sink);
     });
   }
 
@@ -115,15 +159,15 @@ class LayerRun {
       aggregate_ = model_.backend().allocate(plan_.block.destinations * layer_->needs.aggregates *
                                              layer_->runs.front().count);
       waiting = std::make_unique<ScratchMatrix>(folder_, Dtype::f32, node_count_,
-                                                layer_->needs.aggregates * layer_->in_columns,
+                                                layer_->needs.aggregates * layer_->gathered_columns(),
                                                 layer_->waiting_runs());
     }
-    if (layer_->is_converted(index_)) convert_features();
+    if (layer_->is_laid_down(index_)) lay_down();
     for (std::size_t run = 0; run < runs; ++run) {
-      if (run > 0 || !layer_->is_converted(index_)) load(run);
+      if (run > 0 || !layer_->is_laid_down(index_)) load(run);
       if (run + 1 < runs) put_aside(run, *waiting);
     }
-    converted_.reset();
+    laid_down_.reset();
     finish_blocks(waiting.get(), sink);
     aggregate_ = {};
   }
@@ -132,41 +176,56 @@ class LayerRun {
   void make_sources() {
     const std::size_t columns = layer_->needs.source_columns;
     if (layer_->needs.sources == LayerNeeds::Sources::from_rows) {
-      for_rows([&](std::uint64_t first, const TieredRows& rows) {
-        model_.layer_sources(index_, rows, {},
-                             sources_.matrix(node_count_, columns).row_range(first, rows.row_count()));
+      for_blocks({.own = input_}, [&](const LoadedBlock& block) {
+        model_.layer_sources(index_, own_rows(block), {},
+                             sources_.matrix(node_count_, columns).row_range(block.first, block.count));
       });
     }
     if (layer_->needs.sources == LayerNeeds::Sources::from_edges && index_ == 0) {
-      for_blocks([&](const BlockView& block, std::uint64_t first) {
-        model_.layer_sources(index_, {}, block,
-                             sources_.matrix(node_count_, columns).row_range(first, block.dst_count));
+      for_blocks({.has_edges = true}, [&](const LoadedBlock& block) {
+        model_.layer_sources(index_, {}, block.topology.view(),
+                             sources_.matrix(node_count_, columns).row_range(block.first, block.count));
       });
     }
   }
 
-  // The features, row by row, become runs of columns: the first in memory, the others on the drive.
-  void convert_features() {
-    const std::size_t value_bytes = size_of(input_->dtype());
+  // Rows, or their products, become runs of columns: the first in memory, the others on the drive.
+  void lay_down() {
+    const Dtype dtype = layer_->gathered_dtype();
+    const std::size_t row_bytes = layer_->gathered_columns() * size_of(dtype);
+    const std::size_t first_bytes = layer_->runs.front().count * size_of(dtype);
     const auto later = std::span(layer_->runs).subspan(1);
-    converted_ = std::make_unique<ScratchMatrix>(folder_, input_->dtype(), node_count_, input_->columns(),
-                                                 std::vector<ColumnRun>(later.begin(), later.end()));
-    RowWriter writer(*converted_, all_of(later.size()), plan_.ahead.piece_bytes);
-    const std::size_t first_bytes = layer_->runs.front().count * value_bytes;
-    for_rows([&](std::uint64_t first, const TieredRows& rows) {
-      for (std::uint32_t row = 0; row < rows.row_count(); ++row) {
-        std::memcpy(resident_.data() + (first + row) * first_bytes, rows.row(row), first_bytes);
+    std::optional<RowWriter> writer;
+    if (!later.empty()) {
+      laid_down_ = std::make_unique<ScratchMatrix>(folder_, dtype, node_count_, layer_->gathered_columns(),
+                                                   std::vector<ColumnRun>(later.begin(), later.end()));
+      writer.emplace(*laid_down_, all_of(later.size()), plan_.ahead.piece_bytes);
+    }
+    Buffer products;
+    if (layer_->projects) {
+      products = model_.backend().allocate(plan_.block.destinations * layer_->out_columns);
+    }
+    for_blocks({.own = input_}, [&](const LoadedBlock& block) {
+      const std::byte* rows = block.own.data();
+      if (layer_->projects) {
+        const MatrixView out = products.matrix(block.count, layer_->out_columns);
+        model_.project_layer(index_, {.rows = own_rows(block), .ids = {}, .count = block.count}, out);
+        rows = bytes_of(out);
       }
-      writer.append(rows.row_count(), own_.data(), input_->row_bytes());
+      for (std::size_t i = 0; i < block.count; ++i) {
+        std::memcpy(resident_.data() + (block.first + i) * first_bytes, rows + i * row_bytes, first_bytes);
+      }
+      if (writer) writer->append(block.count, rows, row_bytes);
     });
-    writer.finish();
-    wrote(converted_->bytes());
+    if (!writer) return;
+    writer->finish();
+    wrote(laid_down_->bytes());
   }
 
   void load(std::size_t run) {
-    const bool is_converted = layer_->is_converted(index_);
-    const StoredMatrix& matrix = is_converted ? *converted_ : *input_;
-    const std::size_t place = is_converted ? run - 1 : run;
+    const bool is_laid_down = layer_->is_laid_down(index_);
+    const StoredMatrix& matrix = is_laid_down ? *laid_down_ : *input_;
+    const std::size_t place = is_laid_down ? run - 1 : run;
     SequentialReader reader = matrix.read_run(place, plan_.ahead);
     constexpr std::size_t step = std::size_t{8} << 20;
     auto left = resident_.bytes().first(matrix.run_bytes(place));
@@ -181,7 +240,7 @@ class LayerRun {
 
   // The run of columns that is in memory, of all nodes.
   TieredRows resident_rows(std::size_t run) const {
-    TieredRows rows(input_->dtype(), static_cast<std::uint32_t>(layer_->runs[run].count));
+    TieredRows rows(layer_->gathered_dtype(), static_cast<std::uint32_t>(layer_->runs[run].count));
     rows.append(resident_.data(), static_cast<std::uint32_t>(node_count_));
     return rows;
   }
@@ -203,9 +262,9 @@ class LayerRun {
       offsets.push_back(a * width * sizeof(float));
     }
     RowWriter writer(waiting, targets, plan_.ahead.piece_bytes);
-    for_blocks([&](const BlockView& block, std::uint64_t /*first*/) {
-      const MatrixView out = run_aggregates(run, block.dst_count);
-      model_.aggregate_layer(index_, resident_rows(run), block, sources(), out);
+    for_blocks({.has_edges = true}, [&](const LoadedBlock& block) {
+      const MatrixView out = run_aggregates(run, block.count);
+      model_.aggregate_layer(index_, resident_rows(run), block.topology.view(), sources(), out);
       writer.append(out.rows, bytes_of(out), out.stride * sizeof(float), offsets);
       wrote(out.rows * out.columns * sizeof(float));
     });
@@ -215,30 +274,36 @@ class LayerRun {
   // Aggregates the last run's columns, to which those put aside come back.
   void finish_blocks(const ScratchMatrix* waiting, const RowSink& sink) {
     const std::size_t last = layer_->runs.size() - 1;
-    std::optional<RowReader> aside;
-    std::optional<RowReader> own;
-    if (waiting != nullptr) aside.emplace(*waiting, layer_->ahead);
-    if (waiting != nullptr && layer_->needs.own_rows) own.emplace(*input_, layer_->ahead);
-    for_blocks([&](const BlockView& block, std::uint64_t first) {
-      const MatrixView aggregates = model_.layer_aggregates(index_, block.dst_count);
-      OwnRows rows{.rows = {}, .ids = {}, .count = block.dst_count};
-      if (waiting == nullptr) {
-        model_.aggregate_layer(index_, resident_rows(last), block, sources(), aggregates);
-        rows.rows = resident_rows(last);
-        rows.ids = block.dst_in_src;
-      } else {
-        aggregate_last_run(block, aggregates);
-        aside->next(block.dst_count, reinterpret_cast<std::byte*>(aggregates.data),
-                    aggregates.stride * sizeof(float));
-        read(block.dst_count * waiting->bytes() / node_count_);
-      }
-      if (own) {
-        own->next(block.dst_count, own_.data(), input_->row_bytes());
-        read(block.dst_count * input_->row_bytes());
-        rows.rows = own_rows(block.dst_count);
-      }
-      finish(rows, first, sink);
-    });
+    const bool reads_own = layer_->reads_own_rows();
+    for_blocks({.has_edges = true, .own = reads_own ? input_ : nullptr, .aside = waiting},
+               [&](const LoadedBlock& block) {
+                 const BlockView edges = block.topology.view();
+                 const MatrixView aggregates = layer_->projects
+                                                   ? model_.projected_aggregates(index_, block.count)
+                                                   : model_.layer_aggregates(index_, block.count);
+                 OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
+                 if (waiting == nullptr) {
+                   model_.aggregate_layer(index_, resident_rows(last), edges, sources(), aggregates);
+                 } else {
+                   take_aside(block, aggregates);
+                   aggregate_last_run(edges, aggregates);
+                 }
+                 if (reads_own) {
+                   rows.rows = own_rows(block);
+                 } else if (waiting == nullptr) {
+                   rows.rows = resident_rows(last);
+                   rows.ids = edges.dst_in_src;
+                 }
+                 finish(rows, block.first, sink);
+               });
+  }
+
+  // The last run's columns, which did not wait, come after.
+  void take_aside(const LoadedBlock& block, MatrixView aggregates) {
+    const std::byte* row = block.aside.data();
+    for (std::size_t i = 0; i < block.count; ++i, row += aside_bytes()) {
+      std::memcpy(aggregates.row(i), row, aside_bytes());
+    }
   }
 
   void aggregate_last_run(const BlockView& block, MatrixView aggregates) {
@@ -246,7 +311,8 @@ class LayerRun {
     const MatrixView out = run_aggregates(layer_->runs.size() - 1, block.dst_count);
     model_.aggregate_layer(index_, resident_rows(layer_->runs.size() - 1), block, sources(), out);
     for (std::size_t a = 0; a < layer_->needs.aggregates; ++a) {
-      const MatrixView target = aggregates.column_range(a * layer_->in_columns + run.first, run.count);
+      const MatrixView target =
+          aggregates.column_range(a * layer_->gathered_columns() + run.first, run.count);
       for (std::size_t row = 0; row < out.rows; ++row) {
         std::copy_n(out.row(row) + a * run.count, run.count, target.row(row));
       }
@@ -263,9 +329,9 @@ class LayerRun {
   const ExactLayer* layer_ = nullptr;
   std::size_t index_ = 0;
   const StoredMatrix* input_ = nullptr;
-  std::unique_ptr<ScratchMatrix> converted_;
-  AlignedBuffer own_;  // whole rows of one block's destinations
-  Buffer aggregate_;   // of one block and run
+  std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without the first run
+  std::array<LoadedBlock, 2> blocks_;
+  Buffer aggregate_;  // of one block and run
   LayerCost cost_;
   Progress* progress_ = nullptr;
 };
@@ -284,8 +350,9 @@ std::vector<LayerCost> infer_exactly(const Dataset& dataset, Model& model, const
       costs.push_back(layer_run.run(i, *input, sink));
       break;
     }
-    auto output = std::make_unique<ScratchMatrix>(scratch_folder, Dtype::f32, dataset.info().node_count,
-                                                  plan.layers[i].out_columns, plan.layers[i + 1].runs);
+    auto output =
+        std::make_unique<ScratchMatrix>(scratch_folder, Dtype::f32, dataset.info().node_count,
+                                        plan.layers[i].out_columns, plan.layers[i + 1].input_runs());
     RowWriter writer(*output, all_of(output->runs().size()), plan.ahead.piece_bytes);
     costs.push_back(layer_run.run(i, *input, [&](std::uint64_t /*first*/, ConstMatrixView rows) {
       writer.append(rows.rows, bytes_of(rows), rows.stride * sizeof(float));

@@ -5,13 +5,14 @@
 // How:     layer by layer. Of a layer's input some columns of all rows are in memory at a time (ExactPlan);
 //          the edges are streamed past them in blocks, aggregates wait on the drive until the last columns
 //          have come, and the model's own steps make the output, which is the next layer's input on the
-//          drive. Layer-wise inference is PyG's and DGL's; columns in runs are FlashX's semi-external
-//          product (Zheng et al., Semi-External Memory Sparse Matrix Multiplication for Billion-Node
-//          Graphs, TPDS 2017).
+//          drive. Where the output is narrower by half or more, the product comes first and neighbors are
+//          asked for its columns. Layer-wise inference is PyG's and DGL's; columns in runs are FlashX's
+//          semi-external product (Zheng et al., Semi-External Memory Sparse Matrix Multiplication for
+//          Billion-Node Graphs, TPDS 2017).
 // Numbers: those of Model::forward() over one block of all nodes, whatever the memory, but for the order in
-//          which products add; the same to the bit for any number of threads.
+//          which products and sums add; the same to the bit for any number of threads.
 // Memory:  as planned. Drive: nameless files in the scratch folder, gone however this ends.
-// Threads: one calls; operators spread the work.
+// Threads: one calls; operators spread the work, another thread reads ahead of them.
 // Errors:  io, corruption, cancelled.
 #pragma once
 

@@ -46,7 +46,7 @@ class Planner {
         if (!least_) return false;
       }
       needed = std::max(needed, layer_bytes);
-      output_runs = plan_.layers[i].runs.size();
+      output_runs = plan_.layers[i].input_runs().size();
     }
     plan_.memory_bytes = needed;
     return needed <= request_.memory_bytes;
@@ -87,6 +87,8 @@ class Planner {
       layer.in_columns = in_columns(request_.options, i);
       layer.out_columns = out_columns(request_.options, i);
       layer.input_dtype = i == 0 ? info_.feature_dtype : Dtype::f32;
+      // By shapes alone, so that memory has no part in the last bits. The input is read once more for it.
+      layer.projects = layer.needs.may_project && 2 * layer.out_columns <= layer.in_columns;
       plan_.sources_bytes = std::max<std::uint64_t>(
           plan_.sources_bytes, info_.node_count * layer.needs.source_columns * sizeof(float));
     }
@@ -102,9 +104,9 @@ class Planner {
       return bytes <= request_.memory_bytes;
     }
     ExactLayer best;
-    for (std::size_t count = 1; count <= layer.in_columns; ++count) {
-      layer.runs =
-          cut_columns(layer.in_columns, divide_up(layer.in_columns, count), size_of(layer.input_dtype));
+    const std::size_t columns = layer.gathered_columns();
+    for (std::size_t count = 1; count <= columns; ++count) {
+      layer.runs = cut_columns(columns, divide_up(columns, count), size_of(layer.gathered_dtype()));
       if (layer.runs.size() > 1 && reader_count(layer) > readers_max) break;
       if (layer.runs.front().count > request_.run_columns_max) continue;
       layer.ahead = plan_.ahead;
@@ -125,14 +127,16 @@ class Planner {
   }
 
   std::size_t reader_count(const ExactLayer& layer) const {
-    if (layer.runs.size() == 1) return 1;
-    return (layer.runs.size() - 1) * layer.needs.aggregates + (layer.needs.own_rows ? layer.runs.size() : 0);
+    if (!layer.waits()) return 1;
+    return (layer.runs.size() - 1) * layer.needs.aggregates +
+           (layer.needs.own_rows ? layer.input_runs().size() : 0);
   }
 
   std::uint64_t layer_memory(const ExactLayer& layer, std::size_t index, std::size_t output_runs) {
     const std::uint64_t value_bytes = size_of(layer.input_dtype);
     const std::uint64_t rows = plan_.block.destinations;
-    const std::uint64_t own = rows * layer.in_columns * value_bytes;
+    // Of two blocks: one is read while the other is used.
+    const std::uint64_t own = 2 * rows * layer.in_columns * value_bytes;
     // The features' checksums are of larger pieces.
     const ReadAhead features{.piece_bytes = piece_bytes_max, .pieces = plan_.ahead.pieces};
     std::uint64_t buffers =
@@ -140,12 +144,16 @@ class Planner {
     if (layer.asks_neighbors()) {
       const std::uint64_t width = layer.runs.front().count;
       buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
+      buffers += 2 * TopologyBlock::memory_bytes(plan_.block);
       buffers += reader_bytes(reader_count(layer), layer.ahead);
-      buffers += info_.node_count * width * value_bytes;
+      buffers += info_.node_count * width * size_of(layer.gathered_dtype());
+      if (layer.projects) buffers += rows * layer.out_columns * sizeof(float);
       if (layer.runs.size() > 1) {
         buffers += rows * layer.needs.aggregates * width * sizeof(float);
-        buffers += writer_bytes(std::max(layer.needs.aggregates, index == 0 ? layer.runs.size() : 0),
-                                plan_.ahead.piece_bytes);
+        buffers += 2 * rows * layer.needs.aggregates * layer.gathered_columns() * sizeof(float);  // put aside
+        buffers +=
+            writer_bytes(std::max(layer.needs.aggregates, layer.is_laid_down(index) ? layer.runs.size() : 0),
+                         plan_.ahead.piece_bytes);
       }
     }
     return request_.program_bytes + plan_.model_bytes + plan_.sources_bytes + buffers;
@@ -164,8 +172,8 @@ class Planner {
     const auto scratch = [&](std::span<const ColumnRun> runs, Dtype dtype) {
       return ScratchMatrix::file_bytes(dtype, rows, runs);
     };
-    std::uint64_t space = index > 0 ? scratch(layer.runs, Dtype::f32) : 0;
-    if (!is_last) space += scratch(plan_.layers[index + 1].runs, Dtype::f32);
+    std::uint64_t space = index > 0 ? scratch(layer.input_runs(), Dtype::f32) : 0;
+    if (!is_last) space += scratch(plan_.layers[index + 1].input_runs(), Dtype::f32);
     if (layer.asks_neighbors()) {
       const std::size_t runs = layer.runs.size();
       layer.traffic.bytes_read += runs * edges;
@@ -173,24 +181,24 @@ class Planner {
       if (layer.needs.sources == LayerNeeds::Sources::from_edges && index == 0) {
         layer.traffic.bytes_read += edges;
       }
-      if (runs > 1 && layer.needs.own_rows) layer.traffic.bytes_read += input;
+      if (layer.reads_own_rows()) layer.traffic.bytes_read += input;
       std::uint64_t waiting = 0;
       for (const ColumnRun& run : layer.waiting_runs()) waiting += rows * run.count * sizeof(float);
       layer.traffic.bytes_read += waiting;
       layer.traffic.bytes_written += waiting;
       space += scratch(layer.waiting_runs(), Dtype::f32);
-      if (layer.is_converted(index)) {
+      if (layer.is_laid_down(index)) {
         const auto later = std::span(layer.runs).subspan(1);
-        std::uint64_t converted = 0;
-        for (const ColumnRun& run : later) converted += rows * run.count * size_of(layer.input_dtype);
-        layer.traffic.bytes_read += converted;
-        layer.traffic.bytes_written += converted;
-        space += scratch(later, layer.input_dtype);
+        std::uint64_t laid_down = 0;
+        for (const ColumnRun& run : later) laid_down += rows * run.count * size_of(layer.gathered_dtype());
+        layer.traffic.bytes_read += laid_down;
+        layer.traffic.bytes_written += laid_down;
+        space += scratch(later, layer.gathered_dtype());
       }
     }
-    plan_.resident_bytes =
-        std::max(plan_.resident_bytes,
-                 layer.asks_neighbors() ? rows * layer.runs.front().count * size_of(layer.input_dtype) : 0);
+    plan_.resident_bytes = std::max(
+        plan_.resident_bytes,
+        layer.asks_neighbors() ? rows * layer.runs.front().count * size_of(layer.gathered_dtype()) : 0);
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, space);
   }
 
@@ -204,12 +212,16 @@ class Planner {
 
 }  // namespace
 
+std::vector<ColumnRun> ExactLayer::input_runs() const {
+  return projects ? std::vector<ColumnRun>{{0, in_columns}} : runs;
+}
+
 std::vector<ColumnRun> ExactLayer::waiting_runs() const {
   std::vector<ColumnRun> waiting;
   waiting.reserve((runs.size() - 1) * needs.aggregates);
   for (std::size_t run = 0; run + 1 < runs.size(); ++run) {
     for (std::size_t a = 0; a < needs.aggregates; ++a) {
-      waiting.push_back({a * in_columns + runs[run].first, runs[run].count});
+      waiting.push_back({a * gathered_columns() + runs[run].first, runs[run].count});
     }
   }
   return waiting;

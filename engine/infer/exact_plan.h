@@ -32,16 +32,24 @@ struct ExactLayer {
   std::size_t in_columns = 0;
   std::size_t out_columns = 0;
   Dtype input_dtype = Dtype::f32;
-  std::vector<ColumnRun> runs;  // of the input, in memory one after the other; one where nothing need be
+  bool projects = false;        // its product is taken first: neighbors are asked for its output's columns
+  std::vector<ColumnRun> runs;  // of what neighbors are asked for, in memory one after the other
   ReadAhead ahead;              // of what is read in runs
   Traffic traffic;              // what the layer reads and writes
   Traffic one_pass;             // its input, the edges if it asks for neighbors, and its output, once each
 
   bool asks_neighbors() const noexcept { return needs.aggregates > 0; }
+  bool waits() const noexcept { return asks_neighbors() && runs.size() > 1; }
+  std::size_t gathered_columns() const noexcept { return projects ? out_columns : in_columns; }
+  Dtype gathered_dtype() const noexcept { return projects ? Dtype::f32 : input_dtype; }
+  // How the layer before it leaves its output.
+  std::vector<ColumnRun> input_runs() const;
+  bool reads_own_rows() const noexcept { return needs.own_rows && (waits() || projects); }
   // The aggregates of all runs but the last wait on the drive, each aggregate's columns a run.
   std::vector<ColumnRun> waiting_runs() const;
-  // The features are laid down by runs first; the first of them stays in memory.
-  bool is_converted(std::size_t index) const noexcept { return index == 0 && runs.size() > 1; }
+  // What neighbors are asked for is laid down by runs first, of which the first stays in memory: products,
+  // and the features, which lie by rows.
+  bool is_laid_down(std::size_t index) const noexcept { return projects || (index == 0 && waits()); }
 };
 
 struct ExactPlan {

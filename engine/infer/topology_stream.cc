@@ -25,6 +25,21 @@ SequentialReader open_offsets(const Dataset& dataset, ReadAhead ahead) {
 
 }  // namespace
 
+TopologyBlock::TopologyBlock(BlockLimits limits)
+    : indptr_(std::size_t{limits.destinations} + 1), indices_(limits.edges), own_(limits.destinations) {}
+
+std::uint64_t TopologyBlock::memory_bytes(BlockLimits limits) noexcept {
+  return 4 * (2 * std::uint64_t{limits.destinations} + 1) + 4 * std::uint64_t{limits.edges};
+}
+
+BlockView TopologyBlock::view() const noexcept {
+  return {.dst_count = static_cast<std::uint32_t>(count_),
+          .src_count = static_cast<std::uint32_t>(node_count_),
+          .indptr = std::span(indptr_).first(count_ + 1),
+          .indices = std::span(indices_).first(indptr_[count_]),
+          .dst_in_src = std::span(own_).first(count_)};
+}
+
 TopologyStream::TopologyStream(const Dataset& dataset, BlockLimits limits, ReadAhead ahead)
     : name_(dataset.graph().name()),
       node_count_(dataset.info().node_count),
@@ -32,17 +47,13 @@ TopologyStream::TopologyStream(const Dataset& dataset, BlockLimits limits, ReadA
       limits_(limits),
       offsets_stream_(open_offsets(dataset, ahead)),
       edges_stream_(
-          stream_section(dataset.graph(), dataset.graph().require(SectionKind::csc_indices), ahead)),
-      indptr_(std::size_t{limits.destinations} + 1),
-      indices_(limits.edges),
-      own_(limits.destinations) {
+          stream_section(dataset.graph(), dataset.graph().require(SectionKind::csc_indices), ahead)) {
   GNEISS_ASSERT(limits.destinations > 0);
   offsets_.reserve(limits.destinations);
 }
 
 std::uint64_t TopologyStream::memory_bytes(BlockLimits limits, ReadAhead ahead) noexcept {
-  return 16 * (std::uint64_t{limits.destinations} + 1) + 4 * std::uint64_t{limits.edges} +
-         2 * ahead.memory_bytes();
+  return 8 * std::uint64_t{limits.destinations} + 2 * ahead.memory_bytes();
 }
 
 void TopologyStream::read_offsets() {
@@ -56,46 +67,42 @@ void TopologyStream::read_offsets() {
   }
 }
 
-void TopologyStream::read_edges(std::uint64_t count) {
-  if (count > limits_.edges) {
-    fail(Kind::corruption, "{}: node {} has {} edges, more than when its offsets were read first", name_,
-         next_, count);
-  }
-  const std::span<std::uint32_t> edges = std::span(indices_).first(count);
+void TopologyStream::read_edges(std::span<std::uint32_t> edges) {
   edges_stream_.read(std::as_writable_bytes(edges));
   // Without branches: the compiler makes vectors of it.
   std::uint32_t largest = 0;
   for (const std::uint32_t source : edges) largest = std::max(largest, source);
-  if (count > 0 && largest >= node_count_) {
+  if (!edges.empty() && largest >= node_count_) {
     fail(Kind::corruption, "{}: an edge names node {}, the dataset has {}", name_, largest, node_count_);
   }
 }
 
-std::optional<BlockView> TopologyStream::next() {
-  first_ = next_;
-  if (first_ == node_count_) {
+bool TopologyStream::next(TopologyBlock& block) {
+  if (next_ == node_count_) {
     if (edges_done_ != edge_count_) fail_offsets(name_, edge_count_);
-    return std::nullopt;
+    return false;
   }
   read_offsets();
   std::size_t count = 1;
   while (count < offsets_.size() && offsets_[count] - edges_done_ <= limits_.edges) ++count;
   const std::uint64_t edges = offsets_[count - 1] - edges_done_;
-  read_edges(edges);
-  indptr_[0] = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    indptr_[i + 1] = static_cast<std::uint32_t>(offsets_[i] - edges_done_);
+  if (edges > limits_.edges) {
+    fail(Kind::corruption, "{}: node {} has {} edges, more than when its offsets were read first", name_,
+         next_, edges);
   }
-  std::iota(own_.begin(), own_.begin() + static_cast<std::ptrdiff_t>(count),
-            static_cast<std::uint32_t>(first_));
+  read_edges(std::span(block.indices_).first(edges));
+  for (std::size_t i = 0; i < count; ++i) {
+    block.indptr_[i + 1] = static_cast<std::uint32_t>(offsets_[i] - edges_done_);
+  }
+  std::iota(block.own_.begin(), block.own_.begin() + static_cast<std::ptrdiff_t>(count),
+            static_cast<std::uint32_t>(next_));
+  block.node_count_ = node_count_;
+  block.first_ = next_;
+  block.count_ = count;
   edges_done_ = offsets_[count - 1];
   offsets_.erase(offsets_.begin(), offsets_.begin() + static_cast<std::ptrdiff_t>(count));
   next_ += count;
-  return BlockView{.dst_count = static_cast<std::uint32_t>(count),
-                   .src_count = static_cast<std::uint32_t>(node_count_),
-                   .indptr = std::span(indptr_).first(count + 1),
-                   .indices = std::span(indices_).first(edges),
-                   .dst_in_src = std::span(own_).first(count)};
+  return true;
 }
 
 std::uint64_t largest_in_degree(const Dataset& dataset, ReadAhead ahead) {

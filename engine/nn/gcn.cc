@@ -69,7 +69,10 @@ class GcnModel final : public Model {
   }
 
   LayerNeeds layer_needs(std::size_t /*layer*/) const override {
-    return {.own_rows = options_.residual, .sources = LayerNeeds::Sources::from_edges, .source_columns = 1};
+    return {.own_rows = options_.residual,
+            .sources = LayerNeeds::Sources::from_edges,
+            .source_columns = 1,
+            .may_project = true};
   }
 
   void layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& block,
@@ -100,6 +103,23 @@ class GcnModel final : public Model {
     const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
     backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.weight),
                      product_epilogue(layer.bias, i, batch), output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
+  }
+
+  void project_layer(std::size_t i, const OwnRows& rows, MatrixView out) override {
+    const MatrixView input = layer_aggregates(i, rows.count);
+    backend().gather(rows.rows, rows.ids, input);
+    backend().linear(input, parameters_.stacked_value(layers_[i].weight), {}, out);
+  }
+
+  MatrixView projected_aggregates(std::size_t i, std::size_t dst_count) override {
+    return layers_[i].output.matrix(dst_count, layers_[i].out_columns);
+  }
+
+  MatrixView finish_projected(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const MatrixView output = projected_aggregates(i, own.count);
+    backend().apply_epilogue(product_epilogue(layers_[i].bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }

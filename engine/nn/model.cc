@@ -67,6 +67,15 @@ void Model::aggregate_layer(std::size_t /*layer*/, const TieredRows& /*rows*/, c
                             ConstMatrixView /*sources*/, MatrixView /*out*/) {
   GNEISS_ASSERT(false);
 }
+void Model::project_layer(std::size_t /*layer*/, const OwnRows& /*rows*/, MatrixView /*out*/) {
+  GNEISS_ASSERT(false);
+}
+MatrixView Model::projected_aggregates(std::size_t /*layer*/, std::size_t /*dst_count*/) { return {}; }
+MatrixView Model::finish_projected(std::size_t /*layer*/, const OwnRows& /*own*/,
+                                   const BatchView& /*batch*/) {
+  GNEISS_ASSERT(false);
+  return {};
+}
 ConstMatrixView Model::batch_sources(std::size_t /*layer*/, const TieredRows& /*rows*/,
                                      const BatchView& /*batch*/) {
   return {};

@@ -40,6 +40,7 @@ struct LayerNeeds {
   bool own_rows = false;               // finish_layer() reads the destinations' own rows
   Sources sources = Sources::nothing;  // what aggregate_layer() must know of sources besides their rows, and
   std::size_t source_columns = 0;      // how many numbers of each
+  bool may_project = false;            // project_layer() and finish_projected() are there
 };
 
 // The rows of a layer's destinations in its input.
@@ -86,6 +87,15 @@ class Model {
   // The layer's output [own.count, out] from layer_aggregates(), valid until the layer is run again.
   //   batch  whose hidden nodes key dropout; for evaluation any
   virtual MatrixView finish_layer(std::size_t layer, const OwnRows& own, const BatchView& batch) = 0;
+
+  // The same layer with its product first, where LayerNeeds::may_project: aggregates are then of the layer's
+  // output columns. Equal but for the order in which numbers are added; worth it where those are fewer.
+  //   rows  the nodes whose rows neighbors will ask for
+  //   out   [rows.count, out]: what aggregate_layer() takes in the place of the layer's input
+  virtual void project_layer(std::size_t layer, const OwnRows& rows, MatrixView out);
+  // Where finish_projected() expects the aggregates: [dst_count, out].
+  virtual MatrixView projected_aggregates(std::size_t layer, std::size_t dst_count);
+  virtual MatrixView finish_projected(std::size_t layer, const OwnRows& own, const BatchView& batch);
 
   ParameterSet& parameters() noexcept { return parameters_; }
   const ParameterSet& parameters() const noexcept { return parameters_; }

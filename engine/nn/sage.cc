@@ -66,7 +66,9 @@ class SageModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  LayerNeeds layer_needs(std::size_t /*layer*/) const override { return {.own_rows = true}; }
+  LayerNeeds layer_needs(std::size_t /*layer*/) const override {
+    return {.own_rows = true, .may_project = !takes_largest()};  // the mean of products is that of the mean
+  }
 
   MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
     const Layer& layer = layers_[i];
@@ -91,6 +93,30 @@ class SageModel final : public Model {
     backend().gather(own.rows, own.ids, input.column_range(layer.in_columns, layer.in_columns));
     backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
                      output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
+  }
+
+  void project_layer(std::size_t i, const OwnRows& rows, MatrixView out) override {
+    const Layer& layer = layers_[i];
+    const MatrixView input = layer_aggregates(i, rows.count);
+    backend().gather(rows.rows, rows.ids, input);
+    backend().linear(input, parameters_.stacked_value(layer.weight).column_range(0, layer.in_columns), {},
+                     out);
+  }
+
+  MatrixView projected_aggregates(std::size_t i, std::size_t dst_count) override {
+    return layers_[i].output.matrix(dst_count, layers_[i].out_columns);
+  }
+
+  MatrixView finish_projected(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    const std::size_t in = layer.in_columns;
+    const MatrixView output = projected_aggregates(i, own.count);
+    const MatrixView self = layer_aggregates(i, own.count);
+    backend().gather(own.rows, own.ids, self);
+    backend().linear_add(self, parameters_.stacked_value(layer.weight).column_range(in, in),
+                         product_epilogue(layer.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }

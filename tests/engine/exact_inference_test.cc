@@ -149,6 +149,12 @@ TEST_CASE("exact inference gives what the model gives over one block of all node
     if (c.model != "mlp") {
       CHECK(in_runs.plan.layers[0].runs.size() == 8);
       CHECK(in_runs.plan.layers[1].runs.size() == 5);
+      // 5 classes of 24 columns: products before sums, where sums are linear and heads do not stand between.
+      const bool may_project =
+          c.model == "gcn" || (c.model == "sage" && c.options.aggregator == Aggregator::mean);
+      CHECK(in_runs.plan.layers[2].projects == may_project);
+      CHECK(!in_runs.plan.layers[1].projects);
+      CHECK(in_runs.plan.layers[2].runs.size() == (may_project ? 1 : 5));
     }
     CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
   }
@@ -240,7 +246,7 @@ TEST_CASE("memory decides how many columns are in memory, and the plan stays wit
     const ExactPlan plan = plan_exact_inference(
         graph.dataset(), *backend,
         {.model = "sage",
-         .options = {.feature_columns = 64, .hidden_columns = 64, .class_count = 3, .layer_count = 2},
+         .options = {.feature_columns = 64, .hidden_columns = 64, .class_count = 33, .layer_count = 2},
          .layers = 2,
          .memory_bytes = mebibytes << 20});
     CHECK(plan.memory_bytes <= mebibytes << 20);
