@@ -141,7 +141,7 @@ class Backend {
   virtual void symmetric_scales(const BlockView& block, std::span<float> destination,
                                 std::span<float> source) = 0;
   // self[d] that makes all edges d -> d together, and the row of d, weigh as one edge: source[row of d] times
-  // 1 - their number.
+  // 1 - their number. source empty: ones.
   virtual void self_loop_scales(const BlockView& block, std::span<const float> source,
                                 std::span<float> self) = 0;
 

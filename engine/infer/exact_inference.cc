@@ -215,6 +215,7 @@ class LayerRun {
       for (std::size_t i = 0; i < block.count; ++i) {
         std::memcpy(resident_.data() + (block.first + i) * first_bytes, rows + i * row_bytes, first_bytes);
       }
+      if (layer_->scales_rows()) scale_resident(0, block.first, block.count);
       if (writer) writer->append(block.count, rows, row_bytes);
     });
     if (!writer) return;
@@ -227,14 +228,25 @@ class LayerRun {
     const StoredMatrix& matrix = is_laid_down ? *laid_down_ : *input_;
     const std::size_t place = is_laid_down ? run - 1 : run;
     SequentialReader reader = matrix.read_run(place, plan_.ahead);
-    constexpr std::size_t step = std::size_t{8} << 20;
-    auto left = resident_.bytes().first(matrix.run_bytes(place));
-    while (!left.empty()) {
+    const std::size_t row_bytes = matrix.run_bytes(place) / node_count_;
+    const std::size_t step = std::max<std::size_t>((std::size_t{8} << 20) / row_bytes, 1);
+    for (std::uint64_t first = 0; first < node_count_; first += step) {
       throw_if_interrupted();
-      const auto part = left.first(std::min(step, left.size()));
-      reader.read(part);
-      read(part.size());
-      left = left.subspan(part.size());
+      const std::size_t count = std::min<std::uint64_t>(step, node_count_ - first);
+      reader.read(resident_.bytes().subspan(first * row_bytes, count * row_bytes));
+      read(count * row_bytes);
+      if (layer_->scales_rows()) scale_resident(run, first, count);
+    }
+  }
+
+  // Rows from `first` on of the run in memory, each by its node's factor.
+  void scale_resident(std::size_t run, std::uint64_t first, std::size_t count) {
+    const std::size_t columns = layer_->runs[run].count;
+    float* row = reinterpret_cast<float*>(resident_.data()) + first * columns;
+    const ConstMatrixView factors = sources_.matrix(node_count_, 1);
+    for (std::size_t i = 0; i < count; ++i, row += columns) {
+      const float factor = *factors.row(first + i);
+      for (std::size_t c = 0; c < columns; ++c) row[c] *= factor;
     }
   }
 
@@ -244,7 +256,10 @@ class LayerRun {
     rows.append(resident_.data(), static_cast<std::uint32_t>(node_count_));
     return rows;
   }
-  ConstMatrixView sources() const { return sources_.matrix(node_count_, layer_->needs.source_columns); }
+  ConstMatrixView sources() const {
+    return layer_->scales_rows() ? ConstMatrixView()
+                                 : sources_.matrix(node_count_, layer_->needs.source_columns);
+  }
   // Memory for the aggregates of one run.
   MatrixView run_aggregates(std::size_t run, std::size_t count) const {
     return aggregate_.matrix(count, layer_->needs.aggregates * layer_->runs[run].count);

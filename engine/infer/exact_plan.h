@@ -44,6 +44,11 @@ struct ExactLayer {
   Dtype gathered_dtype() const noexcept { return projects ? Dtype::f32 : input_dtype; }
   // How the layer before it leaves its output.
   std::vector<ColumnRun> input_runs() const;
+  // What neighbors are asked for is multiplied by its factor once, in memory: looked up edge by edge, factors
+  // cost as much as rows of one line. Not where own rows, which have none, may be taken from there.
+  bool scales_rows() const noexcept {
+    return needs.may_scale_rows && !needs.own_rows && gathered_dtype() == Dtype::f32;
+  }
   bool reads_own_rows() const noexcept { return needs.own_rows && (waits() || projects); }
   // The aggregates of all runs but the last wait on the drive, each aggregate's columns a run.
   std::vector<ColumnRun> waiting_runs() const;

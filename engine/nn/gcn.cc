@@ -72,7 +72,8 @@ class GcnModel final : public Model {
     return {.own_rows = options_.residual,
             .sources = LayerNeeds::Sources::from_edges,
             .source_columns = 1,
-            .may_project = true};
+            .may_project = true,
+            .may_scale_rows = true};
   }
 
   void layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& block,
@@ -87,12 +88,12 @@ class GcnModel final : public Model {
 
   void aggregate_layer(std::size_t i, const TieredRows& rows, const BlockView& block, ConstMatrixView sources,
                        MatrixView out) override {
-    GNEISS_ASSERT(sources.is_dense() && sources.columns == 1);
+    GNEISS_ASSERT(sources.rows == 0 || (sources.is_dense() && sources.columns == 1));
     const EdgeScales scales{.destination = layers_[i].destination.span().first(block.dst_count),
                             .source = {sources.data, sources.rows},
                             .self = layers_[i].self.span().first(block.dst_count)};
     // Of the batch's first block, the sources' are made together with these.
-    const bool is_done = sources.data == first_source_.data();
+    const bool is_done = sources.rows != 0 && sources.data == first_source_.data();
     if (!is_done) backend().symmetric_scales(block, layers_[i].destination.span().first(block.dst_count), {});
     backend().self_loop_scales(block, scales.source, layers_[i].self.span().first(block.dst_count));
     backend().aggregate_sum(rows, block, scales, out);

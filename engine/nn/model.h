@@ -41,6 +41,7 @@ struct LayerNeeds {
   Sources sources = Sources::nothing;  // what aggregate_layer() must know of sources besides their rows, and
   std::size_t source_columns = 0;      // how many numbers of each
   bool may_project = false;            // project_layer() and finish_projected() are there
+  bool may_scale_rows = false;         // the one number of each source is a factor of its row
 };
 
 // The rows of a layer's destinations in its input.
@@ -80,7 +81,8 @@ class Model {
   virtual MatrixView layer_aggregates(std::size_t layer, std::size_t dst_count);
   // The aggregates of a block's destinations over their neighbors' rows, column by column.
   //   rows     [src_count, n]: any run of the columns of the layer's input
-  //   sources  [src_count, source_columns]
+  //   sources  [src_count, source_columns]; none: where LayerNeeds::may_scale_rows, `rows` are multiplied by
+  //            it already
   //   out      [dst_count, aggregates * n]
   virtual void aggregate_layer(std::size_t layer, const TieredRows& rows, const BlockView& block,
                                ConstMatrixView sources, MatrixView out);

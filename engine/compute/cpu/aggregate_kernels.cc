@@ -51,9 +51,6 @@ class ScaledWeights {
     return scale == 0.0F ? destination_scale : scale;
   }
   HWY_INLINE float self(std::size_t dst) const { return scales_.self.empty() ? 1.0F : scales_.self[dst]; }
-  HWY_INLINE void prefetch(std::size_t src) const {
-    if (!scales_.source.empty()) __builtin_prefetch(&scales_.source[src]);
-  }
 
  private:
   const EdgeScales& scales_;
@@ -80,12 +77,16 @@ void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const Edge
     for (std::size_t run = first; run < last; run += run_edges_max) {
       const std::size_t end = std::min(last, run + run_edges_max);
       walk.advance_to(end);
+      const float end_scale = end == last ? scale : 1.0F;
+      if (scales.source.empty()) {
+        sum_rows<Load>(walk, NoFactors(), run, end, out.columns, true, end_scale, target);
+        continue;
+      }
       for (const std::size_t until = std::min(edges_end, end + prefetch_rows_max); weights_asked < until;) {
-        weights.prefetch(block.indices[weights_asked++]);
+        __builtin_prefetch(&scales.source[block.indices[weights_asked++]]);
       }
       for (std::size_t i = run; i < end; ++i) factors[i - run] = weights.source(block.indices[i], scale);
-      sum_rows<Load>(walk, RowFactors{factors.data()}, run, end, out.columns, true,
-                     end == last ? scale : 1.0F, target);
+      sum_rows<Load>(walk, RowFactors{factors.data()}, run, end, out.columns, true, end_scale, target);
     }
   }
 }

@@ -33,7 +33,8 @@ void symmetric_scales(const BlockView& block, RowRange dst, std::span<float> des
 void self_loop_scales(const BlockView& block, std::span<const float> source, RowRange dst,
                       std::span<float> self) {
   for (std::size_t d = dst.first; d < dst.last; ++d) {
-    self[d] = source[row_of(block, d)] * (1.0F - static_cast<float>(self_loop_count(block, d)));
+    const float own = source.empty() ? 1.0F : source[row_of(block, d)];
+    self[d] = own * (1.0F - static_cast<float>(self_loop_count(block, d)));
   }
 }
 
