@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -18,13 +19,21 @@
 namespace gneiss {
 namespace {
 
-// The frames and segments of the pool's first epoch, in its order.
-AccessPattern epoch_pattern(const Preparation& preparation) {
+// Sampled epochs differ in what they read only where batches share rows: of those that stand first in a group
+// the rows lie together best.
+std::uint32_t epochs_to_read(const Preparation& preparation) {
+  const bool shares_rows = std::ranges::any_of(preparation.pool().entries(),
+                                               [](const BatchEntry& entry) { return entry.page_rows > 0; });
+  return shares_rows ? preparation.info().options.sample_epochs : 1;
+}
+
+// The frames and segments of the pool's first so many epochs, in its order.
+AccessPattern pool_pattern(const Preparation& preparation, std::uint32_t epochs) {
   AccessPattern pattern;
   pattern.files = {preparation.pool().file().name(), preparation.pack().file().name()};
   const auto entries = preparation.pool().entries();
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].key.split != Split::train || entries[i].key.epoch != 0) continue;
+    if (entries[i].key.split != Split::train || entries[i].key.epoch >= epochs) continue;
     pattern.reads.push_back(
         {.file = 0, .offset = entries[i].frame_offset, .bytes = round_up(entries[i].frame_bytes, 4096)});
     for (const Extent& extent : preparation.pack().extents(i)) {
@@ -86,32 +95,39 @@ nlohmann::json bench_segments(const BenchSegmentsOptions& options, bool quiet) {
   const Preparation preparation = Preparation::open(dataset, options.preparation);
   const DriveProfile profile =
       measure_dataset_drive(dataset, &preparation, options.seconds, writable, measured);
-  const AccessPattern pattern = epoch_pattern(preparation);
-  const PatternMeasurement epoch = measure_pattern(pattern, {}, interrupt_token());
+  const std::uint32_t epochs = epochs_to_read(preparation);
+  const AccessPattern pattern = pool_pattern(preparation, epochs);
+  const PatternMeasurement pool = measure_pattern(pattern, {}, interrupt_token());
+  const ReadCost& cost = pool.cost;
+  const std::uint64_t bytes = cost.bytes / epochs;
+  const std::uint64_t reads = cost.reads / epochs;
+  const double seconds = cost.seconds / epochs;
+  const double predicted = profile.read_seconds(pattern.reads.size(), cost.bytes) / epochs;
   const double sequential = profile.sequential_bytes_per_second();
-  const double share = sequential > 0 ? epoch.cost.bytes_per_second() / sequential : 0;
+  const double share = sequential > 0 ? cost.bytes_per_second() / sequential : 0;
   if (!quiet) {
     print_profile(profile, measured);
-    fmt::print("An epoch of preparation '{}', read as training reads it ({}{}):\n", options.preparation,
-               epoch.engine, epoch.direct ? ", direct" : "");
+    fmt::print("An epoch of preparation '{}', read as training reads it ({}{}{}):\n", options.preparation,
+               pool.engine, pool.direct ? ", direct" : "",
+               epochs > 1 ? fmt::format(", mean of {}", epochs) : "");
     fmt::print(
         "  {} in {} reads, {} batches: {} in {}, {:.0f} % of the sequential speed, {:.2f} CPU s/GiB\n"
         "  the drive's profile predicts {}\n",
-        format_bytes(static_cast<double>(epoch.cost.bytes)), format_count(epoch.cost.reads),
-        pattern.batch_ends.size(), format_rate(epoch.cost.bytes_per_second()),
-        format_seconds(epoch.cost.seconds), share * 100, epoch.cost.cpu_seconds_per_gib(),
-        format_seconds(profile.read_seconds(pattern.reads.size(), epoch.cost.bytes)));
+        format_bytes(static_cast<double>(bytes)), format_count(reads), pattern.batch_ends.size() / epochs,
+        format_rate(cost.bytes_per_second()), format_seconds(seconds), share * 100,
+        cost.cpu_seconds_per_gib(), format_seconds(predicted));
   }
   return {{"preparation", options.preparation},
           {"drive_profile", to_json(profile)},
           {"sequential_bytes_per_second", sequential},
-          {"epoch_bytes", epoch.cost.bytes},
-          {"epoch_reads", epoch.cost.reads},
-          {"epoch_seconds", epoch.cost.seconds},
-          {"epoch_bytes_per_second", epoch.cost.bytes_per_second()},
+          {"epochs_read", epochs},
+          {"epoch_bytes", bytes},
+          {"epoch_reads", reads},
+          {"epoch_seconds", seconds},
+          {"epoch_bytes_per_second", cost.bytes_per_second()},
           {"share_of_sequential", share},
-          {"predicted_seconds", profile.read_seconds(pattern.reads.size(), epoch.cost.bytes)},
-          {"cpu_seconds_per_gib", epoch.cost.cpu_seconds_per_gib()}};
+          {"predicted_seconds", predicted},
+          {"cpu_seconds_per_gib", cost.cpu_seconds_per_gib()}};
 }
 
 }  // namespace gneiss

@@ -33,7 +33,7 @@ struct LoadedBlock {
   std::uint64_t first = 0;
   std::size_t count = 0;
   AlignedBuffer own;    // whole rows of the layer's input
-  AlignedBuffer aside;  // aggregates that waited on the drive, [count, aggregates * in]
+  AlignedBuffer aside;  // aggregates that waited on the drive, [count, aggregates * gathered columns]
 };
 
 // What of each block a pass reads; nullptr: not that.
@@ -46,25 +46,21 @@ struct BlockParts {
 class LayerRun {
  public:
   LayerRun(const Dataset& dataset, Model& model, const ExactPlan& plan, const std::filesystem::path& folder,
-           AlignedBuffer& resident, Buffer& sources)
+           Buffer& sources)
       : dataset_(dataset),
         model_(model),
         plan_(plan),
         folder_(folder),
-        resident_(resident),
         sources_(sources),
         node_count_(dataset.info().node_count),
-        blocks_{LoadedBlock(plan.block), LoadedBlock(plan.block)} {}
+        blocks_{LoadedBlock(topology_limits(plan)), LoadedBlock(topology_limits(plan))} {}
 
   LayerCost run(std::size_t index, const StoredMatrix& input, const RowSink& sink) {
     const Stopwatch clock;
     layer_ = &plan_.layers[index];
     index_ = index;
     input_ = &input;
-    for (LoadedBlock& block : blocks_) {
-      block.own = AlignedBuffer(plan_.block.destinations * input.row_bytes());
-      block.aside = AlignedBuffer(layer_->waits() ? plan_.block.destinations * aside_bytes() : 0);
-    }
+    take_memory();
     Progress progress(fmt::format("layer {} of {}", index + 1, plan_.layers.size()), layer_->traffic.total(),
                       Progress::Unit::bytes);
     progress_ = &progress;
@@ -79,6 +75,27 @@ class LayerRun {
   }
 
  private:
+  static BlockLimits topology_limits(const ExactPlan& plan) {
+    const bool has_edges = std::ranges::any_of(plan.layers, &ExactLayer::asks_neighbors);
+    return has_edges ? plan.block : BlockLimits{.destinations = 0, .edges = 0};
+  }
+
+  // The layer's own: what the one before it took goes first.
+  void take_memory() {
+    resident_ = {};
+    for (LoadedBlock& block : blocks_) {
+      block.own = {};
+      block.aside = {};
+    }
+    for (LoadedBlock& block : blocks_) {
+      if (layer_->reads_rows(index_)) {
+        block.own = AlignedBuffer::uninitialized(plan_.block.destinations * input_->row_bytes());
+      }
+      if (layer_->waits()) block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
+    }
+    resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));
+  }
+
   void read(std::uint64_t bytes) {
     cost_.traffic.bytes_read += bytes;
     progress_->advance(bytes);
@@ -313,7 +330,7 @@ class LayerRun {
                });
   }
 
-  // The last run's columns, which did not wait, come after.
+  // Those of the last run did not wait: aggregate_last_run() writes them over what is copied here.
   void take_aside(const LoadedBlock& block, MatrixView aggregates) {
     const std::byte* row = block.aside.data();
     for (std::size_t i = 0; i < block.count; ++i, row += aside_bytes()) {
@@ -338,12 +355,12 @@ class LayerRun {
   Model& model_;
   const ExactPlan& plan_;
   const std::filesystem::path& folder_;
-  AlignedBuffer& resident_;
   Buffer& sources_;
   const std::uint64_t node_count_;
   const ExactLayer* layer_ = nullptr;
   std::size_t index_ = 0;
   const StoredMatrix* input_ = nullptr;
+  AlignedBuffer resident_;                    // what neighbors are asked for: a run of columns of all nodes
   std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without the first run
   std::array<LoadedBlock, 2> blocks_;
   Buffer aggregate_;  // of one block and run
@@ -355,11 +372,10 @@ class LayerRun {
 
 std::vector<LayerCost> infer_exactly(const Dataset& dataset, Model& model, const ExactPlan& plan,
                                      const std::filesystem::path& scratch_folder, const RowSink& sink) {
-  AlignedBuffer resident(plan.resident_bytes);
   Buffer sources = model.backend().allocate(plan.sources_bytes / sizeof(float));
   std::unique_ptr<StoredMatrix> input = std::make_unique<StoredFeatures>(dataset);
   std::vector<LayerCost> costs;
-  LayerRun layer_run(dataset, model, plan, scratch_folder, resident, sources);
+  LayerRun layer_run(dataset, model, plan, scratch_folder, sources);
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     if (i + 1 == plan.layers.size()) {
       costs.push_back(layer_run.run(i, *input, sink));

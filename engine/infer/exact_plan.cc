@@ -87,7 +87,8 @@ class Planner {
       layer.in_columns = in_columns(request_.options, i);
       layer.out_columns = out_columns(request_.options, i);
       layer.input_dtype = i == 0 ? info_.feature_dtype : Dtype::f32;
-      // By shapes alone, so that memory has no part in the last bits. The input is read once more for it.
+      // By shapes alone: memory does not choose between two orders of sums. The input is read once more for
+      // it.
       layer.projects = layer.needs.may_project && 2 * layer.out_columns <= layer.in_columns;
       plan_.sources_bytes = std::max<std::uint64_t>(
           plan_.sources_bytes, info_.node_count * layer.needs.source_columns * sizeof(float));
@@ -136,7 +137,7 @@ class Planner {
     const std::uint64_t value_bytes = size_of(layer.input_dtype);
     const std::uint64_t rows = plan_.block.destinations;
     // Of two blocks: one is read while the other is used.
-    const std::uint64_t own = 2 * rows * layer.in_columns * value_bytes;
+    const std::uint64_t own = layer.reads_rows(index) ? 2 * rows * layer.in_columns * value_bytes : 0;
     // The features' checksums are of larger pieces.
     const ReadAhead features{.piece_bytes = piece_bytes_max, .pieces = plan_.ahead.pieces};
     std::uint64_t buffers =
@@ -146,7 +147,7 @@ class Planner {
       buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
       buffers += 2 * TopologyBlock::memory_bytes(plan_.block);
       buffers += reader_bytes(reader_count(layer), layer.ahead);
-      buffers += info_.node_count * width * size_of(layer.gathered_dtype());
+      buffers += layer.resident_bytes(info_.node_count);
       if (layer.projects) buffers += rows * layer.out_columns * sizeof(float);
       if (layer.runs.size() > 1) {
         buffers += rows * layer.needs.aggregates * width * sizeof(float);
@@ -196,9 +197,7 @@ class Planner {
         space += scratch(later, layer.gathered_dtype());
       }
     }
-    plan_.resident_bytes = std::max(
-        plan_.resident_bytes,
-        layer.asks_neighbors() ? rows * layer.runs.front().count * size_of(layer.gathered_dtype()) : 0);
+    plan_.resident_bytes = std::max(plan_.resident_bytes, layer.resident_bytes(rows));
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, space);
   }
 

@@ -45,13 +45,22 @@ struct ExactLayer {
   // How the layer before it leaves its output.
   std::vector<ColumnRun> input_runs() const;
   // What neighbors are asked for is multiplied by its factor once, in memory: looked up edge by edge, factors
-  // cost as much as rows of one line. Not where own rows, which have none, may be taken from there.
+  // cost as much as rows of one line. Not where finish_layer() may read destinations' own rows from the same
+  // memory.
   bool scales_rows() const noexcept {
-    return needs.may_scale_rows && !needs.own_rows && gathered_dtype() == Dtype::f32;
+    return needs.may_scale_rows && (projects || !needs.own_rows) && gathered_dtype() == Dtype::f32;
   }
   bool reads_own_rows() const noexcept { return needs.own_rows && (waits() || projects); }
   // The aggregates of all runs but the last wait on the drive, each aggregate's columns a run.
   std::vector<ColumnRun> waiting_runs() const;
+  // A pass reads its input row by row.
+  bool reads_rows(std::size_t index) const noexcept {
+    return !asks_neighbors() || needs.sources == LayerNeeds::Sources::from_rows || is_laid_down(index) ||
+           reads_own_rows();
+  }
+  std::uint64_t resident_bytes(std::uint64_t node_count) const noexcept {
+    return asks_neighbors() ? node_count * runs.front().count * size_of(gathered_dtype()) : 0;
+  }
   // What neighbors are asked for is laid down by runs first, of which the first stays in memory: products,
   // and the features, which lie by rows.
   bool is_laid_down(std::size_t index) const noexcept { return projects || (index == 0 && waits()); }

@@ -2,7 +2,8 @@
 //
 // Why:     taking bytes from a stream, checking and placing them is one thread's work: beside it the threads
 //          that compute would wait, and so would the drive.
-// Threads: one calls; another fills. What fills is made and destroyed on that one, as readers want it.
+// Threads: one calls; another fills. What fills is made and destroyed on that one, as readers want it. next()
+//          waits for as long as filling takes; what stops early waits for the slot that is being filled.
 // Memory:  the two slots, which the owner gives.
 // Errors:  what filling throws, next() throws, after the slots that were filled before.
 #pragma once
@@ -22,7 +23,7 @@ namespace gneiss {
 template <class Slot>
 class FilledAhead {
  public:
-  using Fill = std::function<bool(Slot&)>;  // false: there is no more, the slot is as it was
+  using Fill = std::function<bool(Slot&)>;  // false: there is no more, the slot holds anything
 
   //   slots  borrowed
   //   begin  makes what fills them
@@ -56,7 +57,8 @@ class FilledAhead {
       std::uint64_t slot = 0;
       {
         std::unique_lock lock(mutex_);
-        if (!changed_.wait(lock, stop, [&] { return filled_ - released_ < 2; })) return;
+        changed_.wait(lock, stop, [&] { return filled_ - released_ < 2; });
+        if (stop.stop_requested()) return;
         slot = filled_;
       }
       if (!fill(slots_[slot % 2])) return end({});

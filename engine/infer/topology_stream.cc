@@ -97,7 +97,6 @@ bool TopologyStream::next(TopologyBlock& block) {
   std::iota(block.own_.begin(), block.own_.begin() + static_cast<std::ptrdiff_t>(count),
             static_cast<std::uint32_t>(next_));
   block.node_count_ = node_count_;
-  block.first_ = next_;
   block.count_ = count;
   edges_done_ = offsets_[count - 1];
   offsets_.erase(offsets_.begin(), offsets_.begin() + static_cast<std::ptrdiff_t>(count));

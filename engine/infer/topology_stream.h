@@ -27,12 +27,10 @@ class TopologyBlock {
   static std::uint64_t memory_bytes(BlockLimits limits) noexcept;
 
   BlockView view() const noexcept;
-  std::uint64_t first_node() const noexcept { return first_; }
 
  private:
   friend class TopologyStream;
   std::uint64_t node_count_ = 0;
-  std::uint64_t first_ = 0;
   std::size_t count_ = 0;  // of destinations
   std::vector<std::uint32_t> indptr_;
   std::vector<std::uint32_t> indices_;

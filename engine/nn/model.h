@@ -91,7 +91,8 @@ class Model {
   virtual MatrixView finish_layer(std::size_t layer, const OwnRows& own, const BatchView& batch) = 0;
 
   // The same layer with its product first, where LayerNeeds::may_project: aggregates are then of the layer's
-  // output columns. Equal but for the order in which numbers are added; worth it where those are fewer.
+  // output columns. Equal but for the order in which numbers are added; worth it where those are fewer. Both
+  // write over what layer_aggregates() gives.
   //   rows  the nodes whose rows neighbors will ask for
   //   out   [rows.count, out]: what aggregate_layer() takes in the place of the layer's input
   virtual void project_layer(std::size_t layer, const OwnRows& rows, MatrixView out);

@@ -143,6 +143,10 @@ TEST_CASE("rows that come and go, and rows that batches share, are the source's 
       }
     }
     expect_done({"verify", "--dataset", dataset});
+    // Where rows are shared, sampled epochs differ in what they read: all of them are measured.
+    const std::string measured =
+        expect_done({"bench", "io", "--dataset", dataset, "--preparation", "P", "--seconds", "0.05"});
+    CHECK((measured.find("mean of 4") != std::string::npos) == (budget == "2MiB"));
     expect_done({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--epochs", "5"});
     expect_refused({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--shuffle"}, 2,
                    "train without a shuffle");
