@@ -3,10 +3,10 @@
 
     bench/disk_budget.py --work FOLDER [--nodes 10000000 --budgets 1.5,3,5,10 --out bench/disk_budget.md]
 
-For each graph and cache: the drive is measured, all batches are prepared once with segments of their own, on which
-bench_shared_layout counts what other layouts would read (random order; DiskGNN's: segments, MinHash, copies of rows that
-few batches read, searched for each budget). Then gneiss prepares within each budget, and an epoch is read, three times.
-Preparing runs in a control group of 1 GiB.
+For each graph and cache: the drive is measured, and gneiss prepares within each budget; an epoch is read, `--runs` times.
+On the batches of the first, bench_shared_layout counts what other layouts would read (random order; DiskGNN's: segments,
+MinHash, copies of rows that few batches read, searched for each budget). Budgets beyond `--most-space` are
+only counted. Preparing runs in a control group of 1 GiB.
 """
 
 import argparse
@@ -23,16 +23,22 @@ GRAPHS = {"without communities": [], "with 2,000 communities": ["--communities",
 def prepare(program, options, cache, budget):
     row_bytes = 4 * options.features
     arguments = ["prepare", "--dataset", program.dataset, "--name", "P", "--force", "--fanout", "10,10,10", "--batch-size", 1024,
-                 "--sample-epochs", 1, "--no-evaluation", "--residency", "belady", "--cpu-cache",
+                 "--sample-epochs", options.sample_epochs, "--no-evaluation", "--residency", "belady", "--cpu-cache",
                  int(cache * options.nodes * row_bytes)]
     if budget:
         arguments += ["--disk-budget", int(budget * options.nodes * row_bytes)]
     return program.run(*arguments, cap="1GiB")
 
 
-def read(program):
-    runs = [program.run("bench", "io", "--dataset", program.dataset, "--preparation", "P", "--seconds", 0.5) for _ in range(3)]
-    return sorted(runs, key=lambda run: run["epoch_seconds"])[1]
+def read(program, options):
+    runs = [program.run("bench", "io", "--dataset", program.dataset, "--preparation", "P", "--seconds", 0.5)
+            for _ in range(options.runs)]
+    return sorted(runs, key=lambda run: run["epoch_seconds"])[(options.runs - 1) // 2]
+
+
+def count(program, options):
+    return subprocess.run([options.layouts, program.dataset, "P", options.group_sizes, options.budgets], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout
 
 
 def measure(program, options, graph, caches):
@@ -43,15 +49,16 @@ def measure(program, options, graph, caches):
     features = 4 * options.features * options.nodes
     result = []
     for cache in caches:
-        whole = prepare(program, options, cache, None)
-        counted = subprocess.run([options.layouts, program.dataset, "P", options.group_sizes, options.budgets], check=True,
-                                 stdout=subprocess.PIPE, text=True).stdout
-        points = []
-        for budget in [*map(float, options.budgets.split(",")), None]:
-            if budget and budget * features > 1.05 * whole["disk_space_bytes"]:
-                continue  # as much as it takes: the last point
+        counted, points = None, []
+        for budget in [*sorted(map(float, options.budgets.split(","))), None]:
+            is_all = points and points[-1]["group_batches"] == 1
+            if is_all or (options.most_space and (budget is None or budget > options.most_space)):
+                break
             prepared = prepare(program, options, cache, budget)
-            run = read(program)
+            run = read(program, options)
+            if not counted:
+                counted = count(program, options)
+                print(counted, flush=True)
             needed = prepared["disk_rows"] * 4 * options.features
             points.append({"budget": budget, "space": prepared["packed_bytes"] / features,
                            "group_batches": prepared["group_batches"], "bytes": prepared["disk_bytes_per_epoch"] / needed,
@@ -65,9 +72,9 @@ def measure(program, options, graph, caches):
 
 def report(options, results):
     lines = ["# Reading by the space on the drive", "", f"{machine()}. `bench/disk_budget.py --nodes {options.nodes}`: average "
-             f"degree 15, {options.features} features f32, fanout 10,10,10,", "49 batches of 1,024 seeds, `--residency belady`; "
+             f"degree 15, {options.features} features f32, fanout 10,10,10,", f"{options.sample_epochs} sampled epoch{'s' * (options.sample_epochs > 1)} of 49 batches of 1,024 seeds, `--residency belady`; "
              "preparing in a control group of 1 GiB. Space: all that the preparation takes,", "over the features. Over the "
-             "least: the time that an epoch's reading took (median of 3), over that of the bytes needed at the", "drive's "
+             f"least: the time that an epoch's reading took (mean of all sampled ones; of {options.runs} runs the median), over that of the bytes needed at the", "drive's "
              "sequential speed of the same run.", ""]
     for graph, caches in results.items():
         for each in caches:
@@ -75,7 +82,7 @@ def report(options, results):
                       "| budget / features | space | batches a group | read / needed | reads apart, a batch | reading an epoch | over the least |",
                       "|---|---|---|---|---|---|---|"]
             for point in each["points"]:
-                budget = "as much as it takes" if point["budget"] is None else f"{point['budget']:g}"
+                budget = "as much as it takes" if point["group_batches"] == 1 else f"{point['budget']:g}"
                 lines.append(f"| {budget} | {point['space']:.2f} | {point['group_batches']} | {point['bytes']:.3f} | "
                              f"{point['pieces']:.0f} | {point['seconds']:.2f} s | {point['least']:.2f} |")
             lines += ["", "Other layouts, counted on the same batches (`bench_shared_layout`):", "", each["counted"]]
@@ -90,10 +97,15 @@ def main():
     parser.add_argument("--out", default="build/bench/disk_budget/disk_budget.md", type=Path)
     parser.add_argument("--nodes", type=int, default=10_000_000)
     parser.add_argument("--features", type=int, default=128)
+    parser.add_argument("--sample-epochs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--budgets", default="1.5,3,5,10")
+    parser.add_argument("--most-space", type=float, help="budgets up to this are prepared and read, others only counted")
     parser.add_argument("--group-sizes", default="1,6,12,17,25,49")
     parser.add_argument("--caches", default="0.1,0")
     options = parser.parse_args()
+    if options.most_space and options.most_space < min(map(float, options.budgets.split(","))):
+        parser.error("--most-space leaves no budget to prepare")
     program = CappedProgram(options.gneiss, options.work, "budget.gneiss")
     results = {}
     try:

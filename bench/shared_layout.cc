@@ -12,7 +12,7 @@
 // - whole sets: as gneiss has it; all rows of a group are shared.
 // Every layout reads over gaps that cost less than another read. `time / least` is bytes plus what the drive
 // could read in the time of each read that lies apart (by its profile, measured with 'gneiss bench io
-// --dataset'), over the bytes needed: 1 is the least. Memory: about 60 bytes a node; not for large graphs.
+// --dataset'), over the bytes needed: 1 is the least. Memory: about 130 bytes a node; not for large graphs.
 #include "storage/pack/shared_layout.h"
 
 #include <fmt/format.h>
@@ -26,6 +26,7 @@
 #include <string_view>
 #include <vector>
 
+#include "storage/base/aligned_buffer.h"
 #include "storage/base/random.h"
 #include "storage/format/drive_record.h"
 #include "storage/format/preparation.h"
@@ -34,7 +35,6 @@ namespace gneiss {
 namespace {
 
 constexpr double usual_bytes_lost = 9000;
-constexpr std::size_t study_batches_max = 64;  // a set is one word here
 enum class Order { random, minhash_1, minhash_4, sets };
 struct Layout {
   Order order;
@@ -72,22 +72,54 @@ struct Result {
   }
 };
 
-std::uint64_t min_hash(std::uint64_t set, std::uint64_t which) {
-  std::uint64_t least = ~std::uint64_t{0};
-  for (std::uint64_t bit = 0; bit < 64; ++bit) {
-    if ((set >> bit & 1) != 0) least = std::min(least, mix_key(which, bit));
+// Of a group's batches, those that read a row.
+class BatchSet {
+ public:
+  static constexpr std::size_t words = divide_up(group_batches_max, 64);
+
+  void add(std::size_t batch) { bits_[batch / 64] |= std::uint64_t{1} << (63 - batch % 64); }
+  bool empty() const { return bits_ == std::array<std::uint64_t, words>{}; }
+  int count() const {
+    int sum = 0;
+    for (const std::uint64_t word : bits_) sum += std::popcount(word);
+    return sum;
   }
+  template <class Use>
+  void for_each(const Use& use) const {
+    for (std::size_t w = 0; w < words; ++w) {
+      for (std::uint64_t left = bits_[w]; left != 0;) {
+        const auto place = static_cast<std::size_t>(std::countl_zero(left));
+        left &= ~(std::uint64_t{1} << (63 - place));
+        use(64 * w + place);
+      }
+    }
+  }
+  // The set's place in a Gray code, whose consecutive sets differ in one batch.
+  std::array<std::uint64_t, words> gray_rank() const {
+    std::array<std::uint64_t, words> rank{};
+    bool is_odd = false;
+    for (std::size_t w = 0; w < words; ++w) {
+      std::uint64_t word = bits_[w];
+      for (int shift = 1; shift < 64; shift *= 2) word ^= word >> shift;
+      rank[w] = is_odd ? ~word : word;
+      is_odd = is_odd != (std::popcount(bits_[w]) % 2 != 0);
+    }
+    return rank;
+  }
+
+ private:
+  std::array<std::uint64_t, words> bits_{};
+};
+
+std::uint64_t min_hash(const BatchSet& set, std::uint64_t which) {
+  std::uint64_t least = ~std::uint64_t{0};
+  set.for_each([&](std::size_t batch) { least = std::min(least, mix_key(which, batch)); });
   return least;
 }
 
-std::uint64_t gray_rank(std::uint64_t set) {
-  for (int shift = 1; shift < 64; shift *= 2) set ^= set >> shift;
-  return set;
-}
-
 // What rows are sorted by; ties by the node's own hash, so that ids lend no order.
-using Key = std::array<std::uint64_t, 5>;
-Key key_of(Order order, std::uint64_t set, std::uint64_t node) {
+using Key = std::array<std::uint64_t, BatchSet::words + 1>;
+Key key_of(Order order, const BatchSet& set, std::uint64_t node) {
   const std::uint64_t tie = mix64(node);
   switch (order) {
     case Order::random:
@@ -99,40 +131,36 @@ Key key_of(Order order, std::uint64_t set, std::uint64_t node) {
     case Order::sets:
       break;
   }
-  return {gray_rank(set), tie};
+  Key key{};
+  std::ranges::copy(set.gray_rank(), key.begin());
+  key.back() = tie;
+  return key;
 }
 
-void count_reads(const std::vector<std::uint64_t>& sets, std::size_t batches, std::uint64_t row_bytes,
-                 std::uint64_t gap_bytes, Reads& reads) {
+void count_reads(const std::vector<BatchSet>& sets, std::uint64_t row_bytes, std::uint64_t gap_bytes,
+                 Reads& reads) {
   reads.stored += static_cast<double>(sets.size() * row_bytes);
-  for (std::size_t batch = 0; batch < batches; ++batch) {
-    const std::uint64_t bit = std::uint64_t{1} << (63 - batch);
-    std::uint64_t end = 0;
-    bool first = true;
-    for (std::uint64_t position = 0; position < sets.size(); ++position) {
-      if ((sets[position] & bit) == 0) continue;
+  std::array<std::optional<std::uint64_t>, group_batches_max> ends;  // of what each batch reads
+  for (std::uint64_t position = 0; position < sets.size(); ++position) {
+    const std::uint64_t from = round_down(position * row_bytes, shared_page_bytes);
+    const std::uint64_t to = round_up((position + 1) * row_bytes, shared_page_bytes);
+    sets[position].for_each([&](std::size_t batch) {
+      std::optional<std::uint64_t>& end = ends[batch];
       reads.needed += static_cast<double>(row_bytes);
-      const std::uint64_t from = round_down(position * row_bytes, shared_page_bytes);
-      const std::uint64_t to = round_up((position + 1) * row_bytes, shared_page_bytes);
-      if (first || from > end + gap_bytes) {
+      if (!end || from > *end + gap_bytes) {
         ++reads.pieces;
         reads.bytes += static_cast<double>(to - from);
-      } else if (to > end) {
-        reads.bytes += static_cast<double>(to - end);
+        end = to;
+      } else if (to > *end) {
+        reads.bytes += static_cast<double>(to - *end);
+        end = to;
       }
-      end = std::max(end, to);
-      first = false;
-    }
+    });
   }
 }
 
-// Rows that fewer than `copied_below` batches read lie in each one's own segment: one piece more a batch.
-void count_copies(const std::vector<std::uint64_t>& sets, int copied_below, std::size_t batches,
-                  std::uint64_t row_bytes, Reads& reads) {
-  double copies = 0;
-  for (const std::uint64_t set : sets) {
-    if (std::popcount(set) < copied_below) copies += std::popcount(set);
-  }
+// Rows that few batches read lie in each one's own segment: one piece more a batch.
+void count_copies(double copies, std::size_t batches, std::uint64_t row_bytes, Reads& reads) {
   if (copies == 0) return;
   const double bytes = copies * static_cast<double>(row_bytes);
   reads.stored += bytes;
@@ -140,6 +168,11 @@ void count_copies(const std::vector<std::uint64_t>& sets, int copied_below, std:
   reads.needed += bytes;
   reads.pieces += static_cast<double>(batches);
 }
+
+struct Row {
+  std::uint32_t node = 0;
+  int readers = 0;  // batches of the group
+};
 
 class Study {
  public:
@@ -162,28 +195,37 @@ class Study {
         if (limit == 1 || layouts[l].may_copy) results_.push_back({l, group_size, limit, {}});
       }
     }
-    for (const BatchGroup& group : group_batches(keys_, group_size, study_batches_max)) {
-      const auto sets = sets_of(group);
-      std::vector<std::pair<Key, std::uint64_t>> rows;
+    std::vector<BatchSet> sets(node_count_);
+    std::vector<std::pair<Key, Row>> rows;
+    std::vector<BatchSet> shared;
+    for (const BatchGroup& group : group_batches(keys_, group_size, group_batches_max)) {
+      const std::vector<Row> nodes = rows_of(group, sets);
+      rows.reserve(nodes.size());
+      shared.reserve(nodes.size());
       std::size_t sorted_for = layouts.size();
       for (std::size_t r = first; r < results_.size(); ++r) {
         Result& result = results_[r];
         if (result.layout != sorted_for) {
           sorted_for = result.layout;
           rows.clear();
-          for (std::uint64_t node = 0; node < node_count_; ++node) {
-            if (sets[node] != 0)
-              rows.emplace_back(key_of(layouts[sorted_for].order, sets[node], node), sets[node]);
+          for (const Row& row : nodes) {
+            rows.emplace_back(key_of(layouts[sorted_for].order, sets[row.node], row.node), row);
           }
-          std::ranges::sort(rows);
+          std::ranges::sort(rows, {}, [](const auto& row) -> const Key& { return row.first; });
         }
-        std::vector<std::uint64_t> shared;
-        for (const auto& [key, set] : rows) {
-          if (std::popcount(set) >= result.copied_below) shared.push_back(set);
+        shared.clear();
+        double copies = 0;
+        for (const auto& [key, row] : rows) {
+          if (row.readers >= result.copied_below) {
+            shared.push_back(sets[row.node]);
+          } else {
+            copies += row.readers;
+          }
         }
-        count_reads(shared, group.batch_count, row_bytes_, drive_.gap_bytes, result.reads);
-        count_copies(sets, result.copied_below, group.batch_count, row_bytes_, result.reads);
+        count_reads(shared, row_bytes_, drive_.gap_bytes, result.reads);
+        count_copies(copies, group.batch_count, row_bytes_, result.reads);
       }
+      for (const Row& row : nodes) sets[row.node] = {};
     }
   }
 
@@ -223,16 +265,20 @@ class Study {
  private:
   double features() const { return static_cast<double>(node_count_) * static_cast<double>(row_bytes_); }
 
-  std::vector<std::uint64_t> sets_of(const BatchGroup& group) const {
-    std::vector<std::uint64_t> sets(node_count_);
+  // The group's rows, and in `sets` who reads each.
+  std::vector<Row> rows_of(const BatchGroup& group, std::vector<BatchSet>& sets) const {
+    std::vector<Row> rows;
     for (std::size_t i = 0; i < group.batch_count; ++i) {
       const BatchEntry& entry = preparation_.pool().entries()[group.first_batch + i];
       const auto nodes = preparation_.pool().read_input_nodes(entry);
       for (const NodeId node : std::span(nodes).subspan(entry.cpu_rows)) {
-        sets[to_index(node)] |= std::uint64_t{1} << (63 - i);
+        BatchSet& set = sets[to_index(node)];
+        if (set.empty()) rows.push_back({static_cast<std::uint32_t>(to_index(node)), 0});
+        set.add(i);
       }
     }
-    return sets;
+    for (Row& row : rows) row.readers = sets[row.node].count();
+    return rows;
   }
   void print(const std::string& first, const Result& result) const {
     const Reads& reads = result.reads;
@@ -269,12 +315,12 @@ int run(std::span<char*> arguments) {
   const auto sizes = arguments.size() == 5 ? parse_list<std::size_t>(arguments[3]) : std::nullopt;
   const auto budgets = arguments.size() == 5 ? parse_list<double>(arguments[4]) : std::nullopt;
   const bool are_possible = sizes && budgets && std::ranges::all_of(*sizes, [](std::size_t size) {
-                              return size >= 1 && size <= study_batches_max;
+                              return size >= 1 && size <= group_batches_max;
                             });
   if (!are_possible) {
     fmt::print(stderr,
                "usage: {} DATASET PREPARATION GROUP_SIZES BUDGETS, with 1,4,25 (up to {}) and 1.5,3\n",
-               arguments[0], study_batches_max);
+               arguments[0], group_batches_max);
     return 2;
   }
   const Dataset dataset = Dataset::open(arguments[1]);
