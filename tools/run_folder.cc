@@ -158,8 +158,8 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
     if (!epoch.is_object()) continue;
     if (!take_checksum(epoch)) refuse(fmt::format("line {} does not match its checksum", number));
     if (!is_count(epoch, "seed") || !is_count(epoch, "epoch")) continue;
-    if (epoch.value("seed", std::uint64_t{0}) == seed) {
-      if (epoch.value("epoch", std::uint64_t{0}) > epochs_done) continue;
+    if (integer_or<std::uint64_t>(epoch, "seed", 0) == seed) {
+      if (integer_or<std::uint64_t>(epoch, "epoch", 0) > epochs_done) continue;
       kept.push_back(epoch);
       kept.back().erase("seed");  // as the epochs of this process are
     }

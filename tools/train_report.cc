@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/units.h"
+#include "storage/format/json_text.h"
 
 namespace gneiss {
 namespace {
@@ -136,11 +137,12 @@ nlohmann::json run_json(const RunResult& run, const std::vector<nlohmann::json>&
     json["epochs"].push_back(epoch);
     for (const Metric metric : all_metrics) {
       const std::string key = fmt::format("valid_{}", name_of(metric));
-      if (epoch.value("epoch", 0U) == run.best_epoch && epoch.contains(key)) json[key] = epoch.at(key);
+      if (integer_or<std::uint32_t>(epoch, "epoch", 0) == run.best_epoch && epoch.contains(key))
+        json[key] = epoch.at(key);
     }
-    rows += epoch.at("input_rows").get<std::uint64_t>();
-    bytes += epoch.at("bytes_read").get<std::uint64_t>();
-    reads += epoch.at("read_operations").get<std::uint64_t>();
+    rows += integer_of<std::uint64_t>(epoch.at("input_rows"));
+    bytes += integer_of<std::uint64_t>(epoch.at("bytes_read"));
+    reads += integer_of<std::uint64_t>(epoch.at("read_operations"));
   }
   if (run.resumed_after > 0) json["resumed_after"] = run.resumed_after;
   json["input_rows"] = rows;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
 #include "storage/io/folders.h"
 
 namespace gneiss {
@@ -48,23 +49,23 @@ struct Manifest {
 Manifest read_manifest(const Catalog& catalog, const std::string& folder) {
   const auto json = catalog.get_json("dataset");
   try {
-    const auto version = json.at("format_version").get<std::uint32_t>();
+    const auto version = integer_of<std::uint32_t>(json.at("format_version"));
     if (version != format_version) {
       fail(Kind::input, "{} has dataset format version {}, this program reads version {}; {}", folder,
            version, format_version,
            version > format_version ? "use a newer gneiss" : "import it again with this gneiss");
     }
     DatasetInfo info;
-    info.node_count = json.at("nodes").get<std::uint64_t>();
-    info.edge_count = json.at("edges").get<std::uint64_t>();
-    info.feature_dim = json.at("feature_dim").get<std::uint32_t>();
+    info.node_count = integer_of<std::uint64_t>(json.at("nodes"));
+    info.edge_count = integer_of<std::uint64_t>(json.at("edges"));
+    info.feature_dim = integer_of<std::uint32_t>(json.at("feature_dim"));
     const auto dtype = json.at("feature_dtype").get<std::string>();
     if (dtype != "f32" && dtype != "f16" && dtype != "bf16") {
       fail(Kind::corruption, "{}: the catalog says features are of type '{}'", folder, dtype);
     }
     info.feature_dtype = parse_feature_dtype(dtype);
-    info.class_count = json.at("classes").get<std::uint32_t>();
-    info.label_columns = json.value("label_columns", std::uint32_t{0});
+    info.class_count = integer_of<std::uint32_t>(json.at("classes"));
+    info.label_columns = integer_or<std::uint32_t>(json, "label_columns", 0);
     info.source = json.at("source").get<std::string>();
     check_sizes(info, folder);
     return {std::move(info), json.at("files")};

@@ -1,5 +1,7 @@
 #include "storage/format/json_text.h"
 
+#include <fmt/format.h>
+
 namespace gneiss {
 namespace {
 
@@ -29,6 +31,14 @@ bool is_shallow(std::string_view text) {
 nlohmann::json parse_json(std::string_view text) {
   if (!is_shallow(text)) return nlohmann::json(nlohmann::json::value_t::discarded);
   return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
+void fail_integer(const nlohmann::json& json) {
+  throw nlohmann::json::type_error::create(
+      302,
+      fmt::format("{} is no integer of its range",
+                  json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)),
+      &json);
 }
 
 }  // namespace gneiss

@@ -5,6 +5,7 @@
 
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
+#include "storage/format/json_text.h"
 
 namespace gneiss {
 namespace {
@@ -113,18 +114,21 @@ nlohmann::json to_json(const PreparationOptions& options) {
 
 PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
   PreparationOptions options;
-  json.at("fanout").get_to(options.fanouts);
-  json.at("batch_size").get_to(options.batch_size);
-  json.at("sample_epochs").get_to(options.sample_epochs);
+  options.fanouts.clear();
+  for (const nlohmann::json& fanout : json.at("fanout")) {
+    options.fanouts.push_back(integer_of<std::int32_t>(fanout));
+  }
+  options.batch_size = integer_of<std::uint32_t>(json.at("batch_size"));
+  options.sample_epochs = integer_of<std::uint32_t>(json.at("sample_epochs"));
   json.at("replace").get_to(options.replace);
   json.at("edge_positions").get_to(options.edge_positions);
   json.at("evaluation").get_to(options.evaluation);
-  json.at("seed").get_to(options.seed);
+  options.seed = integer_of<std::uint64_t>(json.at("seed"));
   options.sampler = parse_sampler(json.at("sampler").get<std::string>());
   // Absent in preparations made before LABOR.
   options.layer_dependency = json.value("layer_dependency", options.layer_dependency);
   options.batch_dependency = json.value("batch_dependency", options.batch_dependency);
-  json.at("cpu_cache_bytes").get_to(options.cpu_cache_bytes);
+  options.cpu_cache_bytes = integer_of<std::uint64_t>(json.at("cpu_cache_bytes"));
   options.residency = parse_residency(json.at("residency").get<std::string>());
   return options;
 }
@@ -203,15 +207,15 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   }
   PreparationInfo info;
   try {
-    const auto version = entry->at("format_version").get<std::uint32_t>();
+    const auto version = integer_of<std::uint32_t>(entry->at("format_version"));
     if (version != format_version) {
       fail(Kind::input, "preparation '{}' has format version {}, this program reads version {}; {}", name,
            version, format_version,
            version > format_version ? "use a newer gneiss" : "prepare it again with --force");
     }
     info.options = preparation_options_from_json(entry->at("options"));
-    info.dataset_fingerprint = entry->at("dataset_fingerprint").get<std::uint64_t>();
-    info.train_batches_per_epoch = entry->at("train_batches_per_epoch").get<std::uint32_t>();
+    info.dataset_fingerprint = integer_of<std::uint64_t>(entry->at("dataset_fingerprint"));
+    info.train_batches_per_epoch = integer_of<std::uint32_t>(entry->at("train_batches_per_epoch"));
     info.planned = parse_residency(entry->value("planned_residency", "static"));
   } catch (const nlohmann::json::exception& error) {
     fail(Kind::corruption, "preparation '{}': its catalog entry is damaged: {}", name, error.what());

@@ -33,9 +33,9 @@ void expect_refused(const std::function<void(nlohmann::json&)>& change, Kind kin
 
 TEST_CASE("a manifest with counts that cannot be is refused") {
   expect_refused([](auto& json) { json["nodes"] = 0; }, Kind::corruption, "0 nodes");
-  expect_refused([](auto& json) { json["nodes"] = -1; }, Kind::corruption, "nodes");
+  expect_refused([](auto& json) { json["nodes"] = -1; }, Kind::corruption, "-1 is no integer");
   expect_refused([](auto& json) { json["nodes"] = 201; }, Kind::corruption, "expected u64 202 x 1");
-  expect_refused([](auto& json) { json["edges"] = -5; }, Kind::corruption, "edges");
+  expect_refused([](auto& json) { json["edges"] = -5; }, Kind::corruption, "-5 is no integer");
   expect_refused([](auto& json) { json["feature_dim"] = 0; }, Kind::corruption, "0 features a node");
   expect_refused([](auto& json) { json["feature_dim"] = 9; }, Kind::corruption, "expected f32 200 x 9");
   expect_refused([](auto& json) { json["feature_dtype"] = "i64"; }, Kind::corruption, "'i64'");
@@ -122,6 +122,19 @@ TEST_CASE("JSON that nests too deep, and statistics that are none, are damage") 
   }
   put("dataset", deep);
   EXPECT_ERROR(Dataset::open(folder / "d"), Kind::corruption, "is not JSON");
+}
+
+TEST_CASE("a number of JSON is an integer of its type, or refused") {
+  const auto json =
+      parse_json(R"({"a": 7, "b": 1e154, "c": 7.5, "d": -1, "e": 4294967296, "f": "7", "g": 1.0})");
+  CHECK(integer_of<std::uint32_t>(json.at("a")) == 7);
+  CHECK(integer_of<std::int32_t>(json.at("d")) == -1);
+  CHECK(integer_of<std::uint64_t>(json.at("e")) == 4294967296);
+  CHECK(integer_or<std::uint64_t>(json, "z", 3) == 3);
+  for (const char* key : {"b", "c", "d", "e", "f", "g"}) {
+    CAPTURE(key);
+    CHECK_THROWS_AS(integer_of<std::uint32_t>(json.at(key)), nlohmann::json::type_error);
+  }
 }
 
 TEST_CASE("sections without the checksums that their readers rely on are refused") {

@@ -154,6 +154,7 @@ TEST_CASE("files that are no run's are refused with their name and line") {
   };
   expect_refused("metrics.jsonl", "{\"epoch\":1}\nnonsense\n{\"epoch\":2}\n", "line 2");
   expect_refused("metrics.jsonl", "{\"epoch\":1,\"loss\":\"low\"}\n", "'loss' is not a number");
+  expect_refused("metrics.jsonl", "{\"epoch\":1,\"seed\":1e154}\n", "'seed' is no count");
   expect_refused("summary.json", "[1]", "summary.json");
   expect_refused("timeline.json", "{\"traceEvents\":[{\"ph\":\"X\",\"tid\":\"one\"}]}", "--trace");
   expect_refused("config.yaml", "a: [1", "line");

@@ -50,8 +50,10 @@ std::map<std::uint64_t, std::vector<nlohmann::json>> read_metrics(const std::fil
     for (const auto& [key, value] : epoch.items()) {
       if (!value.is_number())
         fail(Kind::input, "{}, line {}: '{}' is not a number", path.string(), number, key);
+      if ((key == "seed" || key == "epoch") && !value.is_number_unsigned())
+        fail(Kind::input, "{}, line {}: '{}' is no count", path.string(), number, key);
     }
-    epochs[epoch.value("seed", std::uint64_t{0})].push_back(std::move(epoch));
+    epochs[integer_or<std::uint64_t>(epoch, "seed", 0)].push_back(std::move(epoch));
   }
   return epochs;
 }
@@ -71,9 +73,10 @@ Timeline read_timeline(const std::filesystem::path& path) {
       const std::string phase = event.value("ph", "");
       const std::string name = event.value("name", "");
       if (phase == "M" && name == "thread_name") {
-        timeline.lanes[event.at("tid").get<std::uint32_t>()] = event.at("args").at("name").get<std::string>();
+        timeline.lanes[integer_of<std::uint32_t>(event.at("tid"))] =
+            event.at("args").at("name").get<std::string>();
       } else if (phase == "X") {
-        timeline.spans.push_back({.lane = event.at("tid").get<std::uint32_t>(),
+        timeline.spans.push_back({.lane = integer_of<std::uint32_t>(event.at("tid")),
                                   .name = name,
                                   .batch = event.contains("args") ? event["args"].value("batch", "") : "",
                                   .begin_seconds = event.at("ts").get<double>() * 1e-6,
