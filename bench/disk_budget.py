@@ -71,11 +71,15 @@ def measure(program, options, graph, caches):
 
 
 def report(options, results):
-    lines = ["# Reading by the space on the drive", "", f"{machine()}. `bench/disk_budget.py --nodes {options.nodes}`: average "
-             f"degree 15, {options.features} features f32, fanout 10,10,10,", f"{options.sample_epochs} sampled epoch{'s' * (options.sample_epochs > 1)} of 49 batches of 1,024 seeds, `--residency belady`; "
-             "preparing in a control group of 1 GiB. Space: all that the preparation takes,", "over the features. Over the "
-             f"least: the time that an epoch's reading took (mean of all sampled ones; of {options.runs} runs the median), over that of the bytes needed at the", "drive's "
-             "sequential speed of the same run.", ""]
+    epochs = f"{options.sample_epochs} sampled epoch{'s' * (options.sample_epochs > 1)}"
+    lines = ["# Reading by the space on the drive", "",
+             f"{machine()}. `bench/disk_budget.py --nodes {options.nodes}`: average degree 15, {options.features} features f32, "
+             "fanout 10,10,10,",
+             f"{epochs} of 49 batches of 1,024 seeds, `--residency belady`; preparing in a control group of 1 GiB. Space: all "
+             "that the",
+             "preparation takes, over the features. Over the least: the time that an epoch's reading took (mean of all sampled "
+             "ones; of",
+             f"{options.runs} runs the median), over that of the bytes needed at the drive's sequential speed of the same run.", ""]
     for graph, caches in results.items():
         for each in caches:
             lines += [f"## {graph}, {100 * each['cache']:.0f} % of the rows in the cpu tier", "",

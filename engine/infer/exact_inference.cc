@@ -91,6 +91,7 @@ class LayerRun {
       if (layer_->reads_rows(index_)) {
         block.own = AlignedBuffer::uninitialized(plan_.block.destinations * input_->row_bytes());
       }
+      // Zeroed: columns of the last run are copied with the others, though nothing is read into them.
       if (layer_->waits()) block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
     }
     resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));

@@ -2,7 +2,7 @@
 //
 // Why: a layer over whole neighborhoods needs every row of its input at random. Of a graph whose rows do not
 //      fit in memory, some columns of all rows do: aggregation works column by column, so each run of columns
-//      is read once, in sequence, and the edges are streamed past it. What is read is then near one pass over
+//      is read once, in sequence, and the edges are streamed past it. What is read is then a pass or two over
 //      the rows, and as many over the edges as there are runs; rows gathered block by block would be read
 //      again by every block that has a neighbor among them.
 #pragma once
