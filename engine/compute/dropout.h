@@ -25,10 +25,10 @@ struct Dropout {
   }
   std::uint32_t row_key(std::size_t row) const noexcept { return row_key_of(key, row_nodes[row]); }
 
-  static std::uint32_t row_key_of(std::uint64_t key, NodeId node) noexcept {
+  static constexpr std::uint32_t row_key_of(std::uint64_t key, NodeId node) noexcept {
     return static_cast<std::uint32_t>(mix64(key ^ to_index(node)));
   }
-  static bool keeps(std::uint32_t row_key, std::uint32_t column, std::uint32_t threshold) noexcept {
+  static constexpr bool keeps(std::uint32_t row_key, std::uint32_t column, std::uint32_t threshold) noexcept {
     return hash32(row_key ^ (column * dropout_column_factor)) >= threshold;
   }
 };

@@ -1,0 +1,36 @@
+// Sums over the rows of a matrix, column by column, in an order that depends on the shape alone.
+//
+// Order: rows are cut into pieces by their number; each piece is summed in order, then the pieces are.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <span>
+
+#include "engine/compute/matrix_view.h"
+#include "storage/base/aligned_buffer.h"
+
+namespace gneiss::cuda {
+
+// How rows are cut where something is summed over them.
+struct RowPieces {
+  std::size_t count = 0;
+  std::size_t rows = 0;  // of all but the last
+};
+inline RowPieces cut_rows(std::size_t rows) {
+  // A piece is a thread's work: enough of them for every multiprocessor, and few enough to be summed at once.
+  constexpr std::size_t rows_min = 64;
+  constexpr std::size_t count_max = 512;
+  if (rows == 0) return {};
+  const std::size_t piece = std::max(rows_min, divide_up(rows, count_max));
+  return {divide_up(rows, piece), piece};
+}
+
+// out[columns]; scratch: cut_rows(matrix.rows).count * columns elements.
+void column_sums(cudaStream_t stream, ConstMatrixView matrix, std::span<float> out, std::span<float> scratch);
+
+// out[i] = sum over parts p of parts[p * out.size() + i], in order.
+void sum_parts(cudaStream_t stream, const float* parts, std::size_t part_count, std::span<float> out);
+
+}  // namespace gneiss::cuda
