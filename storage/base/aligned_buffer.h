@@ -15,21 +15,12 @@
 #include <span>
 
 #include "storage/base/error.h"
+#include "storage/base/rounding.h"
 
 namespace gneiss {
 
 inline constexpr std::size_t direct_io_alignment = 4096;
 inline constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
-
-constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) noexcept {
-  return (value + multiple - 1) / multiple * multiple;
-}
-constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t multiple) noexcept {
-  return value / multiple * multiple;
-}
-constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t divisor) noexcept {
-  return (value + divisor - 1) / divisor;
-}
 
 // Asks for huge pages in the part of a range that whole ones fit: rows read at random touch a new page
 // each, and its translation costs as much as the row; and a drive's request names each page it fills, so that

@@ -9,7 +9,7 @@
 #include <span>
 
 #include "engine/compute/matrix_view.h"
-#include "storage/base/aligned_buffer.h"
+#include "storage/base/rounding.h"
 
 namespace gneiss::cuda {
 

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "engine/compute/cuda/check.h"
-#include "storage/base/aligned_buffer.h"
+#include "storage/base/rounding.h"
 
 namespace gneiss::cuda {
 
