@@ -1,5 +1,4 @@
 #include "engine/compute/cuda/column_sums.h"
-
 #include "engine/compute/cuda/launch.cuh"
 #include "engine/compute/cuda/views.cuh"
 
@@ -17,20 +16,29 @@ __global__ void piece_sums_kernel(ConstFloatMatrix matrix, std::uint32_t piece_r
   parts[std::size_t{blockIdx.x} * matrix.columns + column] = sum;
 }
 
-__global__ void sum_parts_kernel(const float* parts, std::uint32_t part_count, std::size_t size, float* out) {
+__global__ void sum_parts_kernel(const float* parts, std::uint32_t part_count, std::size_t size,
+                                 bool continues, float* out) {
   for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size;
        i += std::size_t{gridDim.x} * blockDim.x) {
-    float sum = 0;
+    float sum = continues ? out[i] : 0.0F;
     for (std::uint32_t p = 0; p < part_count; ++p) sum += parts[p * size + i];
     out[i] = sum;
   }
 }
 
+void sum_parts(cudaStream_t stream, const float* parts, std::size_t part_count, bool continues,
+               std::span<float> out) {
+  launch(stream, flat_grid(out.size()), sum_parts_kernel, parts, static_cast<std::uint32_t>(part_count),
+         out.size(), continues, out.data());
+}
+
 }  // namespace
 
 void sum_parts(cudaStream_t stream, const float* parts, std::size_t part_count, std::span<float> out) {
-  launch(stream, flat_grid(out.size()), sum_parts_kernel, parts, static_cast<std::uint32_t>(part_count),
-         out.size(), out.data());
+  sum_parts(stream, parts, part_count, false, out);
+}
+void add_parts(cudaStream_t stream, const float* parts, std::size_t part_count, std::span<float> out) {
+  sum_parts(stream, parts, part_count, true, out);
 }
 
 void column_sums(cudaStream_t stream, ConstMatrixView matrix, std::span<float> out,

@@ -18,19 +18,22 @@ struct RowPieces {
   std::size_t count = 0;
   std::size_t rows = 0;  // of all but the last
 };
-inline RowPieces cut_rows(std::size_t rows) {
-  // A piece is a thread's work: enough of them for every multiprocessor, and few enough to be summed at once.
-  constexpr std::size_t rows_min = 64;
-  constexpr std::size_t count_max = 512;
+inline RowPieces cut_rows(std::size_t rows, std::size_t rows_min, std::size_t count_max) {
   if (rows == 0) return {};
   const std::size_t piece = std::max(rows_min, divide_up(rows, count_max));
   return {divide_up(rows, piece), piece};
 }
+// A piece is a thread's work: enough of them for every multiprocessor, and few enough to be summed at once.
+inline RowPieces cut_rows(std::size_t rows) { return cut_rows(rows, 64, 512); }
+// Where each piece's sum is a whole weight, whose memory it takes: fewer, and many threads to each.
+inline RowPieces cut_rows_for_weights(std::size_t rows) { return cut_rows(rows, 256, 64); }
 
 // out[columns]; scratch: cut_rows(matrix.rows).count * columns elements.
 void column_sums(cudaStream_t stream, ConstMatrixView matrix, std::span<float> out, std::span<float> scratch);
 
 // out[i] = sum over parts p of parts[p * out.size() + i], in order.
 void sum_parts(cudaStream_t stream, const float* parts, std::size_t part_count, std::span<float> out);
+// The same, added to what `out` holds.
+void add_parts(cudaStream_t stream, const float* parts, std::size_t part_count, std::span<float> out);
 
 }  // namespace gneiss::cuda

@@ -39,6 +39,14 @@ inline Grid row_grid(std::size_t rows, std::size_t columns, unsigned vector) {
   return {dim3(static_cast<unsigned>(divide_up(rows, rows_at_once))), dim3(lanes, rows_at_once)};
 }
 
+// A warp for each of `count` rows, or groups of rows: where lanes exchange what they have.
+//   threadIdx.x  the lane;  blockIdx.x * blockDim.y + threadIdx.y  the row: a warp leaves as a whole
+inline Grid warp_grid(std::size_t count) {
+  constexpr unsigned lanes = 32;
+  constexpr unsigned warps = block_threads / lanes;
+  return {dim3(static_cast<unsigned>(divide_up(count, warps))), dim3(lanes, warps)};
+}
+
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, const Grid& grid, void (*kernel)(Parameters...), Arguments&&... arguments) {
   if (grid.blocks.x == 0) return;  // of no rows

@@ -94,6 +94,9 @@ __device__ __forceinline__ Floats<N> load_row(const std::byte* row, std::size_t 
 class VectorWidth {
  public:
   unsigned value() const noexcept { return value_; }
+  void at_most(std::size_t count) {
+    while (value_ > 1 && value_ > count) value_ /= 2;
+  }
   void columns(std::size_t count) {
     while (count % value_ != 0) value_ /= 2;
   }
