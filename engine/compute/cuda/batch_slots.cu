@@ -251,15 +251,3 @@ std::unique_ptr<BatchUploader> make_batch_slots(cudaStream_t compute_stream, std
 }
 
 }  // namespace gneiss::cuda
-
-namespace gneiss {
-
-std::uint64_t UploadSizes::bytes() const noexcept {
-  std::uint64_t slot = 0;
-  for (const std::uint64_t piece : {frame_bytes, transposed_bytes, page_slot_bytes, row_bytes}) {
-    slot += round_up(piece, cuda::device_alignment);
-  }
-  return slots * slot;
-}
-
-}  // namespace gneiss

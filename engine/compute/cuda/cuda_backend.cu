@@ -25,7 +25,7 @@ constexpr std::size_t mark_count = 16;
 
 constexpr std::uint64_t fixed_bytes =
     cuda::loss_part_count * sizeof(LossSum) + sizeof(LossSum) + cuda::norm_part_count * sizeof(double) +
-    sizeof(double) + 8 * cuda::device_alignment;
+    sizeof(double) + 8 * device_alignment;
 
 class CudaDevice final : public CudaBackend {
  public:
@@ -53,7 +53,7 @@ class CudaDevice final : public CudaBackend {
 
   void reserve(std::uint64_t bytes, std::uint64_t product_bytes) override {
     GNEISS_ASSERT(!memory_.is_taken());
-    memory_.take(bytes + round_up(product_bytes, cuda::device_alignment) + fixed_bytes);
+    memory_.take(bytes + round_up(product_bytes, device_alignment) + fixed_bytes);
     products_.set_memory(memory_.deal(product_bytes));
     scratch_.parts = deal<LossSum>(cuda::loss_part_count);
     scratch_.total = deal<LossSum>(1);
@@ -254,9 +254,9 @@ class CudaDevice final : public CudaBackend {
   }
   std::span<std::byte> take(std::uint64_t bytes) {
     GNEISS_ASSERT(memory_.is_taken());
-    if (round_up(bytes, cuda::device_alignment) > memory_.left()) {
+    if (round_up(bytes, device_alignment) > memory_.left()) {
       fail(Kind::io, "the plan for the device's memory is {} bytes too small; this is a bug of gneiss",
-           round_up(bytes, cuda::device_alignment) - memory_.left());
+           round_up(bytes, device_alignment) - memory_.left());
     }
     return memory_.deal(bytes);
   }
@@ -301,10 +301,6 @@ class CudaDevice final : public CudaBackend {
 };
 
 }  // namespace
-
-std::uint64_t CudaBackend::allocated_bytes(std::size_t count) noexcept {
-  return round_up(count * sizeof(float), cuda::device_alignment);
-}
 
 std::unique_ptr<CudaBackend> make_cuda_backend(std::int32_t device_index, Precision precision) {
   return std::make_unique<CudaDevice>(device_index, precision);

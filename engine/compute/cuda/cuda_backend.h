@@ -14,8 +14,12 @@
 
 #include "engine/compute/backend.h"
 #include "engine/compute/batch_uploader.h"
+#include "storage/base/rounding.h"
 
 namespace gneiss {
+
+// Of whatever is dealt out of a device's memory: what cudaMalloc() aligns to, and every vector load needs less.
+inline constexpr std::size_t device_alignment = 256;
 
 // The largest batch, in the device's memory.
 struct UploadSizes {
@@ -25,7 +29,13 @@ struct UploadSizes {
   std::uint64_t page_slot_bytes = 0;
   std::uint64_t row_bytes = 0;  // of a segment, rounded up to 256, and the cpu tier's rows: at most, together
 
-  std::uint64_t bytes() const noexcept;  // of device memory, all slots
+  std::uint64_t bytes() const noexcept {  // of device memory, all slots
+    std::uint64_t slot = 0;
+    for (const std::uint64_t piece : {frame_bytes, transposed_bytes, page_slot_bytes, row_bytes}) {
+      slot += round_up(piece, device_alignment);
+    }
+    return slots * slot;
+  }
 };
 
 // How rows of the cpu tier come to the device.
@@ -41,8 +51,6 @@ class CudaBackend : public Backend {
   // Takes the device's memory for all that is allocated later: `bytes`, and `product_bytes` that
   // working_bytes() asked for. Throws Error(config) where the device has less.
   virtual void reserve(std::uint64_t bytes, std::uint64_t product_bytes) = 0;
-  // What `count` elements take of it.
-  static std::uint64_t allocated_bytes(std::size_t count) noexcept;
 
   // Of reserved memory.
   virtual std::unique_ptr<BatchUploader> make_uploader(const UploadSizes& sizes, CpuRowPath path) = 0;

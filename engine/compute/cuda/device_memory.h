@@ -12,12 +12,10 @@
 #include <span>
 
 #include "engine/compute/cuda/check.h"
+#include "engine/compute/cuda/cuda_backend.h"
 #include "storage/base/rounding.h"
 
 namespace gneiss::cuda {
-
-// What cudaMalloc() aligns to, and every vector load needs less.
-inline constexpr std::size_t device_alignment = 256;
 
 class DeviceMemory {
  public:
