@@ -99,7 +99,10 @@ const SourcedBatch* PipelinedSource::next() {
 }
 
 PipelineTimes PipelinedSource::times() {
-  return {.reader = reader_.times(), .assembler = assembler_.times(), .consumer = consumer_.snapshot()};
+  return {.reader = reader_.times(),
+          .assembler = assembler_.times(),
+          .uploader = {},
+          .consumer = consumer_.snapshot()};
 }
 
 std::vector<std::span<std::byte>> PipelinedSource::memory() const {

@@ -454,7 +454,7 @@ class Run {
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          const TrainDevice& device) {
   const TrainOptions resolved = resolve(options, dataset);
-  const std::uint32_t seeds = maxima_of(preparation.pool().entries()).seed_count;
+  const auto seeds = static_cast<std::uint32_t>(maxima_of(preparation.pool().entries()).seed_count);
   const std::uint64_t split_seeds = scored_seeds(dataset, preparation, resolved);
   const bool is_on_device = device.uploader != nullptr;
   std::uint64_t bytes = score_bytes(resolved.objective, dataset.info(), split_seeds);
