@@ -37,7 +37,7 @@ std::size_t span_of(std::size_t bytes) { return round_up(bytes, alignment) + gap
 
 // Who reads it as a float of any kind reads NaN, but not the NaN of fresh memory, nor one that arithmetic
 // makes.
-std::byte guard_byte(const std::byte* address) {
+[[maybe_unused]] std::byte guard_byte(const std::byte* address) {
   return reinterpret_cast<std::uintptr_t>(address) % 2 == 0 ? std::byte{0xfd} : std::byte{0xff};
 }
 
