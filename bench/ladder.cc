@@ -148,7 +148,7 @@ void run(Options options) {
     parameters = {{"preparation", options.preparation},
                   {"queue_depth", segments.queue_depth},
                   {"read_bytes_max", segments.piece_bytes},
-                  {"cache_rows", preparation.cpu_row_count()}};
+                  {"cache_rows", preparation.gpu_row_count() + preparation.cpu_row_count()}};
     disk_bytes = preparation.bytes();
   } else {
     const auto source = make_source(options, file, lists);

@@ -271,7 +271,7 @@ class Study {
     for (std::size_t i = 0; i < group.batch_count; ++i) {
       const BatchEntry& entry = preparation_.pool().entries()[group.first_batch + i];
       const auto nodes = preparation_.pool().read_input_nodes(entry);
-      for (const NodeId node : std::span(nodes).subspan(entry.cpu_rows)) {
+      for (const NodeId node : std::span(nodes).subspan(entry.gpu_rows() + entry.cpu_rows)) {
         BatchSet& set = sets[to_index(node)];
         if (set.empty()) rows.push_back({static_cast<std::uint32_t>(to_index(node)), 0});
         set.add(i);

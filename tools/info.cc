@@ -28,14 +28,19 @@ nlohmann::json list_preparations(const Dataset& dataset) {
       const Preparation preparation = Preparation::open(dataset, name);
       const PreparationOptions& options = preparation.info().options;
       fmt::print(
-          "  {:<18}'{}': fanout {}, batch size {}, {} epochs of {} batches, {} rows cached ({}), {}{}\n",
+          "  {:<18}'{}': fanout {}, batch size {}, {} epochs of {} batches, {}{} rows cached ({}), {}{}\n",
           "preparation", name, fmt::join(options.fanouts, ","), options.batch_size, options.sample_epochs,
-          preparation.info().train_batches_per_epoch, format_count(preparation.cpu_slot_count()),
-          name_of(preparation.info().planned), format_bytes(static_cast<double>(preparation.bytes())),
+          preparation.info().train_batches_per_epoch,
+          preparation.gpu_row_count() == 0
+              ? ""
+              : fmt::format("{} rows in the gpu tier, ", format_count(preparation.gpu_row_count())),
+          format_count(preparation.cpu_slot_count()), name_of(preparation.info().planned),
+          format_bytes(static_cast<double>(preparation.bytes())),
           preparation.pack().is_shared() ? ", batches share rows" : "");
       list.push_back({{"name", name},
                       {"options", to_json(options)},
                       {"train_batches_per_epoch", preparation.info().train_batches_per_epoch},
+                      {"gpu_cached_rows", preparation.gpu_row_count()},
                       {"cached_rows", preparation.cpu_slot_count()},
                       {"residency", name_of(preparation.info().planned)},
                       {"shares_rows", preparation.pack().is_shared()},

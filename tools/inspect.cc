@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "engine/pipeline/pipelined_source.h"
+#include "engine/tiers/host_gpu_tier.h"
 #include "storage/format/npy_writer.h"
 #include "tools/commands.h"
 #include "tools/options.h"
@@ -121,10 +122,13 @@ void run(const InspectCommand& command) {
   const BatchEntry& entry = preparation.pool().entries()[index];
   const auto inputs = preparation.pool().read_input_nodes(entry);
   const std::uint32_t disk_rows = entry.page_rows + entry.disk_rows;  // shared with other batches, or not
+  const HostGpuTier gpu_tier(preparation);
   CpuTier cpu_tier(preparation);
+  PipelineOptions pipeline = command.pipeline;
+  pipeline.gpu_tier = gpu_tier.base();
   // Where rows of the cpu tier come and go, a training batch finds those that the batches before it left.
   const std::size_t first = cpu_tier.is_exchanged() && key.split == Split::train ? 0 : index;
-  PipelinedSource source(preparation, dataset.info(), cpu_tier, command.pipeline,
+  PipelinedSource source(preparation, dataset.info(), cpu_tier, pipeline,
                          [index, first](std::uint64_t position) -> std::optional<std::size_t> {
                            if (first + position > index) return std::nullopt;
                            return first + position;
@@ -138,13 +142,16 @@ void run(const InspectCommand& command) {
   make_room(command.out);
   write_batch(command.out, sourced->view, inputs);
   fmt::print(
-      "{}: {} seeds, {} input nodes ({} from the cpu tier, {} from disk), {} edges in {} blocks, written to "
+      "{}: {} seeds, {} input nodes ({}{} from the cpu tier, {} from disk), {} edges in {} blocks, written "
+      "to "
       "{}\n",
-      to_string(key), entry.seed_count, entry.input_count, entry.cpu_rows, disk_rows, entry.edge_count,
-      sourced->view.blocks.size(), command.out);
+      to_string(key), entry.seed_count, entry.input_count,
+      entry.gpu_rows() == 0 ? "" : fmt::format("{} from the gpu tier, ", entry.gpu_rows()), entry.cpu_rows,
+      disk_rows, entry.edge_count, sourced->view.blocks.size(), command.out);
   write_summary(command.summary, {{"command", "inspect"},
                                   {"seeds", entry.seed_count},
                                   {"input_rows", entry.input_count},
+                                  {"gpu_rows", entry.gpu_rows()},
                                   {"cpu_rows", entry.cpu_rows},
                                   {"disk_rows", disk_rows},
                                   {"edges", entry.edge_count},

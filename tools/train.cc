@@ -9,6 +9,7 @@
 
 #include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/cuda/device.h"
+#include "engine/tiers/host_gpu_tier.h"
 #include "engine/train/trainer.h"
 #include "storage/base/memory_limit.h"
 #include "storage/base/stopwatch.h"
@@ -124,9 +125,9 @@ MeanAndDeviation mean_and_deviation(const std::vector<double>& values) {
 }
 
 void print_memory(const MemoryPlan& plan, std::uint64_t budget) {
-  fmt::print("Memory: {} of {}: cpu tier {}, model {}, {} batches in flight {}\n",
+  fmt::print("Memory: {} of {}: {}cpu tier {}, model {}, {} batches in flight {}\n",
              format_bytes(static_cast<double>(plan.total_bytes())), format_bytes(static_cast<double>(budget)),
-             format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
+             gpu_tier_text(plan), format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
              format_bytes(static_cast<double>(plan.model_bytes)), plan.slot_count,
              format_bytes(static_cast<double>(plan.slot_count * plan.slot_bytes)));
   std::fflush(stdout);
@@ -239,6 +240,8 @@ void run(TrainCommand& command) {
   // A run that goes on keeps its own until it has shown that the options fit.
   const nlohmann::json resolved = resolved_options(command);
   if (!folder.goes_on()) folder.write_config(resolved);
+  const HostGpuTier gpu_tier(preparation);
+  options.pipeline.gpu_tier = gpu_tier.base();
   CpuTier cpu_tier(preparation);
   std::vector<FinishedRun> results;
   const std::uint64_t first_seed = options.schedule.seed;

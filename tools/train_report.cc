@@ -63,6 +63,7 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
   std::uint64_t bytes = 0;
   std::uint64_t reads = 0;
   std::uint64_t rows = 0;
+  std::uint64_t from_gpu = 0;
   std::uint64_t cached = 0;
   for (const EpochResult& epoch : run.epochs) {
     seconds += epoch.seconds;
@@ -73,6 +74,7 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
     bytes += epoch.cost.bytes_read;
     reads += epoch.cost.read_operations;
     rows += epoch.cost.input_rows;
+    from_gpu += epoch.cost.gpu_rows;
     cached += epoch.cost.cpu_rows;
   }
   std::string table = "Where the time went (training epochs)\n";
@@ -92,9 +94,15 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
                   format_count(reads), format_rate(rate), ceiling, run.io_engine,
                   run.direct_reads ? ", direct" : ", through the page cache"));
   row("assembling", assembling, "checksums, decompression, views");
-  table += fmt::format("  validation took {} more; {:.1f} % of input rows came from the cpu tier\n",
-                       format_seconds(evaluating),
-                       percent(static_cast<double>(cached), static_cast<double>(rows)));
+  const auto share = [&](std::uint64_t part) {
+    return percent(static_cast<double>(part), static_cast<double>(rows));
+  };
+  const std::string from_cpu = fmt::format("{:.1f} %", share(cached));
+  table += fmt::format("  validation took {} more; ", format_seconds(evaluating));
+  table += from_gpu == 0
+               ? fmt::format("{} of input rows came from the cpu tier\n", from_cpu)
+               : fmt::format("{:.1f} % of input rows came from the gpu tier, {} from the cpu tier\n",
+                             share(from_gpu), from_cpu);
   return table;
 }
 
@@ -105,6 +113,7 @@ nlohmann::json epoch_json(const EpochResult& epoch) {
                       {"evaluation_seconds", epoch.evaluation_seconds},
                       {"batches", epoch.batches},
                       {"input_rows", epoch.cost.input_rows},
+                      {"gpu_rows", epoch.cost.gpu_rows},
                       {"cpu_rows", epoch.cost.cpu_rows},
                       {"disk_rows", epoch.cost.disk_rows},
                       {"bytes_read", epoch.cost.bytes_read},

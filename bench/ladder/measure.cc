@@ -77,7 +77,7 @@ Measurement measure_segments(const Preparation& preparation, const Window& windo
     pattern.batch_ends.push_back(pattern.reads.size());
     measured.input_rows += batch.input_count;
     measured.cost.rows += batch.input_count;
-    measured.cost.rows_from_cache += batch.cpu_rows;
+    measured.cost.rows_from_cache += batch.gpu_rows() + batch.cpu_rows;
   }
   const PatternMeasurement reading = measure_pattern(
       pattern,

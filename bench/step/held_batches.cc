@@ -5,7 +5,7 @@
 namespace gneiss::step {
 
 HeldBatches::HeldBatches(const Dataset& dataset, const Preparation& preparation, std::uint32_t count)
-    : cpu_tier_(preparation) {
+    : gpu_tier_(preparation), cpu_tier_(preparation) {
   if (cpu_tier_.is_exchanged()) {
     fail(Kind::config, "rows of preparation '{}' come and go; prepare with --residency static",
          preparation.name());
@@ -16,6 +16,7 @@ HeldBatches::HeldBatches(const Dataset& dataset, const Preparation& preparation,
   }
   PipelineOptions options;
   options.slot_count = 1;
+  options.gpu_tier = gpu_tier_.base();
   for (std::uint32_t batch = 0; batch < count; ++batch) {
     const std::size_t index = preparation.pool().find({.split = Split::train, .batch = batch});
     sources_.push_back(

@@ -1,12 +1,14 @@
 // Sampled batches of a preparation, all in memory at once: steps can be timed without what brings batches.
 //
-// Memory: a slot for each batch. Rows lie where training finds them: in the cpu tier and in the segment.
+// Memory: a slot for each batch. Rows lie where training finds them: in the tiers in memory and in the
+// segment.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "engine/pipeline/pipelined_source.h"
+#include "engine/tiers/host_gpu_tier.h"
 
 namespace gneiss::step {
 
@@ -20,6 +22,7 @@ class HeldBatches {
   const BatchView& operator[](std::size_t index) const noexcept { return batches_[index]->view; }
 
  private:
+  HostGpuTier gpu_tier_;
   CpuTier cpu_tier_;
   std::vector<std::unique_ptr<PipelinedSource>> sources_;  // one a batch: each keeps its slot
   std::vector<const SourcedBatch*> batches_;

@@ -26,6 +26,27 @@ class AttentionOperators;
 class Backend;
 class NormOperators;
 
+// Memory of the host that its backend's device reads and writes by itself, and that a CUDA backend pins: where
+// results arrive while the host goes on. Owned here, zeroed once, moved and never copied.
+class HostMemory {
+ public:
+  HostMemory() = default;
+  HostMemory(Backend& backend, std::byte* data, std::size_t bytes) : data_(data, Release{&backend}), bytes_(bytes) {}
+  std::span<std::byte> bytes() const noexcept { return {data_.get(), bytes_}; }
+  template <class T>
+  std::span<T> as() const noexcept {
+    return {reinterpret_cast<T*>(data_.get()), bytes_ / sizeof(T)};
+  }
+
+ private:
+  struct Release {
+    Backend* backend;
+    void operator()(std::byte* data) const noexcept;
+  };
+  std::unique_ptr<std::byte, Release> data_;
+  std::size_t bytes_ = 0;
+};
+
 // Memory on a backend's device: owned here, zeroed once, moved and never copied.
 class Buffer {
  public:
@@ -83,6 +104,12 @@ struct ClassWeighting {
   float smoothing = 0;               // the share of each target that all classes get alike, 0 to 1
 };
 
+// What binary cross-entropy learns, 0 or 1 and else no label: entries of columns, or classes of one column.
+struct BinaryLabels {
+  std::span<const std::uint8_t> entries{};  // [n * columns], row after row
+  std::span<const std::int32_t> classes{};  // [n], where there are no entries
+};
+
 struct LossSum {
   double loss = 0;                   // the sum; divide by `weight` for the mean
   double weight = 0;                 // of what has a label; their number, unless classes have weights
@@ -117,8 +144,18 @@ class Backend {
   // Throws Error(io) when the device has no such memory left.
   virtual Buffer allocate(std::size_t count) = 0;
   virtual void release(float* data) noexcept = 0;
+  // Both are done when they return, and so is all that was asked for before.
   virtual void copy_in(std::span<const float> host, float* device_data) = 0;
   virtual void copy_out(const float* device_data, std::span<float> host) = 0;
+
+  // Operators may return before they are done. What they leave in host memory is there once wait() has
+  // returned for a mark that was made after them; the device's own memory needs no such care.
+  virtual HostMemory allocate_host(std::size_t bytes) = 0;
+  virtual void release_host(std::byte* data) noexcept = 0;
+  virtual void copy_out_later(ConstMatrixView device_matrix, MatrixView host) = 0;  // in allocate_host()'s
+  using Mark = std::uint64_t;
+  virtual Mark mark() = 0;
+  virtual void wait(Mark mark) = 0;  // throws Error(io) where an operator before it has failed
 
   // out[d] = mean over neighbors s of rows[s], 0 where d has none. out[dst_count, rows.columns].
   virtual void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) = 0;
@@ -204,19 +241,19 @@ class Backend {
   //   loss = sum over rows of -(1 - s) * weights[y] * log p[y]  -  s / classes * sum over c of weights[c] *
   //   log p[c] weight = sum over rows of weights[y]
   // gradient[n, classes] is the derivative of the mean; a view with no rows: not wanted.
-  virtual LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
-                                const ClassWeighting& classes, MatrixView gradient) = 0;
+  //   result  in host memory, see allocate_host()
+  virtual void cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
+                             const ClassWeighting& classes, MatrixView gradient, LossSum& result) = 0;
 
-  // Binary cross-entropy with logits, over the entries whose label y is 0 or 1; any other value is none.
+  // Binary cross-entropy with logits, over the entries whose label y is 0 or 1.
   //   loss = sum over entries of log(1 + exp(x)) - x * y, weight = their number
-  //   labels  [n * columns], row after row
-  // gradient[n, columns] as above; 0 where there is no label.
-  virtual LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
-                                       MatrixView gradient) = 0;
+  // gradient[n, columns] and result as above; 0 where there is no label.
+  virtual void binary_cross_entropy(ConstMatrixView logits, const BinaryLabels& labels, MatrixView gradient,
+                                    LossSum& result) = 0;
 
-  // Scales `values` by norm_max / (norm + 1e-6) where that is below 1, and returns their Euclidean norm
-  // before.
-  virtual double clip_norm(std::span<float> values, double norm_max) = 0;
+  // Scales `values` by norm_max / (norm + 1e-6) where that is below 1.
+  //   norm  their Euclidean norm before; in host memory
+  virtual void clip_norm(std::span<float> values, double norm_max, double& norm) = 0;
 
   virtual void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
                     std::span<float> first_moments, std::span<float> second_moments) = 0;
@@ -226,6 +263,7 @@ class Backend {
   virtual NormOperators& norms() noexcept = 0;
 };
 
+inline void HostMemory::Release::operator()(std::byte* data) const noexcept { backend->release_host(data); }
 inline void Buffer::Release::operator()(float* data) const noexcept { backend->release(data); }
 
 }  // namespace gneiss

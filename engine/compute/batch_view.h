@@ -16,6 +16,14 @@ namespace gneiss {
 
 inline constexpr std::int32_t no_label = -1;
 
+// What the seeds of a batch are to be told as.
+struct BatchLabels {
+  std::span<const std::int32_t> targets{};  // the class of each seed; no_label where it has none
+  // Where labels have columns: [seeds, label_columns] of 0, 1 and `unlabelled`; then there are no targets.
+  std::span<const std::uint8_t> label_rows{};
+  std::uint32_t label_columns = 0;
+};
+
 struct BatchView {
   BatchKey key{};
   TieredRows input{};                   // one row per source of block 0
@@ -23,11 +31,11 @@ struct BatchView {
   // The nodes of block 0's destinations. Sources of block l + 1 are the destinations of block l, and
   // destinations are a prefix of sources: so the nodes of every hidden row are a prefix of these.
   std::span<const NodeId> hidden_nodes{};
-  std::span<const std::int32_t> targets{};  // the class of each seed; no_label where it has none
-  // Where labels have columns: [seeds, label_columns] of 0, 1 and `unlabelled`; then there are no targets.
+  std::span<const std::int32_t> targets{};  // see BatchLabels
   std::span<const std::uint8_t> label_rows{};
   std::uint32_t label_columns = 0;
 
+  BatchLabels labels() const noexcept { return {targets, label_rows, label_columns}; }
   std::uint32_t seed_count() const noexcept {
     return blocks.empty() ? input.row_count() : blocks.back().dst_count;
   }

@@ -5,13 +5,21 @@
 namespace gneiss {
 
 std::string_view name_of(Precision precision) noexcept {
-  return precision == Precision::bf16 ? "bf16" : "f32";
+  switch (precision) {
+    case Precision::tf32:
+      return "tf32";
+    case Precision::bf16:
+      return "bf16";
+    default:
+      return "f32";
+  }
 }
 
 Precision parse_precision(std::string_view name) {
-  if (name == "f32") return Precision::f32;
-  if (name == "bf16") return Precision::bf16;
-  fail(Kind::config, "there is no precision '{}'; use f32 or bf16", name);
+  for (const Precision precision : {Precision::f32, Precision::tf32, Precision::bf16}) {
+    if (name == name_of(precision)) return precision;
+  }
+  fail(Kind::config, "there is no precision '{}'; use f32, tf32 or bf16", name);
 }
 
 }  // namespace gneiss

@@ -8,6 +8,8 @@ namespace gneiss {
 
 enum class Precision : std::uint8_t {
   f32,
+  // On CUDA devices: both sides of a product are rounded to 11 bits of mantissa and summed in f32.
+  tf32,
   // Both sides of a product are rounded to bf16 and summed in f32. Weights, their gradients and the
   // optimizer's moments, activations, sums over neighbors and the loss stay f32.
   bf16,

@@ -1,26 +1,20 @@
 #include "engine/nn/binary_cross_entropy.h"
 
-#include "storage/base/error.h"
+#include <algorithm>
 
 namespace gneiss {
 
-std::span<const std::uint8_t> binary_labels(const BatchView& batch, std::vector<std::uint8_t>& memory) {
-  if (batch.label_columns > 0) return batch.label_rows;
-  memory.clear();
-  for (const std::int32_t target : batch.targets) {
-    GNEISS_ASSERT(target >= no_label && target <= 1);
-    memory.push_back(target == no_label ? unlabelled : static_cast<std::uint8_t>(target));
-  }
-  return memory;
+void BinaryCrossEntropy::compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient,
+                                 LossSum& result) {
+  // Two classes are one column, whose label is the class.
+  const BinaryLabels labels = batch.label_columns > 0 ? BinaryLabels{.entries = batch.label_rows}
+                                                      : BinaryLabels{.classes = batch.targets};
+  backend().binary_cross_entropy(logits, labels, gradient, result);
 }
 
-BinaryCrossEntropy::BinaryCrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t columns)
-    : Loss(backend, seed_count_max, columns) {
-  if (columns == 1) labels_.reserve(seed_count_max);
-}
-
-LossSum BinaryCrossEntropy::compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient) {
-  return backend().binary_cross_entropy(logits, binary_labels(batch, labels_), gradient);
+bool BinaryCrossEntropy::weighs_anything(const BatchLabels& labels) const {
+  return std::ranges::any_of(labels.label_rows, [](std::uint8_t entry) { return entry <= 1; }) ||
+         std::ranges::any_of(labels.targets, [](std::int32_t target) { return target != no_label; });
 }
 
 }  // namespace gneiss

@@ -4,25 +4,19 @@
 //         ogbn-proteins train; entries without a label have no loss and no gradient.
 #pragma once
 
-#include <span>
-#include <vector>
-
 #include "engine/nn/loss.h"
 
 namespace gneiss {
 
-// A batch's labels as [seeds, columns] of 0, 1 and `unlabelled`: its rows where it has them, else its
-// classes, 0 and 1, as one column in `memory`.
-std::span<const std::uint8_t> binary_labels(const BatchView& batch, std::vector<std::uint8_t>& memory);
-
 class BinaryCrossEntropy final : public Loss {
  public:
-  BinaryCrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t columns);
+  BinaryCrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t columns)
+      : Loss(backend, seed_count_max, columns) {}
+
+  bool weighs_anything(const BatchLabels& labels) const override;
 
  private:
-  LossSum compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient) override;
-
-  std::vector<std::uint8_t> labels_;  // where they come as classes
+  void compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient, LossSum& result) override;
 };
 
 }  // namespace gneiss

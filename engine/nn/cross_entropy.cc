@@ -31,15 +31,24 @@ void check_cross_entropy(const CrossEntropyOptions& options, std::uint32_t class
 CrossEntropy::CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t class_count,
                            const CrossEntropyOptions& options)
     : Loss(backend, seed_count_max, class_count),
+      host_weights_(options.class_weights),
       weights_(backend.allocate(options.class_weights.size())),
       smoothing_(options.label_smoothing) {
   check_cross_entropy(options, class_count);
   if (!options.class_weights.empty()) backend.copy_in(options.class_weights, weights_.data());
 }
 
-LossSum CrossEntropy::compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient) {
-  return backend().cross_entropy(logits, batch.targets, {.weights = weights_.span(), .smoothing = smoothing_},
-                                 gradient);
+void CrossEntropy::compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient,
+                           LossSum& result) {
+  backend().cross_entropy(logits, batch.targets, {.weights = weights_.span(), .smoothing = smoothing_}, gradient,
+                          result);
+}
+
+bool CrossEntropy::weighs_anything(const BatchLabels& labels) const {
+  return std::ranges::any_of(labels.targets, [&](std::int32_t target) {
+    return target != no_label &&
+           (host_weights_.empty() || host_weights_[static_cast<std::size_t>(target)] > 0);
+  });
 }
 
 }  // namespace gneiss

@@ -26,10 +26,13 @@ class CrossEntropy final : public Loss {
   CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::uint32_t class_count,
                const CrossEntropyOptions& options = {});
 
- private:
-  LossSum compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient) override;
+  bool weighs_anything(const BatchLabels& labels) const override;
 
-  Buffer weights_;
+ private:
+  void compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient, LossSum& result) override;
+
+  std::vector<float> host_weights_;
+  Buffer weights_;  // the same
   float smoothing_;
 };
 

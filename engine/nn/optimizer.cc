@@ -30,7 +30,9 @@ void check_optimizer(const OptimizerOptions& options) {
 }
 
 Optimizer::Optimizer(ParameterSet& parameters, const OptimizerOptions& options)
-    : parameters_(&parameters), options_(options) {
+    : parameters_(&parameters),
+      norm_(parameters.backend().allocate_host(options.gradient_norm_max > 0 ? sizeof(double) : 0)),
+      options_(options) {
   check_optimizer(options);
 }
 
@@ -39,7 +41,8 @@ void Optimizer::step() {
   const std::size_t count = parameters_->trained_count();
   if (options_.gradient_norm_max > 0) {
     parameters_->backend().clip_norm(parameters_->gradients().first(count),
-                                     static_cast<double>(options_.gradient_norm_max));
+                                     static_cast<double>(options_.gradient_norm_max),
+                                     norm_.as<double>().front());
   }
   parameters_->backend().adam({.learning_rate = options_.learning_rate,
                                .beta1 = options_.beta1,

@@ -45,6 +45,7 @@ class Optimizer {
 
  private:
   ParameterSet* parameters_;
+  HostMemory norm_;  // of all gradients, before they were clipped
   OptimizerOptions options_;
   std::uint64_t step_count_ = 0;
 };

@@ -7,9 +7,14 @@
 
 namespace gneiss {
 
-Assembler::Assembler(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
-                     AssemblyOptions options, Trace* trace)
-    : preparation_(preparation), dataset_(dataset), cpu_tier_(cpu_tier), options_(options), trace_(trace) {}
+Assembler::Assembler(const Preparation& preparation, const DatasetInfo& dataset, TierBase gpu_tier,
+                     const CpuTier& cpu_tier, AssemblyOptions options, Trace* trace)
+    : preparation_(preparation),
+      dataset_(dataset),
+      gpu_tier_(gpu_tier),
+      cpu_tier_(cpu_tier),
+      options_(options),
+      trace_(trace) {}
 
 void Assembler::start(BoundedQueue<BatchSlot*>& read_slots, BoundedQueue<BatchSlot*>& ready_slots) {
   GNEISS_ASSERT(!thread_.joinable());
@@ -41,8 +46,8 @@ void Assembler::assemble(BatchSlot& slot) {
   slot.view_blocks(options_.transpose);
   BatchView& view = slot.batch.view;
   view.key = entry.key;
-  view.input = assemble_rows(slot.frame, cpu_tier_, segment_bytes, slot.page_slots, dataset_.feature_dtype,
-                             dataset_.feature_dim, name);
+  view.input = assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes, slot.page_slots,
+                             dataset_.feature_dtype, dataset_.feature_dim, name);
   view.blocks = slot.blocks;
   view.hidden_nodes = slot.frame.hidden_nodes;
   view.targets = slot.frame.targets;

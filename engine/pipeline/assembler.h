@@ -8,6 +8,7 @@
 #include "engine/pipeline/batch_slot.h"
 #include "engine/pipeline/stage_clock.h"
 #include "engine/tiers/cpu_tier.h"
+#include "engine/tiers/tier_base.h"
 #include "storage/base/bounded_queue.h"
 
 namespace gneiss {
@@ -19,8 +20,8 @@ struct AssemblyOptions {
 
 class Assembler {
  public:
-  Assembler(const Preparation& preparation, const DatasetInfo& dataset, const CpuTier& cpu_tier,
-            AssemblyOptions options, Trace* trace);  // `trace` may be null
+  Assembler(const Preparation& preparation, const DatasetInfo& dataset, TierBase gpu_tier,
+            const CpuTier& cpu_tier, AssemblyOptions options, Trace* trace);  // `trace` may be null
 
   void start(BoundedQueue<BatchSlot*>& read_slots, BoundedQueue<BatchSlot*>& ready_slots);
   StageTimes times() { return clock_.snapshot(); }
@@ -33,6 +34,7 @@ class Assembler {
 
   const Preparation& preparation_;
   const DatasetInfo& dataset_;
+  const TierBase gpu_tier_;
   const CpuTier& cpu_tier_;
   const AssemblyOptions options_;
   Trace* trace_;

@@ -23,16 +23,18 @@ SlotSizes slot_sizes(const Preparation& preparation) {
 }
 
 BatchSlot::BatchSlot(const SlotSizes& sizes)
-    : segment(sizes.segment_bytes), compressed(sizes.compressed_bytes), raw(sizes.raw_bytes) {
-  page_slots.resize(sizes.page_rows);
-  transposed.resize(sizes.transposed_words);
+    : segment(sizes.segment_bytes),
+      compressed(sizes.compressed_bytes),
+      raw(sizes.raw_bytes),
+      page_slots(sizes.page_rows * sizeof(std::uint32_t)),
+      transposed(sizes.transposed_words * sizeof(std::uint32_t)) {
   frame.blocks.reserve(sizes.hop_count);
   blocks.reserve(sizes.hop_count);
 }
 
-void BatchSlot::view_blocks(bool transpose) {
+std::size_t BatchSlot::view_blocks(bool transpose) {
   blocks.clear();
-  std::span<std::uint32_t> words(transposed);
+  std::span<std::uint32_t> words = transposed.as<std::uint32_t>();
   for (const BlockFrame& block : frame.blocks) {
     BlockView view;
     view.dst_count = block.dst_count;
@@ -50,6 +52,7 @@ void BatchSlot::view_blocks(bool transpose) {
     }
     blocks.push_back(view);
   }
+  return transposed.size() - words.size_bytes();
 }
 
 }  // namespace gneiss

@@ -3,6 +3,7 @@
 // Memory: everything is taken at construction, sized by the largest batch; nothing is allocated later.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <vector>
@@ -34,9 +35,14 @@ SlotSizes slot_sizes(const Preparation& preparation);
 struct BatchSlot {
   explicit BatchSlot(const SlotSizes& sizes);
 
-  // The views of the frame's blocks, in `blocks`.
+  // What a device may be told of: the memory that batches' views point into.
+  std::array<std::span<std::byte>, 4> memory() {
+    return {raw.bytes(), transposed.bytes(), page_slots.bytes(), segment.bytes()};
+  }
+
+  // The views of the frame's blocks, in `blocks`; returns the bytes of `transposed` that they take.
   //   transpose  inner blocks by source too: needed for training
-  void view_blocks(bool transpose);
+  std::size_t view_blocks(bool transpose);
 
   std::size_t index = 0;       // of the batch, in the pool
   std::uint64_t position = 0;  // in the schedule
@@ -49,8 +55,8 @@ struct BatchSlot {
   AlignedBuffer segment;
   AlignedBuffer compressed;
   AlignedBuffer raw;  // the decompressed frame
-  std::vector<std::uint32_t> page_slots;
-  std::vector<std::uint32_t> transposed;
+  AlignedBuffer page_slots;  // u32
+  AlignedBuffer transposed;  // u32
   BatchFrame frame;
   std::vector<BlockView> blocks;
   SourcedBatch batch;

@@ -17,6 +17,7 @@ struct BatchCost {
   std::uint64_t bytes_read = 0;
   std::uint64_t read_operations = 0;
   std::uint64_t input_rows = 0;
+  std::uint64_t gpu_rows = 0;
   std::uint64_t cpu_rows = 0;
   std::uint64_t disk_rows = 0;  // shared ones too
 };

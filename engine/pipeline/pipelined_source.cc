@@ -40,8 +40,9 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
       ready_slots_(slots_.size()),
       trace_(options.trace),
       pool_(options.pool),
-      assembler_(preparation, dataset, cpu_tier, options.assembly, options.trace),
+      assembler_(preparation, dataset, options.gpu_tier, cpu_tier, options.assembly, options.trace),
       reader_(preparation, *engine_, slots_, options.read_bytes, options.trace) {
+  GNEISS_ASSERT(options.gpu_tier.row_count == preparation.gpu_row_count());
   is_direct_ = engine_->is_direct(FileId{0});
   for (const auto& slot : slots_) free_slots_.push(slot.get(), {});
   assembler_.start(read_slots_, ready_slots_);

@@ -22,6 +22,7 @@ struct PipelineOptions {
   std::uint32_t read_bytes = 1U << 20;  // of one read at most
   bool direct = true;                   // bypass the page cache
   AssemblyOptions assembly{};
+  TierBase gpu_tier{};         // where its rows lie, all of the preparation's; borrowed
   Trace* trace = nullptr;      // where the timeline goes; null: nowhere
   ThreadPool* pool = nullptr;  // of the thread that calls next(), which shares its copying; null: none
   std::function<std::unique_ptr<IoEngine>()> make_engine{};  // tests' own; empty: as said above

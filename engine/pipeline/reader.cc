@@ -70,6 +70,7 @@ bool Reader::take_slot(const std::stop_token& stop) {
   slot.reads_in_flight = 0;
   slot.reads_began = Trace::Clock::now();
   slot.batch.cost = {.input_rows = entry.input_count,
+                     .gpu_rows = entry.gpu_rows(),
                      .cpu_rows = entry.cpu_rows,
                      .disk_rows = entry.page_rows + entry.disk_rows};
   in_order_.push_back(&slot);

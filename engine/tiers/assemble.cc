@@ -25,21 +25,27 @@ void spread_runs(std::span<const PageRun> runs, std::uint64_t row_bytes, std::ui
   }
 }
 
+// Throws Error(corruption) unless every slot is one of the tier's.
+void check_slots(std::span<const std::uint32_t> slots, std::uint64_t row_count, std::string_view tier,
+                 std::string_view name) {
+  std::uint32_t greatest = 0;  // a plain loop: it becomes vector code
+  for (const std::uint32_t slot : slots) greatest = std::max(greatest, slot);
+  if (slots.empty() || greatest < row_count) return;
+  fail(Kind::corruption, "{}: the plan asks for row {} of the {} tier, which has {}; prepare it again", name,
+       greatest, tier, row_count);
+}
+
 }  // namespace
 
-TieredRows assemble_rows(const BatchFrame& frame, const CpuTier& cpu_tier, std::span<const std::byte> segment,
-                         std::span<std::uint32_t> page_slots, Dtype dtype, std::uint32_t columns,
-                         std::string_view name) {
+TieredRows assemble_rows(const BatchFrame& frame, TierBase gpu_tier, const CpuTier& cpu_tier,
+                         std::span<const std::byte> segment, std::span<std::uint32_t> page_slots, Dtype dtype,
+                         std::uint32_t columns, std::string_view name) {
   TieredRows rows(dtype, columns);
   if (frame.plan.size() > tier_range_count_max || frame.plan.empty()) {
     fail(Kind::corruption, "{}: the plan has {} ranges; prepare it again", name, frame.plan.size());
   }
-  std::uint32_t greatest_slot = 0;
-  for (const std::uint32_t slot : frame.cpu_slots) greatest_slot = std::max(greatest_slot, slot);
-  if (!frame.cpu_slots.empty() && greatest_slot >= cpu_tier.row_count()) {
-    fail(Kind::corruption, "{}: the plan asks for row {} of the cpu tier, which has {}; prepare it again",
-         name, greatest_slot, cpu_tier.row_count());
-  }
+  check_slots(frame.gpu_slots, gpu_tier.row_count, "gpu", name);
+  check_slots(frame.cpu_slots, cpu_tier.row_count(), "cpu", name);
   for (const std::uint32_t slot : frame.admitted_slots) {
     if (slot < cpu_tier.row_count()) continue;
     fail(Kind::corruption,
@@ -47,18 +53,24 @@ TieredRows assemble_rows(const BatchFrame& frame, const CpuTier& cpu_tier, std::
          "again",
          name, slot, cpu_tier.row_count());
   }
-  const std::uint32_t* slots = frame.cpu_slots.data();
+  const std::uint32_t* gpu_slots = frame.gpu_slots.data();
+  const std::uint32_t* cpu_slots = frame.cpu_slots.data();
   std::uint64_t segment_at = 0;
   for (const PlanRange& range : frame.plan) {
-    if (range.store != 0 || range.tier == Tier::gpu) {
+    if (range.store != 0) {
       fail(Kind::input,
            "{}: the plan names feature store {}, tier {}, which this program does not know; use a newer "
            "gneiss",
            name, range.store, static_cast<int>(range.tier));
     }
+    if (range.tier == Tier::gpu) {
+      rows.append(gpu_tier.rows, range.count, gpu_slots);
+      gpu_slots += range.count;
+      continue;
+    }
     if (range.tier == Tier::cpu) {
-      rows.append(cpu_tier.rows(), range.count, slots);
-      slots += range.count;
+      rows.append(cpu_tier.rows(), range.count, cpu_slots);
+      cpu_slots += range.count;
       continue;
     }
     if (range.tier == Tier::page) {

@@ -4,24 +4,10 @@
 #include <cstring>
 
 #include "engine/tiers/stream_row.h"
+#include "engine/tiers/sweep_image.h"
 
 namespace gneiss {
 namespace {
-
-// Piece by piece, so that the page cache never holds a second copy.
-void sweep(const SectionFile& file, std::span<std::byte> rows) {
-  const SectionEntry& entry = file.require(SectionKind::feature_rows);
-  constexpr std::uint64_t piece_blocks = 8;
-  if (entry.bytes == 0) return;
-  const auto checksums = file.block_checksums(entry);
-  const std::uint64_t piece = piece_blocks * entry.checksum_block_bytes;
-  for (std::uint64_t offset = 0; offset < entry.bytes; offset += piece) {
-    const auto bytes = rows.subspan(offset, std::min(piece, entry.bytes - offset));
-    file.file().read_at(entry.offset + offset, bytes);
-    file.file().drop_cache(entry.offset + offset, bytes.size());
-    file.check_blocks(entry, checksums, offset, bytes);
-  }
-}
 
 // Rows lie scattered: their lines are on the way while others are copied.
 constexpr std::size_t rows_ahead = 8;
@@ -32,21 +18,16 @@ void prefetch_row(const std::byte* row, std::size_t bytes) {
     __builtin_prefetch(row + at, for_write);
 }
 
-std::uint64_t tier_row_bytes(const SectionFile& file) {
-  const SectionEntry& rows = file.require(SectionKind::feature_rows);
-  return rows.columns * size_of(rows.dtype);
-}
-
 }  // namespace
 
 CpuTier::CpuTier(const Preparation& preparation)
     : preparation_(preparation),
       row_count_(preparation.cpu_slot_count()),
-      row_bytes_(tier_row_bytes(preparation.cpu_tier())),
+      row_bytes_(image_row_bytes(preparation.cpu_tier())),
       rows_(row_count_ * row_bytes_),
       moves_(preparation.read_tier_moves()),
       is_moved_(moves_.size()) {
-  sweep(preparation.cpu_tier(), rows_.bytes());
+  sweep_image(preparation.cpu_tier(), rows_.bytes());
 }
 
 void CpuTier::expect(const BatchKey& key) const {
@@ -117,7 +98,7 @@ void CpuTier::end_cycle() {
 
 void CpuTier::rewind() {
   if (is_as_loaded_) return;
-  sweep(preparation_.cpu_tier(), rows_.bytes());
+  sweep_image(preparation_.cpu_tier(), rows_.bytes());
   is_as_loaded_ = true;
   epoch_ = 0;
   batch_ = 0;

@@ -115,7 +115,7 @@ Scores ExactEvaluator::evaluate(Split split, const ParameterSet& trained, Loss& 
            "features",
            name_of(split));
     }
-    scores.add(sum, logits, view);
+    scores.add(sum, logits, view.labels());
     done += count;
   });
   return scores.scores();

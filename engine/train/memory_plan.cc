@@ -56,11 +56,17 @@ MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_byt
   for (std::size_t i = 0; pack.is_shared() && i < pack.entries().size(); ++i)
     extents += pack.extents(i).size();
   return {
+      .gpu_tier_bytes = preparation.gpu_row_count() * row_bytes,
       .cpu_tier_bytes = cpu_tier_memory(preparation.cpu_slot_count(), row_bytes, preparation.info().planned),
       .model_bytes = model_bytes,
       .slot_bytes = slot_sizes(preparation).bytes(),
       .index_bytes =
           preparation.pool().entries().size_bytes() + pack.entries().size_bytes() + extent_memory(extents)};
+}
+
+std::string gpu_tier_text(const MemoryNeeds& needs) {
+  if (needs.gpu_tier_bytes == 0) return "";
+  return fmt::format("gpu tier {} in host memory, ", format_bytes(static_cast<double>(needs.gpu_tier_bytes)));
 }
 
 MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std::uint32_t slot_count_max) {
@@ -69,15 +75,17 @@ MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std
   plan.slot_count = slot_count_min;
   if (plan.total_bytes() > budget_bytes) {
     fail(Kind::config,
-         "--memory {} is too little: {} would do (cpu tier {}, model {}, {} batches in flight of {} each{}); "
-         "prepare with a smaller --cpu-cache or --batch-size, or give more",
+         "--memory {} is too little: {} would do ({}cpu tier {}, model {}, {} batches in flight of {} "
+         "each{}); "
+         "prepare with a smaller {}--cpu-cache or --batch-size, or give more",
          format_bytes(static_cast<double>(budget_bytes)), format_bytes_up(plan.total_bytes()),
-         format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
+         gpu_tier_text(plan), format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
          format_bytes(static_cast<double>(plan.model_bytes)), slot_count_min,
          format_bytes(static_cast<double>(plan.slot_bytes)),
-         plan.evaluation_bytes == 0 ? ""
-                                    : fmt::format(", exact evaluation {}",
-                                                  format_bytes(static_cast<double>(plan.evaluation_bytes))));
+         plan.evaluation_bytes == 0
+             ? ""
+             : fmt::format(", exact evaluation {}", format_bytes(static_cast<double>(plan.evaluation_bytes))),
+         plan.gpu_tier_bytes == 0 ? "" : "--gpu-cache, ");
   }
   while (plan.slot_count < slot_count_max && plan.total_bytes() + plan.slot_bytes <= budget_bytes)
     ++plan.slot_count;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,12 +24,14 @@ inline constexpr std::uint64_t program_memory_bytes = 48ULL << 20;
 
 // What a plan is made from: known of a preparation, or foreseen before it is made.
 struct MemoryNeeds {
+  std::uint64_t gpu_tier_bytes = 0;  // in host memory: 0 where a device holds it
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t model_bytes = 0;  // activations, parameters, gradients, moments; scores that ROC-AUC keeps
   std::uint64_t slot_bytes = 0;   // one batch in flight
   std::uint64_t index_bytes = 0;  // of pool and pack
   std::uint64_t evaluation_bytes = 0;  // the least that exact evaluation takes; it makes use of more
 };
+// For computing on the CPU, where host memory holds the gpu tier too.
 MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes);
 // Of the index of shared rows, which is held twice while it is read.
 std::uint64_t extent_memory(std::uint64_t extents);
@@ -40,10 +43,13 @@ struct MemoryPlan : MemoryNeeds {
   std::uint32_t slot_count = 0;
 
   std::uint64_t total_bytes() const noexcept {
-    return cpu_tier_bytes + model_bytes + slot_bytes * slot_count + index_bytes + evaluation_bytes +
-           program_bytes;
+    return gpu_tier_bytes + cpu_tier_bytes + model_bytes + slot_bytes * slot_count + index_bytes +
+           evaluation_bytes + program_bytes;
   }
 };
+
+// "gpu tier 1.20 GB in host memory, "; nothing where there is none.
+std::string gpu_tier_text(const MemoryNeeds& needs);
 
 // As many slots as fit, at most `slot_count_max`, at least 2. Throws Error(config) with the least budget that
 // would do.

@@ -2,10 +2,24 @@
 
 #include <algorithm>
 
-#include "engine/nn/binary_cross_entropy.h"
 #include "storage/base/error.h"
 
 namespace gneiss {
+namespace {
+
+// A batch's labels as [seeds, columns] of 0, 1 and `unlabelled`: its rows where it has them, else its
+// classes, 0 and 1, as one column in `memory`.
+std::span<const std::uint8_t> binary_labels(const BatchLabels& labels, std::vector<std::uint8_t>& memory) {
+  if (labels.label_columns > 0) return labels.label_rows;
+  memory.clear();
+  for (const std::int32_t target : labels.targets) {
+    GNEISS_ASSERT(target >= no_label && target <= 1);
+    memory.push_back(target == no_label ? unlabelled : static_cast<std::uint8_t>(target));
+  }
+  return memory;
+}
+
+}  // namespace
 
 Metric parse_metric(std::string_view name) {
   for (const Metric metric : all_metrics) {
@@ -76,16 +90,16 @@ void ScoreSum::clear() {
   if (roc_auc_) roc_auc_->clear();
 }
 
-void ScoreSum::add(const LossSum& loss, ConstMatrixView logits, const BatchView& batch) {
+void ScoreSum::add(const LossSum& loss, ConstMatrixView logits, const BatchLabels& labels) {
   GNEISS_ASSERT(logits.columns == counts_.size());
   sum_.loss += loss.loss;
   sum_.weight += loss.weight;
   sum_.labelled_count += loss.labelled_count;
   sum_.correct_count += loss.correct_count;
-  if (kind_ == Predictions::classes) return count_classes(logits, batch.targets);
-  const auto labels = binary_labels(batch, labels_);
-  count_positives(logits, labels);
-  roc_auc_->add(logits, labels);
+  if (kind_ == Predictions::classes) return count_classes(logits, labels.targets);
+  const auto entries = binary_labels(labels, labels_);
+  count_positives(logits, entries);
+  roc_auc_->add(logits, entries);
 }
 
 void ScoreSum::count_classes(ConstMatrixView logits, std::span<const std::int32_t> targets) {

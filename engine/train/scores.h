@@ -49,8 +49,8 @@ class ScoreSum {
   static std::uint64_t bytes(Predictions kind, std::uint32_t columns, std::uint64_t rows_max) noexcept;
 
   void clear();
-  // Adds a batch: its logits, in host memory, and what the loss said of them.
-  void add(const LossSum& loss, ConstMatrixView logits, const BatchView& batch);
+  // Adds a batch: its logits and labels, in host memory, and what the loss said of them.
+  void add(const LossSum& loss, ConstMatrixView logits, const BatchLabels& labels);
   Scores scores();
 
  private:

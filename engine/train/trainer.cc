@@ -59,6 +59,7 @@ void add(BatchCost& sum, const BatchCost& cost) {
   sum.bytes_read += cost.bytes_read;
   sum.read_operations += cost.read_operations;
   sum.input_rows += cost.input_rows;
+  sum.gpu_rows += cost.gpu_rows;
   sum.cpu_rows += cost.cpu_rows;
   sum.disk_rows += cost.disk_rows;
 }
@@ -76,6 +77,7 @@ TrainOptions resolve(const TrainOptions& options, const Dataset& dataset) {
 // for a run may go on for longer.
 std::string identity_of(const Preparation& preparation, const TrainOptions& options, const Backend& backend) {
   nlohmann::json identity = to_json(preparation.info().options);
+  identity.erase("gpu_cache_bytes");
   identity.erase("cpu_cache_bytes");
   identity.erase("residency");
   identity["preparation_seed"] = identity.at("seed");

@@ -23,6 +23,7 @@ bool is_frame_section(SectionKind kind) {
     case SectionKind::frame_input_nodes:
     case SectionKind::frame_label_rows:
     case SectionKind::frame_plan:
+    case SectionKind::frame_gpu_slots:
     case SectionKind::frame_cpu_slots:
     case SectionKind::frame_block_shapes:
     case SectionKind::frame_admitted_rows:
@@ -167,17 +168,24 @@ const char* find_flaw(const BatchFrame& frame) {
   }
   if (!all_below(frame.target_seeds, frame.seeds.size())) return "a target's seed is out of range";
   std::uint64_t planned = 0;
+  std::uint64_t on_gpu = 0;
+  std::uint64_t gpu_end = 0;
   std::uint64_t cached = 0;
   std::uint64_t paged = 0;
   for (const PlanRange& range : frame.plan) {
     if (range.first != planned || range.tier > Tier::disk)
       return "the plan's ranges do not follow one another";
     planned += range.count;
+    if (range.tier == Tier::gpu) {
+      on_gpu += range.count;
+      gpu_end = planned;
+    }
     if (range.tier == Tier::cpu) cached += range.count;
     if (range.tier == Tier::page) paged += range.count;
   }
   if (!frame.plan.empty() && planned != frame.input_count()) return "the plan does not cover the input nodes";
-  if (cached != frame.cpu_slots.size()) return "the plan's slots have the wrong length";
+  if (on_gpu != frame.gpu_slots.size() || cached != frame.cpu_slots.size())
+    return "the plan's slots have the wrong length";
   for (const PageRun& run : frame.page_runs) {
     if (run.count == 0 || run.count > paged) return "the runs of shared rows are off";
     paged -= run.count;
@@ -185,6 +193,10 @@ const char* find_flaw(const BatchFrame& frame) {
   if (paged != 0) return "the runs of shared rows are off";
   if (frame.admitted_rows.size() != frame.admitted_slots.size()) return "the admitted rows lack their slots";
   if (!all_below(frame.admitted_rows, frame.input_count())) return "an admitted row is out of range";
+  // The host copies what is admitted, and cannot read what lies on a device.
+  if (std::ranges::any_of(frame.admitted_rows, [&](std::uint32_t local) { return local < gpu_end; })) {
+    return "a row of the gpu tier is admitted into the cpu tier";
+  }
   return nullptr;
 }
 
@@ -209,6 +221,7 @@ void encode_batch_frame(const BatchFrame& frame, std::vector<std::byte>& out) {
     builder.add(SectionKind::frame_target_seeds, Dtype::u32, frame.target_seeds);
   builder.add(SectionKind::frame_hidden_nodes, Dtype::u32, frame.hidden_nodes);
   builder.add(SectionKind::frame_plan, Dtype::u32, frame.plan);
+  if (!frame.gpu_slots.empty()) builder.add(SectionKind::frame_gpu_slots, Dtype::u32, frame.gpu_slots);
   builder.add(SectionKind::frame_cpu_slots, Dtype::u32, frame.cpu_slots);
   std::vector<BlockShape> shapes;
   shapes.reserve(frame.blocks.size());
@@ -249,6 +262,7 @@ void parse_batch_frame(std::span<const std::byte> bytes, std::string_view name, 
   }
   frame.hidden_nodes = reader.view<NodeId>(SectionKind::frame_hidden_nodes, Dtype::u32);
   frame.plan = reader.view<PlanRange>(SectionKind::frame_plan, Dtype::u32);
+  frame.gpu_slots = reader.view<std::uint32_t>(SectionKind::frame_gpu_slots, Dtype::u32);
   frame.cpu_slots = reader.view<std::uint32_t>(SectionKind::frame_cpu_slots, Dtype::u32);
   frame.admitted_rows = reader.view<std::uint32_t>(SectionKind::frame_admitted_rows, Dtype::u32);
   frame.admitted_slots = reader.view<std::uint32_t>(SectionKind::frame_admitted_slots, Dtype::u32);

@@ -61,9 +61,10 @@ struct BatchFrame {
   // Where labels have columns: [seeds, label_columns] of 0, 1 and `unlabelled`; then there are no targets.
   std::span<const std::uint8_t> label_rows{};
   std::uint32_t label_columns = 0;
-  std::span<const NodeId> hidden_nodes;      // of block 0's destinations; deeper ones are its prefixes
-  std::span<const PlanRange> plan;           // covers the input nodes in order; empty before planning
-  std::span<const std::uint32_t> cpu_slots;  // one per input of the cpu tier
+  std::span<const NodeId> hidden_nodes;        // of block 0's destinations; deeper ones are its prefixes
+  std::span<const PlanRange> plan;             // covers the input nodes in order; empty before planning
+  std::span<const std::uint32_t> gpu_slots{};  // one per input of the gpu tier
+  std::span<const std::uint32_t> cpu_slots;    // one per input of the cpu tier
   // Rows of the disk tier (local ids) that go into the cpu tier after this batch, and their slots there.
   std::span<const std::uint32_t> admitted_rows;
   std::span<const std::uint32_t> admitted_slots;

@@ -10,19 +10,26 @@
 namespace gneiss {
 namespace {
 
+bool is_gpu_tier_section(SectionKind kind) {
+  return kind == SectionKind::feature_rows || kind == SectionKind::tier_nodes;
+}
+
 bool is_cpu_tier_section(SectionKind kind) {
-  return kind == SectionKind::feature_rows || kind == SectionKind::tier_nodes ||
-         kind == SectionKind::tier_moves;
+  return is_gpu_tier_section(kind) || kind == SectionKind::tier_moves;
 }
 
 nlohmann::json describe_file(const SectionFile& file) {
   return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
 }
 
-nlohmann::json describe_files(const SectionFile& pool, const SectionFile& pack, const SectionFile& cpu_tier) {
-  return {{pool_file_name, describe_file(pool)},
-          {pack_file_name, describe_file(pack)},
-          {cpu_tier_file_name, describe_file(cpu_tier)}};
+//   gpu_tier  null: there is none
+nlohmann::json describe_files(const SectionFile& pool, const SectionFile& pack, const SectionFile& cpu_tier,
+                              const SectionFile* gpu_tier) {
+  nlohmann::json files{{pool_file_name, describe_file(pool)},
+                       {pack_file_name, describe_file(pack)},
+                       {cpu_tier_file_name, describe_file(cpu_tier)}};
+  if (gpu_tier != nullptr) files[gpu_tier_file_name] = describe_file(*gpu_tier);
+  return files;
 }
 
 // Whether a batch of these options can have these counts in this dataset. Buffers are sized by them, so no
@@ -40,6 +47,14 @@ bool has_possible_counts(const BatchEntry& entry, const DatasetInfo& info,
          entry.edge_count <= edges;
 }
 
+// Whether the image holds rows of the dataset, and as many nodes.
+bool is_tier_of(const SectionFile& image, const DatasetInfo& info) {
+  const SectionEntry& rows = image.require(SectionKind::feature_rows);
+  expect_shape(image.require(SectionKind::tier_nodes), Dtype::u32, rows.rows, 1, image.name());
+  return rows.checksum_block_bytes == feature_checksum_block_bytes && rows.dtype == info.feature_dtype &&
+         rows.columns == info.feature_dim && rows.rows <= info.node_count;
+}
+
 // The pool's and the pack's entries must speak of the same batches.
 void check_agreement(const Preparation& preparation, const Dataset& dataset) {
   const auto entries = preparation.pool().entries();
@@ -50,16 +65,16 @@ void check_agreement(const Preparation& preparation, const Dataset& dataset) {
     agree = entries[i].key == segments[i].key &&
             entries[i].page_rows + entries[i].disk_rows == segments[i].row_count &&
             (preparation.pack().is_shared() ? entries[i].disk_rows : entries[i].page_rows) == 0 &&
+            (entries[i].gpu_rows() == 0 || preparation.gpu_tier() != nullptr) &&
             segments[i].row_bytes == row_bytes &&
             has_possible_counts(entries[i], dataset.info(), preparation.info().options);
   }
-  const SectionEntry& rows = preparation.cpu_tier().require(SectionKind::feature_rows);
-  agree = agree && rows.checksum_block_bytes == feature_checksum_block_bytes &&
-          rows.dtype == dataset.info().feature_dtype && rows.columns == dataset.info().feature_dim &&
-          rows.rows <= dataset.info().node_count && rows.rows <= preparation.cpu_slot_count() &&
+  agree = agree && is_tier_of(preparation.cpu_tier(), dataset.info()) &&
+          preparation.cpu_row_count() <= preparation.cpu_slot_count() &&
           preparation.cpu_slot_count() <= dataset.info().node_count;
-  expect_shape(preparation.cpu_tier().require(SectionKind::tier_nodes), Dtype::u32, rows.rows, 1,
-               preparation.cpu_tier().name());
+  if (const SectionFile* gpu_tier = preparation.gpu_tier()) {
+    agree = agree && is_tier_of(*gpu_tier, dataset.info());
+  }
   if (!agree) {
     fail(Kind::corruption, "preparation '{}': its files do not belong together; prepare it again",
          preparation.name());
@@ -98,18 +113,21 @@ Residency parse_residency(std::string_view name) {
 }
 
 nlohmann::json to_json(const PreparationOptions& options) {
-  return {{"fanout", options.fanouts},
-          {"batch_size", options.batch_size},
-          {"sample_epochs", options.sample_epochs},
-          {"replace", options.replace},
-          {"edge_positions", options.edge_positions},
-          {"evaluation", options.evaluation},
-          {"seed", options.seed},
-          {"cpu_cache_bytes", options.cpu_cache_bytes},
-          {"sampler", name_of(options.sampler)},
-          {"layer_dependency", options.layer_dependency},
-          {"batch_dependency", options.batch_dependency},
-          {"residency", name_of(options.residency)}};
+  nlohmann::json json{{"fanout", options.fanouts},
+                      {"batch_size", options.batch_size},
+                      {"sample_epochs", options.sample_epochs},
+                      {"replace", options.replace},
+                      {"edge_positions", options.edge_positions},
+                      {"evaluation", options.evaluation},
+                      {"seed", options.seed},
+                      {"cpu_cache_bytes", options.cpu_cache_bytes},
+                      {"sampler", name_of(options.sampler)},
+                      {"layer_dependency", options.layer_dependency},
+                      {"batch_dependency", options.batch_dependency},
+                      {"residency", name_of(options.residency)}};
+  // Only where there is one: preparations of before this option are those made without it.
+  if (options.gpu_cache_bytes > 0) json["gpu_cache_bytes"] = options.gpu_cache_bytes;
+  return json;
 }
 
 PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
@@ -128,6 +146,9 @@ PreparationOptions preparation_options_from_json(const nlohmann::json& json) {
   // Absent in preparations made before LABOR.
   options.layer_dependency = json.value("layer_dependency", options.layer_dependency);
   options.batch_dependency = json.value("batch_dependency", options.batch_dependency);
+  if (json.contains("gpu_cache_bytes")) {
+    options.gpu_cache_bytes = integer_of<std::uint64_t>(json.at("gpu_cache_bytes"));
+  }
   options.cpu_cache_bytes = integer_of<std::uint64_t>(json.at("cpu_cache_bytes"));
   options.residency = parse_residency(json.at("residency").get<std::string>());
   return options;
@@ -193,7 +214,9 @@ Preparation::Preparation(std::string name, PreparationInfo info, const std::file
       lock_(std::move(lock)),
       pool_(folder / pool_file_name),
       pack_(folder / pack_file_name),
-      cpu_tier_(folder / cpu_tier_file_name, cpu_tier_magic, is_cpu_tier_section) {}
+      cpu_tier_(folder / cpu_tier_file_name, cpu_tier_magic, is_cpu_tier_section) {
+  if (info_.has_gpu_tier) gpu_tier_.emplace(folder / gpu_tier_file_name, gpu_tier_magic, is_gpu_tier_section);
+}
 
 Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   const auto entry = preparation_entry(dataset, name);
@@ -230,15 +253,21 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   if (!lock) {
     fail(Kind::io, "preparation '{}' is being replaced by another gneiss; wait until it ends", name);
   }
+  const nlohmann::json described = entry->value("files", nlohmann::json());
+  info.has_gpu_tier = described.contains(gpu_tier_file_name);
   Preparation preparation(name, std::move(info), folder, std::move(*lock));
-  const auto files =
-      describe_files(preparation.pool_.file(), preparation.pack_.file(), preparation.cpu_tier_);
-  if (entry->value("files", nlohmann::json()) != files) {
+  const auto files = describe_files(preparation.pool_.file(), preparation.pack_.file(), preparation.cpu_tier_,
+                                    preparation.gpu_tier());
+  if (described != files) {
     fail(Kind::corruption,
          "preparation '{}': its files are not those that the catalog describes; prepare it again", name);
   }
   check_agreement(preparation, dataset);
   return preparation;
+}
+
+std::uint64_t Preparation::gpu_row_count() const {
+  return gpu_tier_ ? gpu_tier_->require(SectionKind::feature_rows).rows : 0;
 }
 
 std::uint64_t Preparation::cpu_slot_count() const {
@@ -264,17 +293,17 @@ std::vector<std::uint32_t> Preparation::read_tier_moves() const {
 }
 
 std::uint64_t Preparation::bytes() const noexcept {
-  return pool_.file().file_bytes() + pack_.file().file_bytes() + cpu_tier_.file_bytes();
+  return pool_.file().file_bytes() + pack_.file().file_bytes() + cpu_tier_.file_bytes() +
+         (gpu_tier_ ? gpu_tier_->file_bytes() : 0);
 }
 
-// Follows what the cpu tier holds, batch by batch, and compares every frame with it.
+// Follows what the tiers in memory hold, batch by batch, and compares every frame with them.
 class Preparation::TierCheck {
  public:
   explicit TierCheck(const Preparation& preparation)
       : preparation_(preparation), holds_(preparation.cpu_slot_count()), stays_(holds_.size(), true) {
-    const SectionFile& file = preparation.cpu_tier_;
-    const AlignedBuffer nodes = file.read_section(file.require(SectionKind::tier_nodes));
-    first_.assign(nodes.as<NodeId>().begin(), nodes.as<NodeId>().end());
+    first_ = nodes_of(preparation.cpu_tier_);
+    if (preparation.gpu_tier_) gpu_holds_ = nodes_of(*preparation.gpu_tier_);
     std::ranges::copy(first_, holds_.begin());
     std::fill(stays_.begin() + static_cast<std::ptrdiff_t>(first_.size()), stays_.end(), false);
     moves_ = preparation.read_tier_moves();
@@ -289,9 +318,15 @@ class Preparation::TierCheck {
     bool agree = frame_.seeds.size() == entry.seed_count &&
                  frame_.hidden_nodes.size() == entry.hidden_count &&
                  frame_.input_count() == entry.input_count && frame_.edge_count() == entry.edge_count &&
-                 frame_.cpu_slots.size() == entry.cpu_rows && (is_train || frame_.admitted_rows.empty());
+                 frame_.gpu_slots.size() == entry.gpu_rows() && frame_.cpu_slots.size() == entry.cpu_rows &&
+                 (is_train || frame_.admitted_rows.empty());
     std::size_t at = 0;
+    std::size_t gpu_at = 0;
     for (const PlanRange& range : frame_.plan) {
+      for (std::uint32_t i = 0; agree && range.tier == Tier::gpu && i < range.count; ++i) {
+        const std::uint32_t slot = frame_.gpu_slots[gpu_at++];
+        agree = slot < gpu_holds_.size() && gpu_holds_[slot] == inputs[range.first + i];
+      }
       for (std::uint32_t i = 0; agree && range.tier == Tier::cpu && i < range.count; ++i) {
         const std::uint32_t slot = frame_.cpu_slots[at++];
         agree = slot < holds_.size() && holds_[slot] == inputs[range.first + i] && (is_train || stays_[slot]);
@@ -299,17 +334,22 @@ class Preparation::TierCheck {
     }
     for (std::size_t i = 0; agree && i < frame_.admitted_rows.size(); ++i) {
       const std::uint32_t slot = frame_.admitted_slots[i];
-      agree = slot < holds_.size() && frame_.admitted_rows[i] >= frame_.cpu_slots.size();
+      agree = slot < holds_.size() && frame_.admitted_rows[i] >= gpu_at + at;
       if (agree) holds_[slot] = inputs[frame_.admitted_rows[i]];
     }
     if (!agree) {
-      fail(Kind::corruption, "{}: {} is not what the index and {} say; prepare it again", pool.file().name(),
-           to_string(entry.key), cpu_tier_file_name);
+      fail(Kind::corruption, "{}: {} is not what the index{} say; prepare it again", pool.file().name(),
+           to_string(entry.key), gpu_holds_.empty() ? " and cpu.bin" : ", cpu.bin and gpu.bin");
     }
     if (is_train && entry.key.batch + 1 == preparation_.info().train_batches_per_epoch) end_epoch(entry.key);
   }
 
  private:
+  static std::vector<NodeId> nodes_of(const SectionFile& image) {
+    const AlignedBuffer nodes = image.read_section(image.require(SectionKind::tier_nodes));
+    return {nodes.as<NodeId>().begin(), nodes.as<NodeId>().end()};
+  }
+
   void end_epoch(const BatchKey& key) {
     if (moves_.empty()) return;
     if (key.epoch + 1 < preparation_.info().options.sample_epochs) {
@@ -328,8 +368,9 @@ class Preparation::TierCheck {
   }
 
   const Preparation& preparation_;
-  std::vector<NodeId> holds_;  // of each slot
-  std::vector<bool> stays_;    // at the end of every epoch so far, the slot held what it began with
+  std::vector<NodeId> gpu_holds_;  // for good
+  std::vector<NodeId> holds_;      // of each slot of the cpu tier
+  std::vector<bool> stays_;        // at the end of every epoch so far, the slot held what it began with
   std::vector<NodeId> first_;
   std::vector<std::uint32_t> moves_;
   BatchFrame frame_;
@@ -338,6 +379,7 @@ class Preparation::TierCheck {
 void Preparation::verify(Progress* progress) const {
   pool_.file().verify(progress);
   cpu_tier_.verify(progress);
+  if (gpu_tier_) gpu_tier_->verify(progress);
   TierCheck tier(*this);
   for (const BatchEntry& entry : pool_.entries()) {
     throw_if_interrupted();
@@ -351,12 +393,15 @@ Catalog::Change seal_preparation(const std::filesystem::path& folder, const std:
   const SamplePool pool(folder / pool_file_name);
   const PackFile pack(folder / pack_file_name);
   const SectionFile cpu_tier(folder / cpu_tier_file_name, cpu_tier_magic, is_cpu_tier_section);
-  const nlohmann::json entry{{"format_version", format_version},
-                             {"options", to_json(info.options)},
-                             {"dataset_fingerprint", info.dataset_fingerprint},
-                             {"train_batches_per_epoch", info.train_batches_per_epoch},
-                             {"planned_residency", name_of(info.planned)},
-                             {"files", describe_files(pool.file(), pack.file(), cpu_tier)}};
+  std::optional<SectionFile> gpu_tier;
+  if (info.has_gpu_tier) gpu_tier.emplace(folder / gpu_tier_file_name, gpu_tier_magic, is_gpu_tier_section);
+  const nlohmann::json entry{
+      {"format_version", format_version},
+      {"options", to_json(info.options)},
+      {"dataset_fingerprint", info.dataset_fingerprint},
+      {"train_batches_per_epoch", info.train_batches_per_epoch},
+      {"planned_residency", name_of(info.planned)},
+      {"files", describe_files(pool.file(), pack.file(), cpu_tier, gpu_tier ? &*gpu_tier : nullptr)}};
   return {preparation_key(name), entry.dump()};
 }
 

@@ -20,6 +20,8 @@ namespace gneiss {
 
 inline constexpr Magic cpu_tier_magic{'G', 'N', 'E', 'I', 'S', 'C', 'P', 'U'};
 inline constexpr const char* cpu_tier_file_name = "cpu.bin";
+inline constexpr Magic gpu_tier_magic{'G', 'N', 'E', 'I', 'S', 'G', 'P', 'U'};
+inline constexpr const char* gpu_tier_file_name = "gpu.bin";  // only where the gpu tier has rows
 
 enum class SamplerKind { neighbor, labor };
 std::string_view name_of(SamplerKind kind) noexcept;
@@ -41,6 +43,7 @@ struct PreparationOptions {
   bool edge_positions = false;
   bool evaluation = true;
   std::uint64_t seed = 0;
+  std::uint64_t gpu_cache_bytes = 0;
   std::uint64_t cpu_cache_bytes = 0;
   Residency residency = Residency::fixed;
 
@@ -54,6 +57,7 @@ struct PreparationInfo {
   std::uint64_t dataset_fingerprint = 0;
   std::uint32_t train_batches_per_epoch = 0;
   Residency planned = Residency::fixed;  // what `automatic` became; never automatic
+  bool has_gpu_tier = false;             // rows in gpu.bin; without, there is no such file
 };
 
 // Up to 200 of letters, digits, '-', '_' and '.', the first no dot: the name of a folder, and no way out of
@@ -80,6 +84,9 @@ class Preparation {
   const SamplePool& pool() const noexcept { return pool_; }
   const PackFile& pack() const noexcept { return pack_; }
   const SectionFile& cpu_tier() const noexcept { return cpu_tier_; }
+  // Null where the gpu tier has no rows.
+  const SectionFile* gpu_tier() const noexcept { return gpu_tier_ ? &*gpu_tier_ : nullptr; }
+  std::uint64_t gpu_row_count() const;
   // Rows that the cpu tier holds when training begins, and the most that it ever holds.
   std::uint64_t cpu_row_count() const { return cpu_tier_.require(SectionKind::feature_rows).rows; }
   std::uint64_t cpu_slot_count() const;
@@ -101,9 +108,10 @@ class Preparation {
   SamplePool pool_;
   PackFile pack_;
   SectionFile cpu_tier_;
+  std::optional<SectionFile> gpu_tier_;
 };
 
-// The catalog's change that seals a preparation whose three files stand in `folder`.
+// The catalog's change that seals a preparation whose files stand in `folder`.
 Catalog::Change seal_preparation(const std::filesystem::path& folder, const std::string& name,
                                  const PreparationInfo& info);
 

@@ -43,6 +43,9 @@ struct BatchEntry {  // on disk, and in memory: 96 bytes a batch
   std::uint32_t page_rows;
   std::uint32_t disk_rows;
   std::uint32_t inner_edge_count;  // of all blocks but the one next to the input
+
+  // The rest. Precondition: the entry was checked by SamplePool, or made by BatchCompressor.
+  std::uint32_t gpu_rows() const noexcept { return input_count - cpu_rows - page_rows - disk_rows; }
 };
 static_assert(sizeof(BatchEntry) == 96);
 static_assert(std::has_unique_object_representations_v<BatchEntry>);

@@ -71,6 +71,7 @@ enum class SectionKind : std::uint32_t {
   frame_admitted_rows = 63,  // u32 [admitted]: local ids of disk rows that the cpu tier keeps after the batch
   frame_admitted_slots = 64,  // u32 [admitted]: the slot of each
   frame_page_runs = 65,       // PageRun [runs]: where the rows of the page tier lie in what is read
+  frame_gpu_slots = 66,       // u32: row of the gpu tier for each input of that tier
   // hop l of a batch's frame: kind + 8 * l; l = 0 is next to the input
   block_indptr = 1024,                       // u32 [dst + 1]
   block_indices = 1025,                      // u32 [edges]: local source ids, in the sampler's order

@@ -92,17 +92,24 @@ class CountingBackend final : public Backend {
   void epilogue_gradient(ConstMatrixView activated, const Epilogue& epilogue, MatrixView gradient) override {
     inner_.epilogue_gradient(activated, epilogue, gradient);
   }
-  LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
-                        const ClassWeighting& classes, MatrixView gradient) override {
-    return inner_.cross_entropy(logits, targets, classes, gradient);
+  void cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
+                     const ClassWeighting& classes, MatrixView gradient, LossSum& result) override {
+    inner_.cross_entropy(logits, targets, classes, gradient, result);
   }
-  LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
-                               MatrixView gradient) override {
-    return inner_.binary_cross_entropy(logits, labels, gradient);
+  void binary_cross_entropy(ConstMatrixView logits, const BinaryLabels& labels, MatrixView gradient,
+                            LossSum& result) override {
+    inner_.binary_cross_entropy(logits, labels, gradient, result);
   }
-  double clip_norm(std::span<float> values, double norm_max) override {
-    return inner_.clip_norm(values, norm_max);
+  void clip_norm(std::span<float> values, double norm_max, double& norm) override {
+    inner_.clip_norm(values, norm_max, norm);
   }
+  HostMemory allocate_host(std::size_t bytes) override { return inner_.allocate_host(bytes); }
+  void release_host(std::byte* data) noexcept override { inner_.release_host(data); }
+  void copy_out_later(ConstMatrixView device_matrix, MatrixView host) override {
+    inner_.copy_out_later(device_matrix, host);
+  }
+  Mark mark() override { return inner_.mark(); }
+  void wait(Mark mark) override { inner_.wait(mark); }
   void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
             std::span<float> first_moments, std::span<float> second_moments) override {
     inner_.adam(step, values, gradients, first_moments, second_moments);

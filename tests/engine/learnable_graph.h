@@ -57,10 +57,13 @@ class LearnableGraph {
       const TrainOptions& options, const std::string& name = "tiny", std::size_t threads = 1,
       const std::function<void(const EpochResult&)>& on_epoch = [](const EpochResult&) {}) const {
     const Preparation preparation = open(name);
+    const HostGpuTier gpu_tier(preparation);
+    TrainOptions with_tier = options;
+    with_tier.pipeline.gpu_tier = gpu_tier.base();
     ThreadPool pool(threads);
     const auto backend = make_cpu_backend(pool);
     CpuTier cpu_tier(preparation);
-    return gneiss::train(*dataset_, preparation, cpu_tier, options, *backend, on_epoch);
+    return gneiss::train(*dataset_, preparation, cpu_tier, with_tier, *backend, on_epoch);
   }
 
  private:

@@ -23,6 +23,7 @@ PreparedDataset::PreparedDataset(const PreparationOptions& options, const SmallD
   prepare_dataset(source_.folder, "p", options, disk_budget_bytes);
   dataset_ = std::make_unique<Dataset>(Dataset::open(source_.folder));
   preparation_ = std::make_unique<Preparation>(Preparation::open(*dataset_, "p"));
+  gpu_tier_ = std::make_unique<HostGpuTier>(*preparation_);
   cpu_tier_ = std::make_unique<CpuTier>(*preparation_);
 }
 

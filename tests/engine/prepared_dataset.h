@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/tiers/cpu_tier.h"
+#include "engine/tiers/host_gpu_tier.h"
 #include "storage/format/preparation.h"
 #include "tests/support/small_dataset.h"
 #include "tests/support/temporary_folder.h"
@@ -24,6 +25,7 @@ class PreparedDataset {
   const SmallDataset& source() const noexcept { return source_; }
   const Dataset& dataset() const noexcept { return *dataset_; }
   const Preparation& preparation() const noexcept { return *preparation_; }
+  TierBase gpu_tier() const noexcept { return gpu_tier_->base(); }
   CpuTier& cpu_tier() const noexcept { return *cpu_tier_; }
   std::filesystem::path file(const char* name) const;  // of the preparation
 
@@ -32,6 +34,7 @@ class PreparedDataset {
   SmallDataset source_;
   std::unique_ptr<Dataset> dataset_;
   std::unique_ptr<Preparation> preparation_;
+  std::unique_ptr<HostGpuTier> gpu_tier_;
   std::unique_ptr<CpuTier> cpu_tier_;
 };
 

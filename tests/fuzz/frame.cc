@@ -22,7 +22,8 @@ std::vector<std::string> seeds() {
   const std::array<std::uint32_t, 2> rows{0, 2};
   const std::array<std::int32_t, 1> target{1};
   const std::array<std::uint8_t, 2> labels{0, 255};
-  const std::array<PlanRange, 2> tiers{{{0, Tier::cpu, 0, 1, 0}, {0, Tier::disk, 1, 2, 0}}};
+  const std::array<PlanRange, 3> tiers{
+      {{0, Tier::gpu, 0, 1, 0}, {0, Tier::cpu, 1, 1, 0}, {0, Tier::disk, 2, 1, 0}}};
   const std::array<PlanRange, 1> shared{{{0, Tier::page, 0, 3, 0}}};
   const std::array<PageRun, 2> runs{{{1, 0}, {2, 16}}};
   const std::span all(nodes);
@@ -31,6 +32,7 @@ std::vector<std::string> seeds() {
                    .target_seeds = {},
                    .hidden_nodes = all.first(2),
                    .plan = tiers,
+                   .gpu_slots = std::span(indices).last(1),
                    .cpu_slots = std::span(indices).first(1),
                    .admitted_rows = std::span(rows).last(1),
                    .admitted_slots = std::span(rows).first(1),
@@ -46,7 +48,7 @@ std::vector<std::string> seeds() {
   frame.label_columns = 2;
   frame.plan = shared;
   frame.page_runs = runs;
-  frame.cpu_slots = frame.admitted_rows = frame.admitted_slots = {};
+  frame.gpu_slots = frame.cpu_slots = frame.admitted_rows = frame.admitted_slots = {};
   encode_batch_frame(frame, bytes);
   frames.push_back(text_of(bytes));
   encode_input_frame(nodes, bytes);
@@ -67,9 +69,13 @@ std::uint64_t use(const BatchFrame& frame) {
     for (const std::uint8_t count : sources) sum += count;
   }
   for (const std::uint32_t seed : frame.target_seeds) sum += to_index(frame.seeds[seed]);
+  std::size_t gpu_slot = 0;
   std::size_t slot = 0;
   for (const PlanRange& range : frame.plan) {
-    for (std::uint32_t i = 0; range.tier == Tier::cpu && i < range.count; ++i) sum += frame.cpu_slots[slot++];
+    for (std::uint32_t i = 0; i < range.count; ++i) {
+      if (range.tier == Tier::gpu) sum += frame.gpu_slots[gpu_slot++];
+      if (range.tier == Tier::cpu) sum += frame.cpu_slots[slot++];
+    }
   }
   return sum;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include "storage/format/node_labels.h"
 #include "tests/support/expect_error.h"
@@ -77,6 +78,7 @@ void expect_same(const BatchFrame& a, const BatchFrame& b) {
   CHECK(a.label_columns == b.label_columns);
   CHECK(std::ranges::equal(a.hidden_nodes, b.hidden_nodes));
   CHECK(same_plan(a.plan, b.plan));
+  CHECK(std::ranges::equal(a.gpu_slots, b.gpu_slots));
   CHECK(std::ranges::equal(a.cpu_slots, b.cpu_slots));
   CHECK(std::ranges::equal(a.admitted_rows, b.admitted_rows));
   CHECK(std::ranges::equal(a.admitted_slots, b.admitted_slots));
@@ -196,6 +198,32 @@ TEST_CASE("a plan names feature stores and tiers, several ranges of each") {
   CHECK(frame.page_runs[0].position == 77);
   CHECK(same_plan(frame.plan, source.plan));
   CHECK(frame.plan[3].store == 65535);
+}
+
+TEST_CASE("rows of the gpu tier have a slot each, and are not admitted into the cpu tier") {
+  Source source;
+  source.plan = {{0, Tier::gpu, 0, 1, 0}, {0, Tier::cpu, 1, 1, 0}, {0, Tier::disk, 2, 2, 0}};
+  BatchFrame frame = source.frame();
+  frame.gpu_slots = frame.cpu_slots.first(1);
+  frame.cpu_slots = frame.cpu_slots.last(1);
+  const AlignedBuffer sound = encode(frame);
+  expect_same(parse(sound), frame);
+  const auto expect_refused = [&](const std::function<void(test::FrameEditor&)>& change, const char* flaw) {
+    test::FrameEditor editor(sound.bytes(), frame_magic);
+    change(editor);
+    const AlignedBuffer damaged = editor.build();
+    EXPECT_ERROR(parse(damaged), Kind::corruption, flaw);
+  };
+  expect_refused([](test::FrameEditor& editor) { editor.remove(SectionKind::frame_gpu_slots); },
+                 "slots have the wrong length");
+  expect_refused([](test::FrameEditor& editor) { editor.at(SectionKind::frame_gpu_slots).bytes.resize(8); },
+                 "the frame: ");
+  expect_refused(
+      [](test::FrameEditor& editor) { editor.at(SectionKind::frame_plan).set<std::uint16_t>(1, 1); },
+      "slots have the wrong length");
+  expect_refused(
+      [](test::FrameEditor& editor) { editor.at(SectionKind::frame_admitted_rows).set<std::uint32_t>(0, 0); },
+      "a row of the gpu tier is admitted");
 }
 
 TEST_CASE("runs of shared rows are as many rows as the page tier has") {

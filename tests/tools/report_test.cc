@@ -29,6 +29,7 @@ nlohmann::json epoch_of(int number, std::uint64_t seed = 0) {
           {"evaluation_seconds", 0.5},
           {"drive_busy_seconds", 2.5},
           {"assemble_seconds", 0.25},
+          {"gpu_rows", 500'000},
           {"cpu_rows", 1'000'000},
           {"disk_rows", 3'000'000},
           {"bytes_read", 1'610'612'736}};
@@ -88,8 +89,9 @@ TEST_CASE("every epoch's numbers are points and bars of the page, every batch a 
   for (const char* point :
        {"loss, epoch 1: 2<", "loss, epoch 2: 1<", "loss, epoch 3: 0.667<", "train, epoch 3: 37.5 %<",
         "valid, epoch 2: 20.0 %<", "epoch 2, computing: 3.0 s<", "epoch 3, waiting for batches: 1.0 s<",
-        "epoch 1, validation: 500 ms<", "epoch 1, cpu tier: 1,000,000<", "epoch 2, drive: 3,000,000<",
-        "drive reading, epoch 2: 2.5 s<", "bytes of each epoch, epoch 3: 1.61 GB<"}) {
+        "epoch 1, validation: 500 ms<", "epoch 1, gpu tier: 500,000<", "epoch 1, cpu tier: 1,000,000<",
+        "epoch 2, drive: 3,000,000<", "drive reading, epoch 2: 2.5 s<",
+        "bytes of each epoch, epoch 3: 1.61 GB<"}) {
     CHECK_MESSAGE(contains(page, point), std::string(point));
   }
   for (int batch = 0; batch < 5; ++batch) {

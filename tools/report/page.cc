@@ -132,7 +132,8 @@ std::string stages(const RunRecord& run) {
     return count >= 0 && count < 1e18 ? format_count(static_cast<std::uint64_t>(count))
                                       : fmt::format("{:.3g}", count);
   };
-  rows.parts = {{.name = "cpu tier", .values = {}, .colour = 2},
+  rows.parts = {{.name = "gpu tier", .values = {}, .colour = 4},
+                {.name = "cpu tier", .values = {}, .colour = 2},
                 {.name = "drive", .values = {}, .colour = 1}};
   LineChart hidden{.title = "At the same time, hidden behind computing",
                    .x_name = "epoch",
@@ -154,13 +155,16 @@ std::string stages(const RunRecord& run) {
     time.parts[1].values.push_back(number(epoch, "starved_seconds", 0));
     time.parts[2].values.push_back(number(epoch, "evaluation_seconds", 0));
     rows.bars.push_back(time.bars.back());
-    rows.parts[0].values.push_back(number(epoch, "cpu_rows", 0));
-    rows.parts[1].values.push_back(number(epoch, "disk_rows", 0));
+    rows.parts[0].values.push_back(number(epoch, "gpu_rows", 0));  // absent in runs of before that tier
+    rows.parts[1].values.push_back(number(epoch, "cpu_rows", 0));
+    rows.parts[2].values.push_back(number(epoch, "disk_rows", 0));
     hidden.lines[0].points.emplace_back(at, number(epoch, "drive_busy_seconds"));
     hidden.lines[1].points.emplace_back(at, number(epoch, "assemble_seconds"));
     hidden.lines[2].points.emplace_back(at, number(epoch, "seconds"));
     read.lines[0].points.emplace_back(at, number(epoch, "bytes_read"));
   }
+  const auto& from_gpu = rows.parts.front().values;
+  if (std::ranges::count(from_gpu, 0.0) == std::ssize(from_gpu)) rows.parts.erase(rows.parts.begin());
   return draw(time) + draw(hidden) + draw(rows) + draw(read);
 }
 

@@ -62,6 +62,22 @@ class CpuBackend final : public Backend {
   void copy_out(const float* device_data, std::span<float> host) override {
     std::copy_n(device_data, host.size(), host.data());
   }
+  HostMemory allocate_host(std::size_t bytes) override {
+    if (bytes == 0) return {};
+    auto* const data = static_cast<std::byte*>(std::calloc(1, bytes));
+    if (data == nullptr) fail(Kind::io, "the system refused {} bytes of memory", bytes);
+    return {*this, data, bytes};
+  }
+  void release_host(std::byte* data) noexcept override { std::free(data); }
+  void copy_out_later(ConstMatrixView device_matrix, MatrixView host) override {
+    GNEISS_ASSERT(device_matrix.rows == host.rows && device_matrix.columns == host.columns);
+    for (std::size_t row = 0; row < host.rows; ++row) {
+      std::copy_n(device_matrix.row(row), host.columns, host.row(row));
+    }
+  }
+  // Every operator is done when it returns.
+  Mark mark() override { return 0; }
+  void wait(Mark /*mark*/) override {}
 
   void aggregate_mean(const TieredRows& rows, const BlockView& block, MatrixView out) override {
     GNEISS_ASSERT(out.rows == block.dst_count && out.columns == rows.columns());
@@ -234,8 +250,8 @@ class CpuBackend final : public Backend {
     });
   }
 
-  LossSum cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
-                        const ClassWeighting& classes, MatrixView gradient) override {
+  void cross_entropy(ConstMatrixView logits, std::span<const std::int32_t> targets,
+                     const ClassWeighting& classes, MatrixView gradient, LossSum& result) override {
     GNEISS_ASSERT(targets.size() == logits.rows);
     GNEISS_ASSERT(classes.weights.empty() || classes.weights.size() == logits.columns);
     LossSum total;
@@ -249,22 +265,27 @@ class CpuBackend final : public Backend {
     sum_losses(logits, gradient, total, [&](float scale, cpu::RowRange range) {
       return cpu::cross_entropy(logits, targets, classes, scale, range, gradient);
     });
-    return total;
+    result = total;
   }
 
-  LossSum binary_cross_entropy(ConstMatrixView logits, std::span<const std::uint8_t> labels,
-                               MatrixView gradient) override {
-    GNEISS_ASSERT(labels.size() == logits.rows * logits.columns);
+  void binary_cross_entropy(ConstMatrixView logits, const BinaryLabels& labels, MatrixView gradient,
+                            LossSum& result) override {
+    const std::span<const std::uint8_t> entries = labels.entries;
+    const bool are_classes = entries.empty();
+    GNEISS_ASSERT(are_classes ? labels.classes.size() == logits.rows && (logits.rows == 0 || logits.columns == 1)
+                              : entries.size() == logits.rows * logits.columns);
     LossSum total;
-    for (const std::uint8_t label : labels) total.labelled_count += label <= 1 ? 1 : 0;
+    for (const std::uint8_t entry : entries) total.labelled_count += entry <= 1 ? 1 : 0;
+    for (const std::int32_t target : labels.classes) total.labelled_count += target == no_label ? 0 : 1;
     total.weight = static_cast<double>(total.labelled_count);
     sum_losses(logits, gradient, total, [&](float scale, cpu::RowRange range) {
-      return cpu::binary_cross_entropy(logits, labels, scale, range, gradient);
+      if (!are_classes) return cpu::binary_cross_entropy(logits, entries, scale, range, gradient);
+      return of_classes(logits, labels.classes, scale, range, gradient);
     });
-    return total;
+    result = total;
   }
 
-  double clip_norm(std::span<float> values, double norm_max) override {
+  void clip_norm(std::span<float> values, double norm_max, double& norm) override {
     std::array<double, sum_piece_count_max> parts{};
     const cpu::Pieces pieces = cpu::cut(values.size(), piece_elements, parts.size());
     const auto piece_of = [&](std::size_t piece) {
@@ -275,14 +296,13 @@ class CpuBackend final : public Backend {
                 [&](std::size_t piece) { parts[piece] = cpu::sum_of_squares(piece_of(piece)); });
     double squares = 0;
     for (const double part : parts) squares += part;
-    const double norm = std::sqrt(squares);
+    norm = std::sqrt(squares);
     const double factor = norm_max / (norm + 1e-6);
     // Written so that a norm that is not finite leaves its mark on the values, as in PyTorch.
     if (!(factor >= 1)) {
       pieces_.run(pieces.count,
                   [&](std::size_t piece) { cpu::scale_values(piece_of(piece), static_cast<float>(factor)); });
     }
-    return norm;
   }
 
   void adam(const AdamStep& step, std::span<float> values, std::span<const float> gradients,
@@ -328,6 +348,25 @@ class CpuBackend final : public Backend {
     GNEISS_ASSERT(scales.self.empty() || scales.self.size() == block.dst_count);
   }
 
+  // Binary cross-entropy of one column, whose labels come as classes.
+  static LossSum of_classes(ConstMatrixView logits, std::span<const std::int32_t> classes, float scale,
+                            cpu::RowRange range, MatrixView gradient) {
+    LossSum total;
+    std::array<std::uint8_t, cpu::piece_rows> entries{};
+    for (std::size_t first = range.first; first < range.last; first += entries.size()) {
+      const std::size_t count = std::min(entries.size(), range.last - first);
+      for (std::size_t i = 0; i < count; ++i) {
+        entries[i] = classes[first + i] == no_label ? unlabelled : static_cast<std::uint8_t>(classes[first + i]);
+      }
+      const LossSum part = cpu::binary_cross_entropy(
+          logits.row_range(first, count), std::span(entries).first(count), scale, {0, count},
+          gradient.rows == 0 ? gradient : gradient.row_range(first, count));
+      total.loss += part.loss;
+      total.correct_count += part.correct_count;
+    }
+    return total;
+  }
+
   // Adds what compute(gradient_scale, rows) gives for each piece of rows, in their order, to `total`, whose
   // weight is already that of all rows.
   template <class Compute>
@@ -354,6 +393,9 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, Precision precision) {
+  if (precision == Precision::tf32) {
+    fail(Kind::config, "--precision tf32 is for --device cuda; use f32 or bf16 on the CPU");
+  }
   if (precision == Precision::bf16 && !cpu::has_bf16_products()) {
     fail(Kind::config, "this processor has no AVX512_BF16, which --precision bf16 needs; use f32");
   }

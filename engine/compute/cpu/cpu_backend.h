@@ -15,7 +15,7 @@ namespace gneiss {
 class ThreadPool;
 
 // `pool` outlives the backend and all buffers that the backend made.
-// Throws Error(config) when this processor lacks the instructions for the precision.
+// Throws Error(config) for tf32, and when this processor lacks the instructions for the precision.
 std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, Precision precision = Precision::f32);
 
 }  // namespace gneiss

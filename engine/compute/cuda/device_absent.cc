@@ -1,5 +1,7 @@
 // The answer of a build without CUDA.
+#include "engine/compute/cuda/cuda_backend.h"
 #include "engine/compute/cuda/device.h"
+#include "storage/base/error.h"
 
 namespace gneiss {
 
@@ -7,6 +9,10 @@ DeviceProbe probe_cuda_device() {
   DeviceProbe probe;
   probe.reason = "this program was built without CUDA";
   return probe;
+}
+
+std::unique_ptr<CudaBackend> make_cuda_backend(std::int32_t /*device_index*/, Precision /*precision*/) {
+  fail(Kind::config, "--device cuda: this program was built without CUDA; use --device cpu");
 }
 
 }  // namespace gneiss

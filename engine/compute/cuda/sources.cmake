@@ -1,0 +1,21 @@
+# What is compiled for a device: by nvcc for real ones, by the C++ compiler for the emulated one of tests.
+set(GNEISS_CUDA_SOURCES
+  aggregate.cu
+  aggregate_gradient.cu
+  attention_gradient.cu
+  attention_rows.cu
+  attention_softmax.cu
+  batch_norm.cu
+  batch_slots.cu
+  column_sums.cu
+  copy_rows.cu
+  cuda_attention.cu
+  cuda_backend.cu
+  cuda_norms.cu
+  device_probe.cu
+  elements.cu
+  layer_norm.cu
+  losses.cu
+  norm_sums.cu
+  products.cu
+  scales.cu)
