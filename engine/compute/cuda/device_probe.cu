@@ -40,8 +40,13 @@ DeviceProbe probe_cuda_device() {
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, probe.index);
   if (status == cudaSuccess) status = cudaSetDevice(probe.index);
   if (status == cudaSuccess) {
-    empty_kernel<<<1, 1>>>();
-    status = cudaGetLastError();
+    const cudaLaunchConfig_t one_thread{.gridDim = dim3(1),
+                                        .blockDim = dim3(1),
+                                        .dynamicSmemBytes = 0,
+                                        .stream = nullptr,
+                                        .attrs = nullptr,
+                                        .numAttrs = 0};
+    status = cudaLaunchKernelEx(&one_thread, empty_kernel);
   }
   if (status == cudaSuccess) status = cudaDeviceSynchronize();
   if (status != cudaSuccess) {
