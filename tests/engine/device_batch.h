@@ -36,11 +36,13 @@ class DeviceArray {
   void write(std::span<const T> host) {
     GNEISS_ASSERT(host.size() == count_);
     copy(data(), host.data(), cudaMemcpyHostToDevice);
+    // A copy from memory that is not pinned returns once it is staged: other streams would not wait for it.
+    wait();
   }
   // Waits for the device.
   std::vector<T> read() const {
     std::vector<T> host(count_);
-    cuda::check(cudaDeviceSynchronize(), "waiting for a test's kernels");
+    wait();
     copy(host.data(), data(), cudaMemcpyDeviceToHost);
     return host;
   }
@@ -49,6 +51,7 @@ class DeviceArray {
   struct Release {
     void operator()(T* data) const { cudaFree(data); }
   };
+  static void wait() { cuda::check(cudaDeviceSynchronize(), "waiting for a test's operations"); }
   void copy(T* target, const T* source, cudaMemcpyKind kind) const {
     if (count_ == 0) return;
     cuda::check(cudaMemcpy(target, source, count_ * sizeof(T), kind), "copying for a test");
@@ -73,9 +76,7 @@ class DeviceBlock {
   const BlockView& view() const { return view_; }
 
  private:
-  void copy(std::span<const std::uint32_t>& ids) {
-    ids = arrays_.emplace_back(ids).span();
-  }
+  void copy(std::span<const std::uint32_t>& ids) { ids = arrays_.emplace_back(ids).span(); }
 
   std::vector<DeviceArray<std::uint32_t>> arrays_;
   BlockView view_;
@@ -140,42 +141,6 @@ class DeviceBatch {
   std::vector<DeviceBlock> blocks_;
   std::vector<BlockView> block_views_;
   BatchView view_;
-};
-
-// A matrix here and there, between columns that no operator may touch. What the processor computed here is
-// compared with what the device computed there.
-template <class T = float>
-class TwinMatrix {
- public:
-  static constexpr T untouched = 12345;
-
-  // `margin`: columns that follow each row's own.
-  TwinMatrix(std::size_t rows, std::size_t columns, std::size_t margin = 0)
-      : host_(rows * (columns + margin), untouched),
-        device_(std::span<const T>(host_)),
-        rows_(rows),
-        columns_(columns),
-        stride_(columns + margin) {}
-
-  BasicMatrixView<T> host() { return {host_.data(), rows_, columns_, stride_}; }
-  BasicMatrixView<T> device() { return {device_.data(), rows_, columns_, stride_}; }
-  // Makes them equal.
-  void copy_to_device() { device_.write(host_); }
-  std::vector<T> read_device() const { return device_.read(); }
-  bool margin_is_untouched() const {
-    const std::vector<T> values = device_.read();
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      if (i % stride_ >= columns_ && values[i] != untouched) return false;
-    }
-    return true;
-  }
-
- private:
-  std::vector<T> host_;
-  DeviceArray<T> device_;
-  std::size_t rows_;
-  std::size_t columns_;
-  std::size_t stride_;
 };
 
 }  // namespace gneiss::test
