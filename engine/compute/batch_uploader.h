@@ -40,9 +40,10 @@ class BatchUploader {
   virtual ~BatchUploader() = default;
   virtual std::size_t slot_count() const noexcept = 0;
 
-  // Tells of memory that batches will come from, so that the device reads it by itself. It stays until the
-  // uploader is gone. Where the system refuses, batches come more slowly.
+  // Tells of memory that batches will come from, so that the device reads it by itself; it stays until it is
+  // unpinned or the uploader is gone. Where the system refuses, batches come more slowly.
   virtual void pin(std::span<std::byte> host_memory) = 0;
+  virtual void unpin(std::span<std::byte> host_memory) = 0;  // no upload from it is under way
 
   // Waits until what was computed from the slot has ended, and tells when; none: nothing was.
   virtual std::optional<SlotTimes> reclaim(std::size_t slot) = 0;

@@ -43,16 +43,19 @@ void Assembler::assemble(BatchSlot& slot) {
   const auto segment_bytes = slot.segment.bytes().first(segment.bytes);
   if (options_.verify_segments) preparation_.pack().check(slot.index, segment_bytes);
 
-  slot.view_blocks(options_.transpose);
+  const std::size_t transposed_bytes = slot.view_blocks(options_.transpose);
   BatchView& view = slot.batch.view;
   view.key = entry.key;
-  view.input = assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes, slot.page_slots,
-                             dataset_.feature_dtype, dataset_.feature_dim, name);
+  view.input = assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes,
+                             slot.page_slots.as<std::uint32_t>(), dataset_.feature_dtype, dataset_.feature_dim, name);
   view.blocks = slot.blocks;
   view.hidden_nodes = slot.frame.hidden_nodes;
   view.targets = slot.frame.targets;
   view.label_rows = slot.frame.label_rows;
   view.label_columns = slot.frame.label_columns;
+  slot.batch.labels = view.labels();
+  slot.batch.memory = {raw, slot.transposed.bytes().first(transposed_bytes),
+                       slot.page_slots.bytes().first(entry.page_rows * sizeof(std::uint32_t)), segment_bytes};
   slot.batch.position = slot.position;
 }
 

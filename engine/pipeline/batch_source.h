@@ -6,7 +6,10 @@
 // Threads: one consumer.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "engine/compute/batch_view.h"
 
@@ -24,6 +27,9 @@ struct BatchCost {
 
 struct SourcedBatch {
   BatchView view;
+  BatchLabels labels;  // the view's, in host memory whatever the view's device
+  // What the view points into, as far as it lies in the batch's own memory: see HostBatch.
+  std::array<std::span<const std::byte>, 4> memory{};
   BatchCost cost;
   std::uint64_t position = 0;  // in the schedule, from 0
 };

@@ -98,6 +98,21 @@ const SourcedBatch* PipelinedSource::next() {
   return &current_->batch;
 }
 
-PipelineTimes PipelinedSource::times() { return {reader_.times(), assembler_.times(), consumer_.snapshot()}; }
+PipelineTimes PipelinedSource::times() {
+  return {.reader = reader_.times(),
+          .assembler = assembler_.times(),
+          .uploader = {},
+          .consumer = consumer_.snapshot()};
+}
+
+std::vector<std::span<std::byte>> PipelinedSource::memory() const {
+  std::vector<std::span<std::byte>> pieces;
+  for (const auto& slot : slots_) {
+    for (const std::span<std::byte> piece : slot->memory()) {
+      if (!piece.empty()) pieces.push_back(piece);
+    }
+  }
+  return pieces;
+}
 
 }  // namespace gneiss

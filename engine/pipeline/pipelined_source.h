@@ -31,10 +31,13 @@ struct PipelineOptions {
 struct PipelineTimes {
   StageTimes reader;  // busy: the drive is reading
   StageTimes assembler;
+  StageTimes uploader;  // where a device computes, busy: copying to it
   StageTimes consumer;  // busy: computing; starved: waiting for a batch
+  double device_seconds = 0;  // that a device computed, by its own clock, of batches that are done
 
   PipelineTimes operator-(const PipelineTimes& earlier) const noexcept {
-    return {reader - earlier.reader, assembler - earlier.assembler, consumer - earlier.consumer};
+    return {reader - earlier.reader, assembler - earlier.assembler, uploader - earlier.uploader,
+            consumer - earlier.consumer, device_seconds - earlier.device_seconds};
   }
 };
 
@@ -56,6 +59,8 @@ class PipelinedSource final : public BatchSource {
   std::string_view io_engine_name() const noexcept { return engine_->name(); }
   const IoCounters& io_counters() const noexcept { return engine_->counters(); }  // after the last batch
   bool is_direct() const noexcept { return is_direct_; }
+  // What batches lie in, for a device to be told of.
+  std::vector<std::span<std::byte>> memory() const;
 
  private:
   void release_current();

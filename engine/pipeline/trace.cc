@@ -14,6 +14,8 @@ namespace {
 std::string lane_name(std::uint32_t lane) {
   if (lane == Trace::compute_lane) return "compute";
   if (lane == Trace::assemble_lane) return "assemble";
+  if (lane == Trace::upload_lane) return "upload";
+  if (lane == Trace::device_lane) return "device";
   return fmt::format("drive, slot {}", lane - Trace::first_slot_lane);
 }
 

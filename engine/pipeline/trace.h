@@ -21,11 +21,13 @@ namespace gneiss {
 class Trace {
  public:
   using Clock = std::chrono::steady_clock;
-  // A line of the timeline: the computing thread, the assembling thread, and each slot while the drive fills
-  // it.
+  // A line of the timeline: the computing thread, the assembling thread, each slot while the drive fills it,
+  // and, where a device computes, its copies and its computation.
   static constexpr std::uint32_t compute_lane = 1;
   static constexpr std::uint32_t assemble_lane = 2;
   static constexpr std::uint32_t first_slot_lane = 3;
+  static constexpr std::uint32_t upload_lane = 1000;  // behind any number of slots
+  static constexpr std::uint32_t device_lane = 1001;
 
   static constexpr std::size_t usual_limit = 200'000;
   explicit Trace(std::size_t limit = usual_limit);

@@ -14,6 +14,18 @@ std::uint32_t saturate(std::uint64_t value) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, 0xFFFFFFFFU));
 }
 
+// What few runs have.
+std::string others_text(const MemoryNeeds& needs) {
+  std::string text;
+  if (needs.evaluation_bytes > 0) {
+    text += fmt::format(", exact evaluation {}", format_bytes(static_cast<double>(needs.evaluation_bytes)));
+  }
+  if (needs.device_bytes > 0) {
+    text += fmt::format(", the device's runtime {}", format_bytes(static_cast<double>(needs.device_bytes)));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::vector<BlockMaxima> block_maxima(std::span<const std::int32_t> fanouts, const PoolMaxima& pool) {
@@ -82,9 +94,7 @@ MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std
          gpu_tier_text(plan), format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
          format_bytes(static_cast<double>(plan.model_bytes)), slot_count_min,
          format_bytes(static_cast<double>(plan.slot_bytes)),
-         plan.evaluation_bytes == 0
-             ? ""
-             : fmt::format(", exact evaluation {}", format_bytes(static_cast<double>(plan.evaluation_bytes))),
+         others_text(plan),
          plan.gpu_tier_bytes == 0 ? "" : "--gpu-cache, ");
   }
   while (plan.slot_count < slot_count_max && plan.total_bytes() + plan.slot_bytes <= budget_bytes)

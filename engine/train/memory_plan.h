@@ -22,6 +22,9 @@ std::vector<BlockMaxima> block_maxima(const Preparation& preparation);
 // Code, libraries, the catalog and thread stacks: measured at 35 to 45 MiB.
 inline constexpr std::uint64_t program_memory_bytes = 48ULL << 20;
 
+// What CUDA's runtime and cuBLAS take of the host besides. An estimate: no device was at hand to measure it.
+inline constexpr std::uint64_t device_runtime_bytes = 512ULL << 20;
+
 // What a plan is made from: known of a preparation, or foreseen before it is made.
 struct MemoryNeeds {
   std::uint64_t gpu_tier_bytes = 0;  // in host memory: 0 where a device holds it
@@ -30,6 +33,7 @@ struct MemoryNeeds {
   std::uint64_t slot_bytes = 0;   // one batch in flight
   std::uint64_t index_bytes = 0;  // of pool and pack
   std::uint64_t evaluation_bytes = 0;  // the least that exact evaluation takes; it makes use of more
+  std::uint64_t device_bytes = 0;      // of host memory, for a device: its runtime, buffers on the way to it
 };
 // For computing on the CPU, where host memory holds the gpu tier too.
 MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes);
@@ -44,7 +48,7 @@ struct MemoryPlan : MemoryNeeds {
 
   std::uint64_t total_bytes() const noexcept {
     return gpu_tier_bytes + cpu_tier_bytes + model_bytes + slot_bytes * slot_count + index_bytes +
-           evaluation_bytes + program_bytes;
+           evaluation_bytes + device_bytes + program_bytes;
   }
 };
 

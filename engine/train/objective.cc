@@ -121,12 +121,15 @@ ScoreSum make_score_sum(const ObjectiveOptions& resolved, const DatasetInfo& dat
   return {predictions_of(resolved), logit_columns(resolved, dataset), split_seeds};
 }
 
-std::uint64_t objective_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
-                              std::uint64_t batch_seeds, std::uint64_t split_seeds) {
-  const std::uint32_t columns = logit_columns(resolved, dataset);
-  // The loss holds a batch's gradient, and labels as columns.
-  const std::uint64_t loss = batch_seeds * columns * (sizeof(float) + 2);
-  return loss + ScoreSum::bytes(predictions_of(resolved), columns, split_seeds);
+std::uint64_t loss_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
+                         std::uint64_t batch_seeds) {
+  // A batch's gradient, and classes' weights.
+  return (batch_seeds + 1) * logit_columns(resolved, dataset) * sizeof(float);
+}
+
+std::uint64_t score_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
+                          std::uint64_t split_seeds) {
+  return ScoreSum::bytes(predictions_of(resolved), logit_columns(resolved, dataset), split_seeds);
 }
 
 }  // namespace gneiss

@@ -42,9 +42,11 @@ std::unique_ptr<Loss> make_loss(const ObjectiveOptions& resolved, const Dataset&
 //   split_seeds  of the largest epoch or split whose scores it holds
 ScoreSum make_score_sum(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
                         std::uint64_t split_seeds);
-// What loss and scores hold.
+// What the loss holds, where it computes, and what scores hold, on the host.
 //   batch_seeds, split_seeds  of the largest batch, and of the largest epoch or split
-std::uint64_t objective_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
-                              std::uint64_t batch_seeds, std::uint64_t split_seeds);
+std::uint64_t loss_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
+                         std::uint64_t batch_seeds);
+std::uint64_t score_bytes(const ObjectiveOptions& resolved, const DatasetInfo& dataset,
+                          std::uint64_t split_seeds);
 
 }  // namespace gneiss

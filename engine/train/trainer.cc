@@ -5,7 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/train/checkpoint.h"
+#include "engine/pipeline/batch_feed.h"
 #include "engine/train/exact_evaluation.h"
+#include "engine/train/step_results.h"
 #include "engine/train/train_state.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
@@ -168,40 +170,46 @@ class BestModel {
 class Run {
  public:
   Run(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier, const TrainOptions& options,
-      Backend& backend)
+      const TrainDevice& device)
       : dataset_(dataset),
         preparation_(preparation),
         cpu_tier_(cpu_tier),
         options_(options),
+        uploader_(device.uploader),
+        host_(device.host),
         schedule_(preparation, batch_schedule(options)),
-        model_(make_model(options.model, backend, model_options(dataset, preparation, options),
+        model_(make_model(options.model, device.backend, model_options(dataset, preparation, options),
                           block_maxima(preparation))),
-        loss_(make_loss(options.objective, dataset, backend, seed_count_max(preparation))),
+        loss_(make_loss(options.objective, dataset, device.backend, seed_count_max(preparation))),
         scores_(
             make_score_sum(options.objective, dataset.info(), scored_seeds(dataset, preparation, options))),
+        results_(device.backend, scores_, seed_count_max(preparation),
+                 logit_columns(options.objective, dataset.info())),
         metric_(*options.objective.metric),
         optimizer_(model_->parameters(), options.optimizer),
         best_(model_->parameters(), options.checkpoint, metric_),
         kept_(options.kept),
-        identity_(identity_of(preparation, options, backend)) {}
+        identity_(identity_of(preparation, options, device.backend)) {}
 
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
     RunResult result;
     result.metric = metric_;
     if (options_.resume) go_on(result);
     cpu_tier_.rewind();
-    result.memory = plan_training(dataset_, preparation_, options_, model_->backend());
+    result.memory = plan_training(dataset_, preparation_, options_, {model_->backend(), uploader_, host_});
     pipeline_ = options_.pipeline;
     pipeline_.slot_count = result.memory.slot_count;
     if (options_.exact_evaluation) prepare_exact_evaluation(result.memory);
     replay(result.resumed_after);
     {
       // The schedule keeps where the reader is; the trainer's own stays at the beginning.
-      PipelinedSource source(preparation_, dataset_.info(), cpu_tier_, pipeline_,
-                             [ahead = schedule_, start = schedule_.start_of(result.resumed_after)](
-                                 std::uint64_t position) mutable { return ahead.at(start + position); });
-      result.io_engine = source.io_engine_name();
-      result.direct_reads = source.is_direct();
+      BatchFeed source(
+          preparation_, dataset_.info(), cpu_tier_, pipeline_,
+          [ahead = schedule_, start = schedule_.start_of(result.resumed_after)](
+              std::uint64_t position) mutable { return ahead.at(start + position); },
+          uploader_);
+      result.io_engine = source.host().io_engine_name();
+      result.direct_reads = source.host().is_direct();
       for (std::uint32_t epoch = result.resumed_after; epoch < options_.schedule.epochs; ++epoch) {
         if (has_run_out_of_patience(result, epoch)) break;
         result.epochs.push_back(train_epoch(source, epoch, result.step_losses));
@@ -304,29 +312,31 @@ class Run {
     kept_.keep(result.epochs.back().epoch, model_->parameters(), options_.state);
   }
 
-  EpochResult train_epoch(PipelinedSource& source, std::uint32_t epoch, std::vector<float>& step_losses) {
+  EpochResult train_epoch(BatchFeed& source, std::uint32_t epoch, std::vector<float>& step_losses) {
     EpochResult result;
     result.epoch = epoch + 1;
     const std::size_t count =
         schedule_.train_batches(epoch % preparation_.info().options.sample_epochs).size();
     Progress progress(fmt::format("epoch {}", result.epoch), count, Progress::Unit::items);
     const PipelineTimes before = source.times();
-    scores_.clear();
-    const Stopwatch clock;
-    for (std::size_t i = 0; i < count; ++i) {
-      const SourcedBatch& sourced = take(source);
-      const StepContext context{.is_training = true, .seed = options_.schedule.seed, .step = step_++};
-      const LossSum loss = step(sourced.view, context);
+    const StepResults::Take take_loss = [&](const BatchKey& key, const LossSum& loss) {
       if (!std::isfinite(loss.loss)) {
         fail(Kind::input,
              "epoch {}, {}: the loss is no longer a number; give a smaller --lr, or look for NaN in the "
              "features",
-             result.epoch, to_string(sourced.view.key));
+             result.epoch, to_string(key));
       }
-      add(result.cost, sourced.cost);
       step_losses.push_back(static_cast<float>(loss.mean()));
       progress.advance(1);
+    };
+    scores_.clear();
+    const Stopwatch clock;
+    for (std::size_t i = 0; i < count; ++i) {
+      const SourcedBatch& sourced = take(source);
+      step(sourced, {.is_training = true, .seed = options_.schedule.seed, .step = step_++}, take_loss);
+      add(result.cost, sourced.cost);
     }
+    results_.settle(take_loss);
     result.batches = count;
     result.seconds = clock.seconds();
     result.train = scores_.scores();
@@ -334,18 +344,17 @@ class Run {
     return result;
   }
 
-  LossSum step(const BatchView& batch, const StepContext& context) {
+  void step(const SourcedBatch& sourced, const StepContext& context, const StepResults::Take& take_loss) {
+    const BatchView& batch = sourced.view;
     const auto span = [&](const char* name) {
       return TraceSpan(options_.pipeline.trace, Trace::compute_lane, name, batch.key);
     };
-    LossSum loss;
     {
       const TraceSpan forward = span("forward");
       const ConstMatrixView logits = model_->forward(batch, context);
-      loss = loss_->evaluate_with_gradient(logits, batch);
-      scores_.add(loss, logits, batch);
+      results_.start(*loss_, logits, batch, sourced.labels, Loss::Gradient::wanted, take_loss);
     }
-    if (loss.weight == 0) return loss;
+    if (!loss_->weighs_anything(sourced.labels)) return;
     {
       const TraceSpan backward = span("backward");
       model_->backward(batch, loss_->gradient());
@@ -356,24 +365,24 @@ class Run {
         options_.optimizer.learning_rate *
         rate_factor(options_.learning_rate, context.step, per_epoch, per_epoch * options_.schedule.epochs)));
     optimizer_.step();
-    return loss;
   }
 
-  Scores evaluate(PipelinedSource& source, std::size_t count) {
+  Scores evaluate(BatchFeed& source, std::size_t count) {
+    const StepResults::Take take_loss = [](const BatchKey& key, const LossSum& loss) {
+      // Scores order logits, and would rank a model of no numbers as if it were one.
+      if (std::isfinite(loss.loss)) return;
+      fail(Kind::input,
+           "{}: the model's loss is not a number; give a smaller --lr, or look for NaN in the features",
+           to_string(key));
+    };
     scores_.clear();
     for (std::size_t i = 0; i < count; ++i) {
       const SourcedBatch& sourced = take(source);
       const TraceSpan span(options_.pipeline.trace, Trace::compute_lane, "evaluate", sourced.view.key);
       const ConstMatrixView logits = model_->forward(sourced.view, {.is_training = false});
-      const LossSum loss = loss_->evaluate(logits, sourced.view);
-      // Scores order logits, and would rank a model of no numbers as if it were one.
-      if (!std::isfinite(loss.loss)) {
-        fail(Kind::input,
-             "{}: the model's loss is not a number; give a smaller --lr, or look for NaN in the features",
-             to_string(sourced.view.key));
-      }
-      scores_.add(loss, logits, sourced.view);
+      results_.start(*loss_, logits, sourced.view, sourced.labels, Loss::Gradient::unwanted, take_loss);
     }
+    results_.settle(take_loss);
     return scores_.scores();
   }
 
@@ -382,8 +391,11 @@ class Run {
     ExactRequest request = exact_request(dataset_, preparation_, options_);
     request.program_bytes =
         memory.total_bytes() - memory.evaluation_bytes + ExactEvaluator::label_bytes(dataset_, request);
-    exact_.emplace(dataset_, model_->backend(), request,
+    exact_.emplace(dataset_, host_, request,
                    options_.scratch.empty() ? dataset_.folder() : options_.scratch);
+    if (&host_ != &model_->backend()) {
+      host_loss_ = make_loss(options_.objective, dataset_, host_, seed_count_max(preparation_));
+    }
   }
   bool validates_after(std::uint32_t epoch) const {
     if (!exact_) return schedule_.validates_after(epoch);
@@ -392,22 +404,24 @@ class Run {
     return (epoch + 1) % every == 0 || epoch + 1 == options_.schedule.epochs;
   }
   Scores evaluate_exactly(Split split) {
-    return exact_->evaluate(split, model_->parameters(), *loss_, scores_);
+    return exact_->evaluate(split, model_->parameters(), host_loss_ ? *host_loss_ : *loss_, scores_);
   }
 
   Scores test() {
     PipelineOptions options = pipeline_;
     options.assembly.transpose = false;
     const auto& batches = schedule_.test_batches();
-    PipelinedSource source(preparation_, dataset_.info(), cpu_tier_, options,
-                           [&batches](std::uint64_t position) -> std::optional<std::size_t> {
-                             if (position >= batches.size()) return std::nullopt;
-                             return batches[position];
-                           });
+    BatchFeed source(
+        preparation_, dataset_.info(), cpu_tier_, options,
+        [&batches](std::uint64_t position) -> std::optional<std::size_t> {
+          if (position >= batches.size()) return std::nullopt;
+          return batches[position];
+        },
+        uploader_);
     return evaluate(source, batches.size());
   }
 
-  static const SourcedBatch& take(PipelinedSource& source) {
+  static const SourcedBatch& take(BatchFeed& source) {
     const SourcedBatch* sourced = source.next();
     GNEISS_ASSERT(sourced != nullptr);
     return *sourced;
@@ -417,10 +431,14 @@ class Run {
   const Preparation& preparation_;
   CpuTier& cpu_tier_;
   const TrainOptions& options_;
+  BatchUploader* uploader_;
+  Backend& host_;
   EpochSchedule schedule_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Loss> loss_;
+  std::unique_ptr<Loss> host_loss_;  // of exact evaluation, where a device trains
   ScoreSum scores_;
+  StepResults results_;
   Metric metric_;
   Optimizer optimizer_;
   BestModel best_;
@@ -434,21 +452,41 @@ class Run {
 }  // namespace
 
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
-                         Backend& backend) {
+                         const TrainDevice& device) {
   const TrainOptions resolved = resolve(options, dataset);
-  const std::uint64_t bytes =
-      model_bytes(resolved.model, backend, model_options(dataset, preparation, resolved),
-                  block_maxima(preparation)) +
-      product_bytes(backend, model_options(dataset, preparation, resolved)) +
-      objective_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count,
-                      scored_seeds(dataset, preparation, resolved));
+  const auto seeds = static_cast<std::uint32_t>(maxima_of(preparation.pool().entries()).seed_count);
+  const std::uint64_t split_seeds = scored_seeds(dataset, preparation, resolved);
+  const bool is_on_device = device.uploader != nullptr;
+  std::uint64_t bytes = score_bytes(resolved.objective, dataset.info(), split_seeds);
+  if (is_on_device) {
+    bytes += StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));
+  } else {
+    bytes += computation_bytes(dataset, preparation, resolved, device.backend);
+  }
   MemoryNeeds needs = memory_needs(preparation, bytes);
+  if (is_on_device) {
+    needs.gpu_tier_bytes = 0;
+    needs.device_bytes = device_runtime_bytes + device.staging_bytes;
+  }
   if (resolved.exact_evaluation) {
     const ExactRequest request = exact_request(dataset, preparation, resolved);
     needs.evaluation_bytes =
-        least_exact_memory(dataset, backend, request) + ExactEvaluator::label_bytes(dataset, request);
+        least_exact_memory(dataset, device.host, request) + ExactEvaluator::label_bytes(dataset, request);
   }
   return plan_memory(needs, options.memory_bytes, options.pipeline.slot_count);
+}
+
+std::uint64_t computation_bytes(const Dataset& dataset, const Preparation& preparation,
+                                const TrainOptions& options, const Backend& backend) {
+  const TrainOptions resolved = resolve(options, dataset);
+  const ModelOptions model = model_options(dataset, preparation, resolved);
+  return model_bytes(resolved.model, backend, model, block_maxima(preparation)) + product_bytes(backend, model) +
+         loss_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count);
+}
+
+std::uint64_t training_product_bytes(const Dataset& dataset, const Preparation& preparation,
+                                     const TrainOptions& options, const Backend& backend) {
+  return product_bytes(backend, model_options(dataset, preparation, resolve(options, dataset)));
 }
 
 std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
@@ -460,7 +498,7 @@ std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation
 }
 
 RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
-                const TrainOptions& options, Backend& backend,
+                const TrainOptions& options, const TrainDevice& device,
                 const std::function<void(const EpochResult&)>& on_epoch) {
   if (preparation.info().planned == Residency::belady && options.schedule.shuffle) {
     fail(Kind::config,
@@ -469,7 +507,7 @@ RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier&
          preparation.name());
   }
   const TrainOptions resolved = resolve(options, dataset);
-  return Run(dataset, preparation, cpu_tier, resolved, backend).run(on_epoch);
+  return Run(dataset, preparation, cpu_tier, resolved, device).run(on_epoch);
 }
 
 }  // namespace gneiss

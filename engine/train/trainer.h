@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/compute/batch_uploader.h"
 #include "engine/nn/model.h"
 #include "engine/nn/optimizer.h"
 #include "engine/pipeline/pipelined_source.h"
@@ -73,9 +74,31 @@ struct RunResult {
   bool direct_reads = false;
 };
 
-// Memory of the run without starting it. Throws Error(config) when the options cannot be.
+// What computes.
+struct TrainDevice {
+  // The CPU.
+  TrainDevice(Backend& cpu) : backend(cpu), host(cpu) {}  // NOLINT(google-explicit-constructor)
+  // A device that batches are uploaded to.
+  //   host_backend   what exact evaluation runs on, from this thread, with a pool of its own
+  //   staging_bytes  of host memory that the uploader has taken
+  TrainDevice(Backend& device, BatchUploader* device_uploader, Backend& host_backend,
+              std::uint64_t host_staging_bytes = 0)
+      : backend(device), uploader(device_uploader), host(host_backend), staging_bytes(host_staging_bytes) {}
+
+  Backend& backend;
+  BatchUploader* uploader = nullptr;  // null: `backend` is the CPU
+  Backend& host;
+  std::uint64_t staging_bytes = 0;
+};
+
+// Memory of the run, of the host's, without starting it. Throws Error(config) when the options cannot be.
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
-                         Backend& backend);
+                         const TrainDevice& device);
+// What model, loss and optimizer take where they compute, and what of it products work in.
+std::uint64_t computation_bytes(const Dataset& dataset, const Preparation& preparation,
+                                const TrainOptions& options, const Backend& backend);
+std::uint64_t training_product_bytes(const Dataset& dataset, const Preparation& preparation,
+                                     const TrainOptions& options, const Backend& backend);
 
 // The epochs that the run whose state lies at options.state had done. Throws as a resume from it would.
 std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
@@ -83,7 +106,7 @@ std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation
 
 // Calls `on_epoch` after each epoch.
 RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
-                const TrainOptions& options, Backend& backend,
+                const TrainOptions& options, const TrainDevice& device,
                 const std::function<void(const EpochResult&)>& on_epoch);
 
 }  // namespace gneiss

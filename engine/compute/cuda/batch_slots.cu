@@ -63,6 +63,14 @@ class BatchSlots final : public BatchUploader {
     pinned_.push_back({memory, is_registered});
   }
 
+  void unpin(std::span<std::byte> memory) override {
+    const auto found = std::ranges::find_if(
+        pinned_, [&](const Pinned& pinned) { return pinned.memory.data() == memory.data(); });
+    if (found == pinned_.end()) return;
+    if (found->is_registered) cudaHostUnregister(memory.data());
+    pinned_.erase(found);
+  }
+
   std::optional<SlotTimes> reclaim(std::size_t index) override {
     Slot& slot = slots_[index];
     if (!slot.is_computed) return std::nullopt;

@@ -59,15 +59,20 @@ class CudaDevice final : public CudaBackend {
     scratch_.total = deal<LossSum>(1);
     norm_parts_ = deal<double>(cuda::norm_part_count);
     norm_ = deal<double>(1);
+    kept_ = memory_.mark();
   }
 
   Buffer allocate(std::size_t count) override {
     if (count == 0) return {};
     const std::span<std::byte> memory = take(count * sizeof(float));
+    ++buffer_count_;
     cuda::check(cudaMemsetAsync(memory.data(), 0, memory.size(), stream_.get()), "clearing memory");
     return {*this, reinterpret_cast<float*>(memory.data()), count};
   }
-  void release(float* /*data*/) noexcept override {}  // all at once, at the end
+  // All at once, when the last one goes: a run's model, before the next one's.
+  void release(float* /*data*/) noexcept override {
+    if (--buffer_count_ == 0) memory_.return_to(kept_);
+  }
 
   void copy_in(std::span<const float> host, float* device_data) override {
     cuda::check(cudaMemcpyAsync(device_data, host.data(), host.size_bytes(), cudaMemcpyHostToDevice,
@@ -243,7 +248,20 @@ class CudaDevice final : public CudaBackend {
   NormOperators& norms() noexcept override { return norms_; }
 
   std::unique_ptr<BatchUploader> make_uploader(const UploadSizes& sizes, CpuRowPath path) override {
-    return cuda::make_batch_slots(stream_.get(), take(sizes.bytes()), sizes, path);
+    return cuda::make_batch_slots(stream_.get(), keep(sizes.bytes()), sizes, path);
+  }
+  std::span<std::byte> keep(std::uint64_t bytes) override {
+    GNEISS_ASSERT(buffer_count_ == 0);
+    const std::span<std::byte> memory = take(bytes);
+    kept_ = memory_.mark();
+    return memory;
+  }
+  void fill(std::span<std::byte> kept, std::uint64_t offset, std::span<const std::byte> host) override {
+    GNEISS_ASSERT(offset <= kept.size() && host.size() <= kept.size() - offset);
+    cuda::check(cudaMemcpyAsync(kept.data() + offset, host.data(), host.size(), cudaMemcpyHostToDevice,
+                                stream_.get()),
+                "copying to the device");
+    stream_.wait();
   }
 
  private:
@@ -296,6 +314,8 @@ class CudaDevice final : public CudaBackend {
   cuda::LossScratch scratch_;
   double* norm_parts_ = nullptr;
   double* norm_ = nullptr;
+  std::size_t kept_ = 0;  // what is not of buffers
+  std::size_t buffer_count_ = 0;
   std::vector<cuda::Event> marks_;
   Mark next_mark_ = 0;
 };

@@ -52,7 +52,10 @@ class CudaBackend : public Backend {
   // working_bytes() asked for. Throws Error(config) where the device has less.
   virtual void reserve(std::uint64_t bytes, std::uint64_t product_bytes) = 0;
 
-  // Of reserved memory.
+  // Of reserved memory, before any buffer: kept until the backend goes.
+  virtual std::span<std::byte> keep(std::uint64_t bytes) = 0;
+  // Copies into it, and waits.
+  virtual void fill(std::span<std::byte> kept, std::uint64_t offset, std::span<const std::byte> host) = 0;
   virtual std::unique_ptr<BatchUploader> make_uploader(const UploadSizes& sizes, CpuRowPath path) = 0;
 };
 

@@ -35,6 +35,9 @@ class DeviceMemory {
     check(cudaMalloc(&data, bytes_), "taking the device's memory");
     data_ = static_cast<std::byte*>(data);
   }
+  // What was dealt out after a mark is free again.
+  std::size_t mark() const noexcept { return used_; }
+  void return_to(std::size_t mark) noexcept { used_ = mark; }
   // Precondition: there is so much left.
   std::span<std::byte> deal(std::size_t bytes) {
     const std::span<std::byte> part(data_ + used_, bytes);
