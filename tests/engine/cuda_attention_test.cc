@@ -266,7 +266,7 @@ TEST_CASE("attention on the device is the processor's for any heads and columns"
 TEST_CASE("attention reads every type of feature from any number of tiers, wherever rows lie") {
   reset_device();
   for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
-    for (const std::uint32_t columns : {7U, 66U, 128U}) {
+    for (const std::uint32_t columns : {7U, 66U, 128U, 2048U}) {
       for (std::uint32_t tiers = 1; tiers <= 4; ++tiers) {
         Case c{.batch = batch_of(columns, dtype), .heads = 4, .first_element = tiers - 1};
         c.batch.tier_count = tiers;
