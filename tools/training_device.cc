@@ -61,16 +61,8 @@ void TrainingDevice::load(const Preparation& preparation, CpuTier& cpu_tier) {
     gpu_tier_ = host_gpu_tier_->base();
     return;
   }
-  cuda_->reserve(plan_.total_bytes() - plan_.product_bytes, plan_.product_bytes);
-  const std::span<std::byte> rows = cuda_->keep(plan_.gpu_tier_bytes);
-  if (preparation.gpu_row_count() > 0) {
-    sweep_image(*preparation.gpu_tier(), [&](std::uint64_t offset, std::span<const std::byte> bytes) {
-      cuda_->fill(rows, offset, bytes);
-    });
-  }
-  gpu_tier_ = {.rows = rows.data(), .row_count = preparation.gpu_row_count()};
-  uploader_ = cuda_->make_uploader(plan_.upload, bus_ ? bus_->faster_path() : CpuRowPath::bus);
-  uploader_->pin(cpu_tier.memory());
+  side_.emplace(*cuda_, plan_, bus_ ? bus_->faster_path() : CpuRowPath::bus, preparation, cpu_tier);
+  gpu_tier_ = side_->gpu_tier();
 }
 
 std::uint64_t TrainingDevice::staging_bytes() const noexcept {
@@ -79,7 +71,7 @@ std::uint64_t TrainingDevice::staging_bytes() const noexcept {
 
 TrainDevice TrainingDevice::device() noexcept {
   if (!is_cuda()) return *cpu_;
-  return {*cuda_, uploader_.get(), *cpu_, staging_bytes()};
+  return {*cuda_, side_ ? &side_->uploader() : nullptr, *cpu_, staging_bytes()};
 }
 
 nlohmann::json TrainingDevice::summary() const {

@@ -14,7 +14,7 @@
 #include "engine/compute/cuda/bus_profile.h"
 #include "engine/compute/cuda/cuda_backend.h"
 #include "engine/tiers/host_gpu_tier.h"
-#include "engine/train/device_plan.h"
+#include "engine/train/device_side.h"
 #include "engine/train/trainer.h"
 #include "storage/base/parallel.h"
 
@@ -52,7 +52,7 @@ class TrainingDevice {
   std::unique_ptr<CudaBackend> cuda_;          // null: the CPU trains
   std::optional<BusProfile> bus_;              // where there are rows that come over it
   DevicePlan plan_;
-  std::unique_ptr<BatchUploader> uploader_;
+  std::optional<DeviceSide> side_;
   std::optional<HostGpuTier> host_gpu_tier_;
   TierBase gpu_tier_;
 };
