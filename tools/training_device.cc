@@ -44,10 +44,11 @@ void TrainingDevice::plan(const Dataset& dataset, const Preparation& preparation
   const std::uint64_t row_bytes = image_row_bytes(preparation.cpu_tier());
   if (preparation.cpu_slot_count() > 0) bus_ = measure_bus(row_bytes);
   const auto usable = static_cast<std::uint64_t>(usable_share * static_cast<double>(cuda_->free_bytes()));
-  plan_ = plan_device(dataset, preparation, options, *cuda_, memory_bytes > 0 ? std::min(memory_bytes, usable) : usable);
-  fmt::print("Device: {}, {} of {}: gpu tier {}, model {}, {} batches {}\n", title_, text(plan_.total_bytes()),
-             text(usable), text(plan_.gpu_tier_bytes), text(plan_.computation_bytes), plan_.upload.slots,
-             text(plan_.upload.bytes()));
+  plan_ = plan_device(dataset, preparation, options, *cuda_,
+                      memory_bytes > 0 ? std::min(memory_bytes, usable) : usable);
+  fmt::print("Device: {}, {} of {}: gpu tier {}, model {}, {} batches {}\n", title_,
+             text(plan_.total_bytes()), text(usable), text(plan_.gpu_tier_bytes),
+             text(plan_.computation_bytes), plan_.upload.slots, text(plan_.upload.bytes()));
   if (!bus_) return;
   fmt::print("Rows of the cpu tier come {}: {} over the bus, {} gathered and copied\n",
              bus_->faster_path() == CpuRowPath::bus ? "over the bus, as the device reads them"

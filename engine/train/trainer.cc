@@ -4,8 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "engine/train/checkpoint.h"
 #include "engine/pipeline/batch_feed.h"
+#include "engine/train/checkpoint.h"
 #include "engine/train/exact_evaluation.h"
 #include "engine/train/step_results.h"
 #include "engine/train/train_state.h"
@@ -391,8 +391,7 @@ class Run {
     ExactRequest request = exact_request(dataset_, preparation_, options_);
     request.program_bytes =
         memory.total_bytes() - memory.evaluation_bytes + ExactEvaluator::label_bytes(dataset_, request);
-    exact_.emplace(dataset_, host_, request,
-                   options_.scratch.empty() ? dataset_.folder() : options_.scratch);
+    exact_.emplace(dataset_, host_, request, options_.scratch.empty() ? dataset_.folder() : options_.scratch);
     if (&host_ != &model_->backend()) {
       host_loss_ = make_loss(options_.objective, dataset_, host_, seed_count_max(preparation_));
     }
@@ -459,7 +458,8 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const bool is_on_device = device.backend.device().type != Device::Type::cpu;
   std::uint64_t bytes = score_bytes(resolved.objective, dataset.info(), split_seeds);
   if (is_on_device) {
-    bytes += StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));
+    bytes +=
+        StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));
   } else {
     bytes += computation_bytes(dataset, preparation, resolved, device.backend);
   }
@@ -480,7 +480,8 @@ std::uint64_t computation_bytes(const Dataset& dataset, const Preparation& prepa
                                 const TrainOptions& options, const Backend& backend) {
   const TrainOptions resolved = resolve(options, dataset);
   const ModelOptions model = model_options(dataset, preparation, resolved);
-  return model_bytes(resolved.model, backend, model, block_maxima(preparation)) + product_bytes(backend, model) +
+  return model_bytes(resolved.model, backend, model, block_maxima(preparation)) +
+         product_bytes(backend, model) +
          loss_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count);
 }
 
