@@ -6,6 +6,14 @@
 
 namespace gneiss {
 
+namespace {
+
+Tier tier_of(Placement placement) {
+  return placement.is_on_gpu() ? Tier::gpu : placement.is_cached() ? Tier::cpu : Tier::disk;
+}
+
+}  // namespace
+
 void BatchPlanner::order_inputs(std::size_t index, const SampledBatch& batch) {
   order_.clear();
   for (std::uint32_t local = 0; local < batch.nodes.size(); ++local) {
@@ -19,17 +27,18 @@ void BatchPlanner::order_inputs(std::size_t index, const SampledBatch& batch) {
 
   new_local_.resize(batch.nodes.size());
   input_nodes_.clear();
+  gpu_slots_.clear();
   cpu_slots_.clear();
   admitted_rows_.clear();
   admitted_slots_.clear();
   page_runs_.clear();
-  for (const bool cached : {true, false}) {
-    if (!cached && shared_ != nullptr) {
+  for (const Tier tier : {Tier::gpu, Tier::cpu, Tier::disk}) {
+    if (tier == Tier::disk && shared_ != nullptr) {
       order_shared_inputs(index);
       break;
     }
     for (std::size_t i = 0; i < order_.size(); ++i) {
-      if (placements_[i].is_cached() == cached) add_input(i);
+      if (tier_of(placements_[i]) == tier) add_input(i);
     }
   }
 }
@@ -40,7 +49,9 @@ void BatchPlanner::add_input(std::size_t i) {
   const auto local = static_cast<std::uint32_t>(input_nodes_.size());
   new_local_[static_cast<std::uint32_t>(order_[i])] = local;
   input_nodes_.push_back(ascending_[i]);
-  if (placement.is_cached()) {
+  if (placement.is_on_gpu()) {
+    gpu_slots_.push_back(placement.slot());
+  } else if (placement.is_cached()) {
     cpu_slots_.push_back(placement.slot());
   } else if (placement.is_admitted()) {
     admitted_rows_.push_back(local);
@@ -84,6 +95,23 @@ void BatchPlanner::look_up_labels(const SampledBatch& batch) {
   }
 }
 
+// Of the gpu tier where there is one: training finds the same ranges in every batch.
+void BatchPlanner::list_ranges() {
+  ranges_.clear();
+  std::uint32_t first = 0;
+  const auto add = [&](Tier tier, std::size_t count) {
+    ranges_.push_back({.store = 0,
+                       .tier = tier,
+                       .first = first,
+                       .count = static_cast<std::uint32_t>(count),
+                       .reserved = 0});
+    first += ranges_.back().count;
+  };
+  if (!plan_.gpu_nodes.empty()) add(Tier::gpu, gpu_slots_.size());
+  add(Tier::cpu, cpu_slots_.size());
+  add(shared_ != nullptr ? Tier::page : Tier::disk, input_nodes_.size() - first);
+}
+
 const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   GNEISS_ASSERT(!batch.blocks.empty());
   order_inputs(index, batch);
@@ -92,14 +120,7 @@ const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   dst_in_src_.assign(new_local_.begin(), new_local_.begin() + first.dst_count);
   look_up_labels(batch);
 
-  const auto cached = static_cast<std::uint32_t>(cpu_slots_.size());
-  const auto inputs = static_cast<std::uint32_t>(input_nodes_.size());
-  ranges_ = {{.store = 0, .tier = Tier::cpu, .first = 0, .count = cached, .reserved = 0},
-             {.store = 0,
-              .tier = shared_ != nullptr ? Tier::page : Tier::disk,
-              .first = cached,
-              .count = inputs - cached,
-              .reserved = 0}};
+  list_ranges();
   const std::span nodes(batch.nodes);
   frame_.seeds = nodes.first(batch.seed_count);
   frame_.targets = targets_;
@@ -108,6 +129,7 @@ const BatchFrame& BatchPlanner::plan(std::size_t index, SampledBatch& batch) {
   frame_.label_columns = labels_.columns;
   frame_.hidden_nodes = nodes.first(first.dst_count);
   frame_.plan = ranges_;
+  frame_.gpu_slots = gpu_slots_;
   frame_.cpu_slots = cpu_slots_;
   frame_.admitted_rows = admitted_rows_;
   frame_.admitted_slots = admitted_slots_;

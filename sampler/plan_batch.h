@@ -1,6 +1,7 @@
 // Orders a sampled batch's input nodes by tier and expresses its blocks in that order.
 //
-// Why: with [cpu | disk] order each tier is one contiguous range of local ids, and a segment's rows stand
+// Why: with [gpu | cpu | disk] order each tier is one contiguous range of local ids, and a segment's rows
+// stand
 //      in node order, as the packer's scan meets them.
 #pragma once
 
@@ -32,6 +33,7 @@ class BatchPlanner {
 
   void order_shared_inputs(std::size_t index);
   void add_input(std::size_t i);
+  void list_ranges();
   void look_up_labels(const SampledBatch& batch);
 
   const TierPlan& plan_;
@@ -42,6 +44,7 @@ class BatchPlanner {
   std::vector<NodeId> ascending_;
   std::vector<Placement> placements_;  // of ascending_
   std::vector<NodeId> input_nodes_;
+  std::vector<std::uint32_t> gpu_slots_;
   std::vector<std::uint32_t> cpu_slots_;
   std::vector<std::uint32_t> admitted_rows_;
   std::vector<std::uint32_t> admitted_slots_;

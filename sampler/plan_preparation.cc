@@ -21,20 +21,26 @@ std::uint64_t count_reads(std::span<const Extent> extents) {
 
 void PreparationPlanner::choose_residency() {
   const std::uint64_t row_bytes = dataset_.info().row_bytes();
-  const std::uint64_t budget_rows = options_.cpu_cache_bytes / row_bytes;
-  // Where every row that is read fits, or none, there is nothing to exchange, and no order to be kept.
   const std::uint64_t accessed = accessed_rows();
-  const bool can_exchange = budget_rows > 0 && budget_rows < accessed;
+  const std::uint64_t gpu_rows = std::min<std::uint64_t>(
+      {options_.gpu_cache_bytes / row_bytes, accessed, std::uint64_t{tier_slots_max}});
+  const std::uint64_t budget_rows = options_.cpu_cache_bytes / row_bytes;
+  const TierBudget fixed_budget{.gpu_rows = gpu_rows, .cpu_rows = budget_rows};
+  // Where every row that is read fits, or none, there is nothing to exchange, and no order to be kept.
+  const bool can_exchange = budget_rows > 0 && budget_rows < accessed - gpu_rows;
   residency_ = can_exchange ? options_.residency : Residency::fixed;
   if (residency_ != Residency::belady) {
-    plan_ = plan_static_tiers(counts_.accesses, budget_rows);
+    plan_ = plan_static_tiers(counts_.accesses, fixed_budget);
     rows_ = count_rows(lists_, plan_);
   }
   if (residency_ == Residency::fixed) return;
   const double fixed_rows = residency_ == Residency::automatic ? disk_rows_per_epoch() : 0;
   plan_ = {};  // its memory is the next one's
+  std::vector<NodeId> gpu_nodes;
+  if (gpu_rows > 0) gpu_nodes = plan_static_tiers(counts_.accesses, {.gpu_rows = gpu_rows}).gpu_nodes;
   plan_ = plan_belady_tiers(
       {.lists = &lists_,
+       .gpu_nodes = std::move(gpu_nodes),
        .node_count = dataset_.info().node_count,
        .epochs = options_.sample_epochs,
        .batches_per_epoch = schedule_.train_batches_per_epoch(),
@@ -49,7 +55,7 @@ void PreparationPlanner::choose_residency() {
   if (disk_rows_per_epoch() <= fixed_rows * (1 - least_gain)) return;
   residency_ = Residency::fixed;
   plan_ = {};
-  plan_ = plan_static_tiers(counts_.accesses, budget_rows);
+  plan_ = plan_static_tiers(counts_.accesses, fixed_budget);
   rows_ = count_rows(lists_, plan_);
 }
 
@@ -59,10 +65,9 @@ void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::u
   shared_.reset();
   if (disk_budget_bytes == 0) return;
   const std::uint64_t row_bytes = dataset_.info().row_bytes();
-  const std::uint64_t cpu_tier = plan_.slot_count * row_bytes;
   std::uint64_t own = 0;
   for (const BatchRows& rows : rows_) own += segment_bytes_for(rows.disk_rows, row_bytes);
-  const std::uint64_t others = samples_bytes_at_most() + index_bytes() + cpu_tier;
+  const std::uint64_t others = samples_bytes_at_most() + index_bytes() + tier_bytes();
   if (own + others <= disk_budget_bytes) return;
   const std::vector<BatchKey> keys = batch_keys();
   const std::uint64_t nodes = dataset_.info().node_count;
@@ -71,7 +76,7 @@ void PreparationPlanner::fit_disk_budget(std::uint64_t disk_budget_bytes, std::u
   for (;;) {
     shared_.emplace(lay_out_shared(lists_, plan_, group_batches(keys, size, group_batches_max), row_bytes,
                                    nodes, read_gap_bytes, dataset_.folder()));
-    const std::uint64_t total = shared_->bytes() + samples_bytes_at_most() + index_bytes() + cpu_tier;
+    const std::uint64_t total = shared_->bytes() + samples_bytes_at_most() + index_bytes() + tier_bytes();
     if (total <= disk_budget_bytes || size == choice.largest()) return;
     // Trailers and the runs of each frame are known once it is laid out: room for them is what regions lack.
     const std::uint64_t regions = choice.region_bytes(size);
@@ -108,6 +113,7 @@ PreparationCost PreparationPlanner::cost() const {
       continue;
     }
     cost.admitted_rows += rows_[i].admitted_rows;
+    cost.gpu_rows += rows_[i].gpu_rows / epochs;
     cost.cpu_rows += rows_[i].cpu_rows / epochs;
     cost.disk_rows += rows_[i].disk_rows / epochs;
     cost.disk_bytes += static_cast<double>(segment) / epochs;
@@ -116,7 +122,7 @@ PreparationCost PreparationPlanner::cost() const {
     cost.disk_pieces += segment == 0 ? 0 : static_cast<double>(pieces) / epochs;
     cost.sampled_edges += counts_.entries[i].edge_count / epochs;
   }
-  cost.input_rows = cost.cpu_rows + cost.disk_rows;
+  cost.input_rows = cost.gpu_rows + cost.cpu_rows + cost.disk_rows;
   if (shared_) {
     cost.segment_bytes = shared_->bytes();
     cost.group_batches = shared_->groups.front().batch_count;
@@ -124,6 +130,8 @@ PreparationCost PreparationPlanner::cost() const {
   }
   cost.residency = residency_;
   cost.admitted_rows /= epochs;
+  cost.gpu_cached_rows = plan_.gpu_nodes.size();
+  cost.gpu_tier_bytes = cost.gpu_cached_rows * row_bytes;
   cost.cached_rows = plan_.slot_count;
   cost.cpu_tier_bytes = cost.cached_rows * row_bytes;
   cost.samples_bytes_at_most = samples_bytes_at_most();
@@ -145,8 +153,9 @@ std::vector<std::uint64_t> PreparationPlanner::checksums() const {
   const auto of = [](const auto& values) { return checksum(std::as_bytes(std::span(values))); };
   std::vector<std::uint64_t> all{static_cast<std::uint64_t>(residency_),
                                  plan_.slot_count,
+                                 of(plan_.gpu_nodes),
                                  of(plan_.cpu_nodes),
-                                 of(plan_.slot_of),
+                                 of(plan_.placement_of),
                                  of(plan_.cycle_moves),
                                  of(rows_)};
   if (shared_) {
@@ -166,12 +175,17 @@ std::uint64_t PreparationPlanner::samples_bytes_at_most() const {
   return bytes;
 }
 
-// In pack.bin and cpu.bin beside the rows: entries, extents and their counts; nodes and moves; headers,
-// padding.
+std::uint64_t PreparationPlanner::tier_bytes() const {
+  return (plan_.gpu_nodes.size() + plan_.slot_count) * dataset_.info().row_bytes();
+}
+
+// In pack.bin, cpu.bin and gpu.bin beside the rows: entries, extents and their counts; nodes and moves;
+// headers, padding.
 std::uint64_t PreparationPlanner::index_bytes() const {
   const std::uint64_t extents = shared_ ? shared_->extents.size() * sizeof(Extent) : 0;
   return schedule_.size() * (sizeof(SegmentEntry) + sizeof(std::uint32_t)) + extents +
-         2 * sizeof(std::uint32_t) * std::uint64_t{plan_.slot_count} + 16 * file_section_alignment;
+         sizeof(std::uint32_t) * (plan_.gpu_nodes.size() + 2 * std::uint64_t{plan_.slot_count}) +
+         (plan_.gpu_nodes.empty() ? 16 : 20) * file_section_alignment;
 }
 
 std::uint64_t PreparationPlanner::accessed_rows() const {

@@ -26,6 +26,7 @@ struct PreparationCost {
   std::uint64_t evaluation_batches = 0;
   // Per epoch of training, averaged over the pool's epochs:
   double input_rows = 0;
+  double gpu_rows = 0;
   double cpu_rows = 0;
   double disk_rows = 0;
   double disk_bytes = 0;   // segments with trailers and padding
@@ -38,9 +39,10 @@ struct PreparationCost {
   std::uint64_t segment_bytes = 0;  // of all segments, or of what batches share
   std::uint64_t group_batches = 1;  // consecutive batches that share their rows; in the largest group
   std::uint64_t group_count = 0;    // groups of batches, evaluation's too; 0: every batch has its own rows
+  std::uint64_t gpu_tier_bytes = 0;
   std::uint64_t cpu_tier_bytes = 0;
   std::uint64_t samples_bytes_at_most = 0;  // before compression
-  std::uint64_t index_bytes = 0;            // of segments, extents and the tier's slots
+  std::uint64_t index_bytes = 0;            // of segments, extents and the tiers' slots
   std::uint64_t free_bytes = 0;
   // What is left to do once this is known:
   double sampling_seconds = 0;        // the second pass, by some batches made as it makes them
@@ -54,18 +56,19 @@ struct PreparationCost {
   std::uint64_t largest_split = 0;   // seeds
   std::uint64_t shared_extents = 0;  // of all batches, where they share rows
   std::uint64_t row_bytes = 0;
-  std::uint64_t node_count = 0;  // of the dataset
-  std::uint64_t cached_rows = 0;
-  std::uint64_t accessed_rows = 0;  // distinct nodes that training reads
+  std::uint64_t node_count = 0;       // of the dataset
+  std::uint64_t gpu_cached_rows = 0;  // held by the gpu tier
+  std::uint64_t cached_rows = 0;      // by the cpu tier, at once
+  std::uint64_t accessed_rows = 0;    // distinct nodes that training reads
 
   std::uint64_t disk_space_bytes() const noexcept {  // of all files, at most
-    return segment_bytes + cpu_tier_bytes + samples_bytes_at_most + index_bytes;
+    return segment_bytes + gpu_tier_bytes + cpu_tier_bytes + samples_bytes_at_most + index_bytes;
   }
   std::uint64_t packing_read_bytes() const noexcept {
     return packing_scans * node_count * row_bytes + reordered_bytes;
   }
   std::uint64_t packing_write_bytes() const noexcept {
-    return segment_bytes + cpu_tier_bytes + reordered_bytes;
+    return segment_bytes + gpu_tier_bytes + cpu_tier_bytes + reordered_bytes;
   }
 };
 
@@ -76,7 +79,7 @@ class PreparationPlanner {
                      const InputLists& lists, const BatchCounts& counts)
       : dataset_(dataset), options_(options), schedule_(schedule), lists_(lists), counts_(counts) {}
 
-  void choose_residency();  // which rows the cpu tier holds, and when
+  void choose_residency();  // which rows the tiers in memory hold, and when
   // Whether batches share rows on disk; after choose_residency(). 0: as much as it takes.
   //   read_gap_bytes  see shared_layout.h
   void fit_disk_budget(std::uint64_t disk_budget_bytes, std::uint64_t read_gap_bytes);
@@ -92,6 +95,7 @@ class PreparationPlanner {
  private:
   std::uint64_t samples_bytes_at_most() const;
   std::uint64_t index_bytes() const;
+  std::uint64_t tier_bytes() const;  // of the rows in both images
   std::uint64_t accessed_rows() const;
   double disk_rows_per_epoch() const;
 

@@ -11,7 +11,8 @@ namespace gneiss {
 namespace {
 
 // Of a preparation itself; all else in the folder is for going on.
-constexpr std::array<const char*, 3> file_names{pool_file_name, pack_file_name, cpu_tier_file_name};
+constexpr std::array<const char*, 4> file_names{pool_file_name, pack_file_name, cpu_tier_file_name,
+                                                gpu_tier_file_name};
 
 std::string journal_key(const std::string& name) { return "preparing/" + name; }
 

@@ -46,7 +46,7 @@ class PreparationInWork {
 
   // What an earlier run has done, in words; empty when nothing is worth keeping.
   std::string progress() const;
-  // The three files are whole: makes them the preparation of this name, in place of an old one.
+  // The files are whole: makes them the preparation of this name, in place of an old one.
   void seal(const PreparationInfo& info);
 
  private:

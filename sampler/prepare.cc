@@ -198,7 +198,8 @@ class Preparer {
     return {.options = request_.options,
             .dataset_fingerprint = dataset_.fingerprint(),
             .train_batches_per_epoch = schedule_.train_batches_per_epoch(),
-            .planned = planner_.residency()};
+            .planned = planner_.residency(),
+            .has_gpu_tier = !planner_.tiers().gpu_nodes.empty()};
   }
 
   void free_counts() { counts_ = {}; }
@@ -220,7 +221,7 @@ class Preparer {
                         {.feature_bytes = cost.packing_scans * cost.node_count * row_bytes,
                          .row_count = rows,
                          .row_bytes = row_bytes,
-                         .written_bytes = cost.segment_bytes + cost.cpu_tier_bytes,
+                         .written_bytes = cost.segment_bytes + cost.gpu_tier_bytes + cost.cpu_tier_bytes,
                          .reordered_bytes = cost.reordered_bytes,
                          .is_filled_in_memory = shared != nullptr && cost.reordered_bytes == 0});
   }
@@ -247,8 +248,9 @@ class Preparer {
 
   // What the plan leaves the packer: slots, nodes and moves are held.
   std::uint64_t packing_memory() const {
+    const TierPlan& tiers = planner_.tiers();
     const std::uint64_t held =
-        4 * dataset_.info().node_count + 8 * std::uint64_t{planner_.tiers().slot_count};
+        4 * dataset_.info().node_count + 4 * tiers.gpu_nodes.size() + 8 * std::uint64_t{tiers.slot_count};
     return request_.memory_bytes - std::min(request_.memory_bytes, held);
   }
 

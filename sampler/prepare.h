@@ -41,7 +41,7 @@ struct PrepareResult {
   std::uint64_t sampled_batches = 0;  // now, in both passes
   double sampling_seconds = 0;
   double packing_seconds = 0;
-  std::uint64_t packed_bytes = 0;  // of the three files
+  std::uint64_t packed_bytes = 0;  // of all files
   std::uint64_t samples_bytes = 0;
   std::uint64_t bytes_read = 0;  // of the features, now
   std::uint32_t scans = 0;

@@ -25,6 +25,7 @@ MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOpti
                            .seed = 0};
   const std::uint64_t batches = options.sample_epochs * cost.train_batches + cost.evaluation_batches;
   const MemoryNeeds needs{
+      .gpu_tier_bytes = cost.gpu_tier_bytes,
       .cpu_tier_bytes = cpu_tier_memory(cost.cached_rows, cost.row_bytes, cost.residency),
       .model_bytes = model_bytes(train.model, *backend, model, block_maxima(options.fanouts, cost.largest)) +
                      loss_bytes(objective, dataset.info(), cost.largest.seed_count) +

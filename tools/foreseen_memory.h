@@ -6,7 +6,8 @@
 
 namespace gneiss {
 
-// Of `gneiss train` with its defaults, as it will plan it: frames are taken at the most they can be.
+// Of `gneiss train` with its defaults on the CPU, as it will plan it: frames are taken at the most they can
+// be.
 MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOptions& options,
                                    const PreparationCost& cost);
 

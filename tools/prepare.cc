@@ -99,17 +99,22 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
   fmt::print("  each epoch reads {}  ({} edges sampled)\n",
              rows_and_bytes(cost.input_rows, cost.input_rows * row_bytes),
              format_count(static_cast<std::uint64_t>(cost.sampled_edges)));
-  const double cpu_share = cost.input_rows > 0 ? cost.cpu_rows / cost.input_rows * 100 : 0;
+  const auto share = [&](double rows) { return cost.input_rows > 0 ? rows / cost.input_rows * 100 : 0; };
+  if (options.gpu_cache_bytes > 0) {
+    fmt::print("    from gpu tier  {}  {:4.1f} %, {} rows held, the most read\n",
+               rows_and_bytes(cost.gpu_rows, cost.gpu_rows * row_bytes), share(cost.gpu_rows),
+               format_count(cost.gpu_cached_rows));
+  }
   const std::string exchanged =
       cost.residency == Residency::belady
           ? fmt::format(", {} exchanged an epoch",
                         format_count(static_cast<std::uint64_t>(cost.admitted_rows)))
           : "";
   fmt::print("    from cpu tier  {}  {:4.1f} %, {} rows held of {} that training reads ({}{})\n",
-             rows_and_bytes(cost.cpu_rows, cost.cpu_rows * row_bytes), cpu_share,
+             rows_and_bytes(cost.cpu_rows, cost.cpu_rows * row_bytes), share(cost.cpu_rows),
              format_count(cost.cached_rows), format_count(cost.accessed_rows), name_of(cost.residency),
              exchanged);
-  const double disk_share = cost.input_rows > 0 ? 100 - cpu_share : 0;
+  const double disk_share = share(cost.disk_rows);
   const std::string reads = format_count(static_cast<std::uint64_t>(cost.disk_reads));
   if (cost.group_count == 0) {
     fmt::print("    from disk tier {}  {:4.1f} %, in {} reads of at most 1 MiB\n",
@@ -131,16 +136,21 @@ void print_plan(const PreparationCost& cost, const PrepareRequest& request, cons
     fmt::print("    how long that takes: measure the drive once with 'gneiss bench io --dataset {}'\n",
                dataset.folder().string());
   }
-  fmt::print("  on the drive     segments {}, cpu image {}, samples at most {}; {} are free\n",
-             format_bytes(static_cast<double>(cost.segment_bytes)),
+  const std::string gpu_image =
+      cost.gpu_tier_bytes == 0
+          ? ""
+          : fmt::format("gpu image {}, ", format_bytes(static_cast<double>(cost.gpu_tier_bytes)));
+  fmt::print("  on the drive     segments {}, {}cpu image {}, samples at most {}; {} are free\n",
+             format_bytes(static_cast<double>(cost.segment_bytes)), gpu_image,
              format_bytes(static_cast<double>(cost.cpu_tier_bytes)),
              format_bytes(static_cast<double>(cost.samples_bytes_at_most)),
              format_bytes(static_cast<double>(cost.free_bytes)));
   const MemoryPlan memory = foresee_training_memory(dataset, options, cost);
   fmt::print(
-      "  in memory        training takes up to {} by default: cpu tier {}, {} batches in flight of {}, model "
+      "  in memory        training takes up to {} by default: {}cpu tier {}, {} batches in flight of {}, "
+      "model "
       "{}\n",
-      format_bytes(static_cast<double>(memory.total_bytes())),
+      format_bytes(static_cast<double>(memory.total_bytes())), gpu_tier_text(memory),
       format_bytes(static_cast<double>(memory.cpu_tier_bytes)), memory.slot_count,
       format_bytes(static_cast<double>(memory.slot_bytes)),
       format_bytes(static_cast<double>(memory.model_bytes)));
@@ -166,6 +176,7 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"train_batches", cost.train_batches},
           {"evaluation_batches", cost.evaluation_batches},
           {"input_rows", cost.input_rows},
+          {"gpu_rows", cost.gpu_rows},
           {"cpu_rows", cost.cpu_rows},
           {"disk_rows", cost.disk_rows},
           {"disk_bytes_per_epoch", cost.disk_bytes},
@@ -175,7 +186,10 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
           {"group_batches", cost.group_batches},
           {"group_count", cost.group_count},
           {"sampled_edges", cost.sampled_edges},
+          {"gpu_cached_rows", cost.gpu_cached_rows},
+          {"gpu_tier_bytes", cost.gpu_tier_bytes},
           {"cached_rows", cost.cached_rows},
+          {"cpu_tier_bytes", cost.cpu_tier_bytes},
           {"residency", name_of(cost.residency)},
           {"admitted_rows", cost.admitted_rows},
           {"segment_bytes", cost.segment_bytes},
@@ -285,6 +299,9 @@ void register_prepare(CLI::App& app) {
           "soonest; batches then keep one order in every epoch) or auto (what reads less)")
       ->type_name("NAME")
       ->default_str("static");
+  add_bytes_option(
+      *command, "--gpu-cache", preparation.gpu_cache_bytes,
+      "Device memory for the most read rows, such as 10GiB; --cpu-cache holds the next; default 0");
   add_bytes_option(*command, "--cpu-cache", preparation.cpu_cache_bytes,
                    "Host memory for the most read rows, such as 10GiB; default 0");
   add_bytes_option(*command, "--disk-budget", options->request.disk_budget_bytes,

@@ -7,9 +7,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "engine/compute/cpu/cpu_backend.h"
-#include "engine/compute/cuda/device.h"
-#include "engine/tiers/host_gpu_tier.h"
 #include "engine/train/trainer.h"
 #include "storage/base/memory_limit.h"
 #include "storage/base/stopwatch.h"
@@ -22,6 +19,7 @@
 #include "tools/run_folder.h"
 #include "tools/summary.h"
 #include "tools/train_report.h"
+#include "tools/training_device.h"
 
 namespace gneiss {
 namespace {
@@ -47,6 +45,7 @@ struct TrainCommand {
   bool resume = false;
   std::uint32_t resume_epoch = 0;  // 0: the last one
   std::string device = "auto";
+  std::uint64_t device_memory_bytes = 0;
   std::string precision = "f32";
   std::string summary;
   std::string trace;
@@ -57,7 +56,7 @@ struct TrainCommand {
 double shortest(float value) { return std::stod(fmt::format("{}", value)); }
 
 // By the names of --help, so that `train --config` takes a run's config.yaml.
-nlohmann::json resolved_options(const TrainCommand& command) {
+nlohmann::json resolved_options(const TrainCommand& command, std::string_view device) {
   const TrainOptions& train = command.train;
   return {{"dataset", std::filesystem::absolute(command.dataset).string()},
           {"preparation", command.preparation},
@@ -88,9 +87,10 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"no_shuffle", !train.schedule.shuffle},
           {"runs", command.runs},
           {"keep_last", command.keep_last},
-          {"device", "cpu"},
+          {"device", device},
           {"precision", command.precision},
           {"memory", train.memory_bytes},
+          {"device_memory", command.device_memory_bytes},
           {"threads", command.threads},
           {"io", train.pipeline.io_engine},
           {"queue_depth", train.pipeline.queue_depth},
@@ -98,16 +98,6 @@ nlohmann::json resolved_options(const TrainCommand& command) {
           {"prefetch", train.pipeline.slot_count},
           {"buffered", !train.pipeline.direct},
           {"no_verify", !train.pipeline.assembly.verify_segments}};
-}
-
-// The models of this version compute on the CPU; says in one line why the GPU is not used.
-void settle_device(const std::string& device) {
-  if (device == "cpu") return;
-  const DeviceProbe probe = probe_cuda_device();
-  const std::string reason =
-      probe.usable ? fmt::format("this version does not train on the {}", probe.name) : probe.reason;
-  if (device == "cuda") fail(Kind::config, "--device cuda: {}; use --device cpu", reason);
-  spdlog::info("computing on the CPU: {}", reason);
 }
 
 struct MeanAndDeviation {
@@ -154,7 +144,7 @@ void go_back(const Dataset& dataset, const Preparation& preparation, TrainOption
 }
 
 FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
-                     const TrainCommand& command, TrainOptions options, Backend& backend, RunFolder& folder) {
+                     const TrainCommand& command, TrainOptions options, const TrainDevice& device, RunFolder& folder) {
   const bool is_one_of_many = command.runs > 1;
   const std::uint64_t seed = options.schedule.seed;
   const std::optional<std::uint64_t> file_seed = is_one_of_many ? std::optional(seed) : std::nullopt;
@@ -163,15 +153,15 @@ FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, Cpu
   options.scratch = folder.path();
   options.kept = folder.kept(command.keep_last, file_seed);
   options.resume = folder.goes_on() && std::filesystem::exists(options.state);
-  if (command.resume_epoch > 0) go_back(dataset, preparation, options, backend, command.resume_epoch);
-  const std::uint32_t done = options.resume ? epochs_done(dataset, preparation, options, backend) : 0;
+  if (command.resume_epoch > 0) go_back(dataset, preparation, options, device.backend, command.resume_epoch);
+  const std::uint32_t done = options.resume ? epochs_done(dataset, preparation, options, device.backend) : 0;
   if (is_one_of_many) fmt::print("Run with seed {}\n", seed);
   std::vector<nlohmann::json> earlier;
   if (folder.goes_on()) earlier = folder.keep_metrics(seed, done);
   if (options.resume) {
     fmt::print("Going on after epoch {} of the run in {}\n", done, folder.path().string());
   }
-  RunResult result = train(dataset, preparation, cpu_tier, options, backend, [&](const EpochResult& epoch) {
+  RunResult result = train(dataset, preparation, cpu_tier, options, device, [&](const EpochResult& epoch) {
     fmt::print("{}\n", epoch_line(epoch, *options.objective.metric));
     std::fflush(stdout);
     nlohmann::json line = epoch_json(epoch);
@@ -195,7 +185,6 @@ void write_trace(const Trace& trace, const std::string& path) {
 
 void run(TrainCommand& command) {
   const Stopwatch clock;
-  settle_device(command.device);
   TrainOptions& options = command.train;
   options.memory_bytes = memory_budget(command.memory_bytes);
   options.aggregator = parse_aggregator(command.aggregator);
@@ -219,13 +208,14 @@ void run(TrainCommand& command) {
     options.schedule.shuffle = false;
   }
   ThreadPool pool(command.threads);
-  const auto backend = make_cpu_backend(pool, parse_precision(command.precision));
+  TrainingDevice device(command.device, parse_precision(command.precision), pool);
+  device.plan(dataset, preparation, options, command.device_memory_bytes);
   options.pipeline.pool = &pool;
   // Every run keeps the beginning of its timeline, for 'gneiss report'.
   constexpr std::size_t kept_events = 4000;
   Trace trace(command.trace.empty() ? kept_events : Trace::usual_limit);
   options.pipeline.trace = &trace;
-  print_memory(plan_training(dataset, preparation, options, *backend), options.memory_bytes);
+  print_memory(plan_training(dataset, preparation, options, device.device()), options.memory_bytes);
 
   command.resume = command.resume || command.resume_epoch > 0;
   if (command.resume && command.run.empty())
@@ -238,17 +228,17 @@ void run(TrainCommand& command) {
                                     : RunStart::anew,
                    command.runs > 1);
   // A run that goes on keeps its own until it has shown that the options fit.
-  const nlohmann::json resolved = resolved_options(command);
+  const nlohmann::json resolved = resolved_options(command, device.name());
   if (!folder.goes_on()) folder.write_config(resolved);
-  const HostGpuTier gpu_tier(preparation);
-  options.pipeline.gpu_tier = gpu_tier.base();
   CpuTier cpu_tier(preparation);
+  device.load(preparation, cpu_tier);
+  options.pipeline.gpu_tier = device.gpu_tier();
   std::vector<FinishedRun> results;
   const std::uint64_t first_seed = options.schedule.seed;
   for (std::uint32_t i = 0; i < command.runs; ++i) {
     options.schedule.seed = first_seed + i;
     try {
-      results.push_back(run_once(dataset, preparation, cpu_tier, command, options, *backend, folder));
+      results.push_back(run_once(dataset, preparation, cpu_tier, command, options, device.device(), folder));
     } catch (const Error& error) {
       if (error.kind() != Kind::cancelled || !folder.holds_state()) throw;
       fail(Kind::cancelled, "interrupted; the same command with '--run {}' (and no --force) goes on",
@@ -282,6 +272,7 @@ void run(TrainCommand& command) {
   summary["prepared_with"] = to_json(preparation.info().options);
   folder.write_config(resolved);
   summary["machine"] = machine_json();
+  if (device.is_cuda()) summary.update(device.summary());
   summary["plan"] = plan_json(preparation, drive);
   summary["packed_bytes"] = preparation.bytes();
   summary["peak_memory_bytes"] = peak_resident_bytes();
@@ -394,13 +385,17 @@ void add_objective_options(CLI::App& app, TrainCommand& command) {
 
 void add_pipeline_options(CLI::App& app, TrainCommand& command) {
   PipelineOptions& pipeline = command.train.pipeline;
-  app.add_option("--device", command.device, "auto, cpu or cuda")
+  app.add_option("--device", command.device,
+                 "What computes: cpu, cuda, or auto: a CUDA device where one can be used")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
+  add_bytes_option(app, "--device-memory", command.device_memory_bytes,
+                   "Memory of a CUDA device that may be used at most; 0: all that is free");
   app.add_option("--precision", command.precision,
-                 "Numbers of matrix products: f32, or bf16 with sums in f32, on processors with AVX512_BF16; "
-                 "weights, gradients, activations and the loss are f32 in both")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+                 "Numbers of matrix products: f32, or bf16 with sums in f32, on processors with AVX512_BF16 "
+                 "and CUDA devices, or tf32 on CUDA devices; weights, gradients, activations and the loss are "
+                 "f32 in all")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->capture_default_str();
   app.add_option("--prefetch", pipeline.slot_count,
                  "Batches in flight at most, the one being computed included")

@@ -15,6 +15,10 @@ double percent(double part, double whole) { return whole > 0 ? part / whole * 10
 
 // The stage to thank for the consumer's waiting.
 std::string_view waited_for(const PipelineTimes& times) {
+  const double uploading = times.uploader.busy_seconds;
+  if (uploading > times.reader.busy_seconds && uploading > times.assembler.busy_seconds) {
+    return "copies to the device";
+  }
   return times.reader.busy_seconds >= times.assembler.busy_seconds ? "the drive" : "assembly";
 }
 
@@ -60,6 +64,8 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
   double reading = 0;
   double assembling = 0;
   double evaluating = 0;
+  double uploading = 0;
+  double on_device = 0;
   std::uint64_t bytes = 0;
   std::uint64_t reads = 0;
   std::uint64_t rows = 0;
@@ -71,6 +77,8 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
     reading += epoch.times.reader.busy_seconds;
     assembling += epoch.times.assembler.busy_seconds;
     evaluating += epoch.evaluation_seconds;
+    uploading += epoch.times.uploader.busy_seconds;
+    on_device += epoch.times.device_seconds;
     bytes += epoch.cost.bytes_read;
     reads += epoch.cost.read_operations;
     rows += epoch.cost.input_rows;
@@ -94,6 +102,10 @@ std::string time_table(const RunResult& run, double drive_bytes_per_second) {
                   format_count(reads), format_rate(rate), ceiling, run.io_engine,
                   run.direct_reads ? ", direct" : ", through the page cache"));
   row("assembling", assembling, "checksums, decompression, views");
+  if (uploading > 0) {
+    row("copying to the device", uploading, "frames, segments, rows of the cpu tier");
+    row("the device computing", on_device, "by its own clock");
+  }
   const auto share = [&](std::uint64_t part) {
     return percent(static_cast<double>(part), static_cast<double>(rows));
   };
@@ -123,6 +135,10 @@ nlohmann::json epoch_json(const EpochResult& epoch) {
                       {"drive_busy_seconds", epoch.times.reader.busy_seconds},
                       {"drive_blocked_seconds", epoch.times.reader.blocked_seconds},
                       {"assemble_seconds", epoch.times.assembler.busy_seconds}};
+  if (epoch.times.uploader.busy_seconds > 0) {
+    json["upload_seconds"] = epoch.times.uploader.busy_seconds;
+    json["device_busy_seconds"] = epoch.times.device_seconds;
+  }
   add_scores(json, "train", epoch.train);
   if (epoch.valid) add_scores(json, "valid", *epoch.valid);
   return json;

@@ -456,7 +456,7 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const TrainOptions resolved = resolve(options, dataset);
   const auto seeds = static_cast<std::uint32_t>(maxima_of(preparation.pool().entries()).seed_count);
   const std::uint64_t split_seeds = scored_seeds(dataset, preparation, resolved);
-  const bool is_on_device = device.uploader != nullptr;
+  const bool is_on_device = device.backend.device().type != Device::Type::cpu;
   std::uint64_t bytes = score_bytes(resolved.objective, dataset.info(), split_seeds);
   if (is_on_device) {
     bytes += StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));

@@ -258,7 +258,11 @@ TierPlan plan_belady_tiers(const BeladyTask& task) {
   const std::uint32_t batch_count = task.epochs * task.batches_per_epoch;
   TierPlan plan;
   plan.slot_count = task.slot_count;
-  plan.slot_of.assign(task.node_count, no_slot);
+  plan.gpu_nodes = task.gpu_nodes;
+  plan.placement_of.assign(task.node_count, Placement::on_disk());
+  for (std::uint32_t slot = 0; slot < plan.gpu_nodes.size(); ++slot) {
+    plan.placement_of[to_index(plan.gpu_nodes[slot])] = Placement::on_gpu(slot);
+  }
   plan.placements.emplace(task.scratch_folder);
   Progress progress("planning", 4 * std::uint64_t{batch_count}, Progress::Unit::items);
   const NextUses uses(*task.lists, batch_count, task.node_count, task.scratch_folder, progress);
@@ -266,21 +270,35 @@ TierPlan plan_belady_tiers(const BeladyTask& task) {
   MinCache cache(task.node_count, task.slot_count, batch_count);
   std::vector<NodeId> nodes;
   std::vector<std::uint32_t> next_uses;
-  std::vector<Placement> placements;
+  std::vector<Placement> placements;         // of a batch's input nodes
+  std::vector<Placement> others_placements;  // of those not in the gpu tier
   const auto step = [&](std::uint32_t batch) {
     throw_if_interrupted();
     uses.read_nodes(batch, nodes);
     uses.read_uses(batch, next_uses);
     placements.resize(nodes.size());
-    cache.use(batch, nodes, next_uses, placements);
+    std::size_t others = 0;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      placements[i] = plan.placement_of[to_index(nodes[i])];
+      if (placements[i].is_on_gpu()) continue;
+      nodes[others] = nodes[i];
+      next_uses[others++] = next_uses[i];
+    }
+    others_placements.resize(others);
+    cache.use(batch, std::span(nodes).first(others), std::span(next_uses).first(others), others_placements);
+    auto next = others_placements.begin();
+    for (Placement& placement : placements) {
+      if (!placement.is_on_gpu()) placement = *next++;
+    }
     progress.advance(1);
   };
   for (std::uint32_t batch = 0; batch < batch_count; ++batch) step(batch);
   cache.begin_closed_round();
   for (std::uint64_t node = 0; node < task.node_count; ++node) {
     const std::uint32_t slot = cache.slot_of(static_cast<NodeId>(node));
-    plan.slot_of[node] = slot;
-    if (slot != no_slot) plan.cpu_nodes.push_back(static_cast<NodeId>(node));
+    if (slot == no_slot) continue;
+    plan.placement_of[node] = Placement::in_slot(slot);
+    plan.cpu_nodes.push_back(static_cast<NodeId>(node));
   }
   for (std::uint32_t batch = 0; batch < batch_count; ++batch) {
     step(batch);
@@ -289,7 +307,7 @@ TierPlan plan_belady_tiers(const BeladyTask& task) {
     // An epoch ends here: evaluation may rely on rows that are where they were at the beginning.
     for (std::uint32_t slot = 0; slot < plan.cpu_nodes.size(); ++slot) {
       const NodeId node = plan.cpu_nodes[slot];
-      if (cache.slot_of(node) != slot) plan.slot_of[to_index(node)] = no_slot;
+      if (cache.slot_of(node) != slot) plan.placement_of[to_index(node)] = Placement::on_disk();
     }
   }
   plan.cycle_moves = find_moves(cache, plan.cpu_nodes, task.slot_count);

@@ -10,6 +10,7 @@
 // Cycle:   epochs go round the pool, so the last batch is followed by the first. What the tier holds after
 //          one round from an empty tier is what every later round begins with and is made to end with: rows
 //          carried over the end are kept from their last use on.
+// Gpu:     rows of the gpu tier stay there, and are no matter here.
 // Order:   the plan holds for the pool's order of training batches and no other.
 // Memory:  8 bytes a node and 20 a slot; the uses of each row are streamed from an anonymous file of 4 bytes
 //          an access.
@@ -26,6 +27,7 @@ namespace gneiss {
 
 struct BeladyTask {
   const InputLists* lists = nullptr;  // the training batches come first, epoch by epoch
+  std::vector<NodeId> gpu_nodes{};    // ascending: rows of the gpu tier
   std::uint64_t node_count = 0;
   std::uint32_t epochs = 0;  // of the pool
   std::uint32_t batches_per_epoch = 0;

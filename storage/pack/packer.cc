@@ -57,7 +57,7 @@ std::vector<SegmentEntry> lay_out_segments(std::span<const BatchKey> keys, std::
 namespace {
 
 // Fills the segments scan by scan. Between two pieces of a scan everything can be saved: which batches are
-// done, which are in work, up to which node the scan has come, and the streams and the cpu image there.
+// done, which are in work, up to which node the scan has come, and the streams and the images there.
 class SegmentPacker {
  public:
   SegmentPacker(const PackTask& task, ThreadPool& pool, std::optional<CheckpointReader> saved)
@@ -78,13 +78,13 @@ class SegmentPacker {
         shape_(choose_scan_shape(entries_.size(), task.memory_bytes)),
         writer_(target(), shape_.piece_bytes, writes_in_flight(task.memory_bytes, shape_.piece_bytes)),
         timer_(task.checkpoint_seconds.value_or(0)),
-        tier_(task) {
+        tiers_(task) {
     if (saved) {
       go_on(*saved);
     } else {
       open_scan(0);
     }
-    tier_.begin();
+    tiers_.begin();
   }
 
   PackResult pack() {
@@ -92,7 +92,7 @@ class SegmentPacker {
     const std::uint64_t later = divide_up(entries_.size() - end_, shape_.batches_per_scan) * rows_.bytes;
     Progress progress("packing", rows_.bytes + later, Progress::Unit::bytes);
     PackResult result{.segment_bytes = segment_bytes_};
-    while (begin_ < entries_.size() || tier_.is_in_work()) {
+    while (begin_ < entries_.size() || tiers_.is_in_work()) {
       scan(result, progress);
       open_scan(end_);
       if (task_.checkpoint_seconds) save(0);
@@ -129,7 +129,7 @@ class SegmentPacker {
 
   void scan(PackResult& result, Progress& progress) {
     const auto take_rows = [&](std::uint64_t node, std::span<const std::byte> bytes) {
-      tier_.take_rows(node, bytes);
+      tiers_.take_rows(node, bytes);
       pool_.parallel_for(streams_.size(),
                          [&](std::size_t i, std::size_t) { streams_[i]->rows().take_rows(node, bytes); });
     };
@@ -138,7 +138,7 @@ class SegmentPacker {
     });
     pool_.parallel_for(streams_.size(), [&](std::size_t i, std::size_t) { streams_[i]->finish(); });
     writer_.finish();
-    tier_.finish();
+    tiers_.finish();
     ++result.scans;
   }
 
@@ -150,7 +150,7 @@ class SegmentPacker {
     });
     target().sync();
     std::vector<std::uint64_t> numbers{entries_.size(), begin_, end_, node};
-    tier_.save(numbers);
+    tiers_.save(numbers);
     for (const auto& stream : streams_) stream->rows().save(numbers);
     write_pack_checkpoint(task_, numbers);
   }
@@ -162,9 +162,9 @@ class SegmentPacker {
     const std::uint64_t end = saved.take(count);
     const std::uint64_t node = saved.take(rows_.rows);
     if (begin > end) fail(Kind::corruption, "{} has other segments", pack_.file().path());
-    tier_.go_on(saved, node);
+    tiers_.go_on(saved, node);
     if (end - begin > shape_.batches_per_scan) {  // less memory than then: the scan at work begins anew
-      tier_.begin_anew();
+      tiers_.begin_anew();
       open_scan(begin);
       return;
     }
@@ -185,7 +185,7 @@ class SegmentPacker {
   const ScanShape shape_;
   WriteBehind writer_;
   CheckpointTimer timer_;
-  TierInScan tier_;
+  TiersInScan tiers_;
   // Of the scan at work:
   std::size_t begin_ = 0;  // batches [begin_, end_)
   std::size_t end_ = 0;
@@ -198,7 +198,8 @@ class SegmentPacker {
 std::uint32_t count_scans(std::size_t batch_count, std::uint64_t memory_bytes) {
   const std::uint64_t scans =
       divide_up(batch_count, choose_scan_shape(batch_count, memory_bytes).batches_per_scan);
-  return static_cast<std::uint32_t>(std::max<std::uint64_t>(1, scans));  // one for the cpu tier at the least
+  return static_cast<std::uint32_t>(
+      std::max<std::uint64_t>(1, scans));  // one for the tiers in memory at the least
 }
 
 PackResult pack_features(const PackTask& task, ThreadPool& pool) {

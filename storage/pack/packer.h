@@ -1,4 +1,4 @@
-// Writes each batch's segment and the cpu tier's image in one ordered scan of features.bin.
+// Writes each batch's segment and the images of the tiers in memory in one ordered scan of features.bin.
 //
 // Why:     features are read once, in order; a batch's rows are in node order, so the scan meets them in
 //          order, and each segment is written in large pieces.
@@ -29,7 +29,7 @@ struct PackTask {
   const TierPlan* plan = nullptr;
   std::span<const BatchKey> keys;
   std::span<const BatchRows> rows;
-  std::filesystem::path folder;  // receives pack.bin and cpu.bin
+  std::filesystem::path folder;  // receives pack.bin, cpu.bin and, where that tier has rows, gpu.bin
   std::uint64_t memory_bytes = 0;
   std::optional<double> checkpoint_seconds{};  // nothing: an unfinished packing leaves nothing behind
 };

@@ -46,7 +46,7 @@ class SharedPacker {
                 .writer = &writer_,
                 .checksums = &checksums_,
                 .pool = &pool},
-        tier_(task),
+        tiers_(task),
         timer_(task.checkpoint_seconds.value_or(0)),
         writer_(*region_.file, region_.shape.piece_bytes,
                 writes_in_flight(task.memory_bytes, region_.shape.piece_bytes)) {
@@ -60,7 +60,7 @@ class SharedPacker {
     } else {
       begin_scan();
     }
-    tier_.begin();
+    tiers_.begin();
   }
 
   PackResult pack() {
@@ -86,7 +86,7 @@ class SharedPacker {
     const SectionEntry& rows = features_.require(SectionKind::feature_rows);
     Progress progress("packing", rows.bytes, Progress::Unit::bytes);
     const auto take_rows = [&](std::uint64_t node, std::span<const std::byte> bytes) {
-      tier_.take_rows(node, bytes);
+      tiers_.take_rows(node, bytes);
       if (filler_) filler_->take_rows(node, bytes);
       if (dealer_) dealer_->take_rows(node, bytes);
     };
@@ -96,7 +96,7 @@ class SharedPacker {
     });
     if (filler_) filler_->write();
     if (dealer_) dealer_->end_dealing();
-    tier_.finish();
+    tiers_.finish();
     ++result.scans;
     phase_ = dealer_ ? Phase::ordering : Phase::trailers;
     save();
@@ -118,7 +118,7 @@ class SharedPacker {
                                        static_cast<std::uint64_t>(phase_)};
     if (phase_ == Phase::scanning) {
       numbers.push_back(first_node_);
-      tier_.save(numbers);
+      tiers_.save(numbers);
       if (filler_) filler_->save(first_node_, numbers);
       if (dealer_) dealer_->save_dealing(numbers);
     } else if (phase_ == Phase::ordering) {
@@ -143,14 +143,12 @@ class SharedPacker {
     if (phase_ == Phase::scanning) {
       begin_scan();
       first_node_ = saved.take(task_.dataset->info().node_count);
-      tier_.go_on(saved, first_node_);
+      tiers_.go_on(saved, first_node_);
       if (filler_) filler_->go_on(saved, first_node_);
       if (dealer_) dealer_->go_on_dealing(saved, first_node_);
       return;
     }
-    if (!tier_.is_written()) {
-      fail(Kind::corruption, "{} is missing", (task_.folder / cpu_tier_file_name).string());
-    }
+    tiers_.expect_written();
     if (phase_ == Phase::trailers) {
       checksums_.go_on(saved, layout_.region_offsets.back());
     } else {
@@ -200,7 +198,7 @@ class SharedPacker {
   const File direct_;
   PageChecksums checksums_;
   const RegionTask region_;
-  TierInScan tier_;
+  TiersInScan tiers_;
   CheckpointTimer timer_;
   Phase phase_ = Phase::scanning;
   std::uint64_t first_node_ = 0;        // the scan at work: rows of nodes below have passed

@@ -13,35 +13,48 @@ void TierPlan::place(std::size_t batch, std::uint64_t first, std::span<const Nod
     placements->read(batch, first, placements_out);
     return;
   }
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    const std::uint32_t slot = slot_of[to_index(nodes[i])];
-    placements_out[i] = slot == no_slot ? Placement::on_disk() : Placement::in_slot(slot);
-  }
+  for (std::size_t i = 0; i < nodes.size(); ++i) placements_out[i] = placement_of[to_index(nodes[i])];
 }
 
-TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, std::uint64_t cpu_row_count) {
-  TierPlan plan;
-  plan.cpu_nodes.reserve(static_cast<std::size_t>(
+TierPlan plan_static_tiers(std::span<const std::uint32_t> access_counts, const TierBudget& budget) {
+  std::vector<NodeId> nodes;
+  nodes.reserve(static_cast<std::size_t>(
       std::ranges::count_if(access_counts, [](std::uint32_t count) { return count > 0; })));
   for (std::uint64_t node = 0; node < access_counts.size(); ++node) {
-    if (access_counts[node] > 0) plan.cpu_nodes.push_back(static_cast<NodeId>(node));
+    if (access_counts[node] > 0) nodes.push_back(static_cast<NodeId>(node));
   }
-  if (cpu_row_count < plan.cpu_nodes.size()) {
-    const auto hotter = [&](NodeId a, NodeId b) {
-      const std::uint32_t count_a = access_counts[to_index(a)];
-      const std::uint32_t count_b = access_counts[to_index(b)];
-      return count_a != count_b ? count_a > count_b : a < b;
-    };
-    std::ranges::nth_element(plan.cpu_nodes,
-                             plan.cpu_nodes.begin() + static_cast<std::ptrdiff_t>(cpu_row_count), hotter);
-    plan.cpu_nodes.resize(cpu_row_count);
-    std::ranges::sort(plan.cpu_nodes);
+  // Moves the `count` hottest to the front.
+  const auto choose = [&](std::uint64_t count) {
+    if (count >= nodes.size()) return;
+    std::ranges::nth_element(nodes, nodes.begin() + static_cast<std::ptrdiff_t>(count),
+                             [&](NodeId a, NodeId b) {
+                               const std::uint32_t count_a = access_counts[to_index(a)];
+                               const std::uint32_t count_b = access_counts[to_index(b)];
+                               return count_a != count_b ? count_a > count_b : a < b;
+                             });
+  };
+  const std::uint64_t gpu_rows = std::min<std::uint64_t>({budget.gpu_rows, tier_slots_max, nodes.size()});
+  const std::uint64_t cpu_rows =
+      std::min<std::uint64_t>({budget.cpu_rows, tier_slots_max, nodes.size() - gpu_rows});
+  choose(gpu_rows + cpu_rows);
+  nodes.resize(gpu_rows + cpu_rows);
+  choose(gpu_rows);
+
+  TierPlan plan;
+  const auto cpu_begin = nodes.begin() + static_cast<std::ptrdiff_t>(gpu_rows);
+  plan.gpu_nodes.assign(nodes.begin(), cpu_begin);
+  nodes.erase(nodes.begin(), cpu_begin);
+  nodes.shrink_to_fit();
+  plan.cpu_nodes = std::move(nodes);
+  std::ranges::sort(plan.gpu_nodes);
+  std::ranges::sort(plan.cpu_nodes);
+  plan.placement_of.assign(access_counts.size(), Placement::on_disk());
+  for (std::uint32_t slot = 0; slot < plan.gpu_nodes.size(); ++slot) {
+    plan.placement_of[to_index(plan.gpu_nodes[slot])] = Placement::on_gpu(slot);
   }
-  plan.cpu_nodes.shrink_to_fit();
-  plan.slot_of.assign(access_counts.size(), no_slot);
   plan.slot_count = static_cast<std::uint32_t>(plan.cpu_nodes.size());
   for (std::uint32_t slot = 0; slot < plan.slot_count; ++slot) {
-    plan.slot_of[to_index(plan.cpu_nodes[slot])] = slot;
+    plan.placement_of[to_index(plan.cpu_nodes[slot])] = Placement::in_slot(slot);
   }
   return plan;
 }
@@ -56,7 +69,9 @@ std::vector<BatchRows> count_rows(const InputLists& lists, const TierPlan& plan)
       const auto placed = std::span(placements).first(count);
       plan.place(batch, first, std::span(window).first(count), placed);
       for (const Placement placement : placed) {
-        ++(placement.is_cached() ? rows[batch].cpu_rows : rows[batch].disk_rows);
+        ++(placement.is_on_gpu()   ? rows[batch].gpu_rows
+           : placement.is_cached() ? rows[batch].cpu_rows
+                                   : rows[batch].disk_rows);
         if (placement.is_admitted()) ++rows[batch].admitted_rows;
       }
       first += count;

@@ -123,9 +123,9 @@ TEST_CASE("rows that come and go, and rows that batches share, are the source's 
   const std::string dataset = folder / "d.gneiss";
   expect_done({"import", "npy", source.folder, dataset});
   const Neighbors neighbors = read_neighbors(source.folder / "edge_index.npy", false);
-  const Arguments prepare{"prepare",     "--dataset", dataset,       "--name",       "P",
-                          "--fanout",    "3,4",       "--force",     "--batch-size", "20",
-                          "--cpu-cache", "40KiB",     "--residency", "belady"};
+  const Arguments prepare{"prepare",     "--dataset", dataset,        "--name", "P",           "--fanout",
+                          "3,4",         "--force",   "--batch-size", "20",     "--cpu-cache", "40KiB",
+                          "--residency", "belady",    "--gpu-cache",  "20KiB"};
   for (const std::string budget : {"1GiB", "2MiB"}) {
     CAPTURE(budget);
     Arguments budgeted = prepare;
@@ -133,6 +133,9 @@ TEST_CASE("rows that come and go, and rows that batches share, are the source's 
     const std::string plan = expect_done(budgeted);
     CHECK((plan.find("shared by") != std::string::npos) == (budget == "2MiB"));
     CHECK(plan.find("belady") != std::string::npos);
+    CHECK(plan.find("from gpu tier") != std::string::npos);
+    CHECK(plan.find("gpu image 19.99 KiB") != std::string::npos);
+    CHECK(expect_done({"info", dataset}).find("17 rows in the gpu tier") != std::string::npos);
     for (const std::string split : {"train", "valid", "test"}) {
       for (const std::string batch : {"0", "1", "4"}) {
         if (split != "train" && batch == "4") continue;
@@ -147,7 +150,10 @@ TEST_CASE("rows that come and go, and rows that batches share, are the source's 
     const std::string measured =
         expect_done({"bench", "io", "--dataset", dataset, "--preparation", "P", "--seconds", "0.05"});
     CHECK((measured.find("mean of 4") != std::string::npos) == (budget == "2MiB"));
-    expect_done({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--epochs", "5"});
+    const std::string run =
+        expect_done({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--epochs", "5"});
+    CHECK(run.find("gpu tier 19.99 KiB in host memory") != std::string::npos);
+    CHECK(run.find("% of input rows came from the gpu tier") != std::string::npos);
     expect_refused({"train", "--dataset", dataset, "--preparation", "P", "--hidden", "4", "--shuffle"}, 2,
                    "train without a shuffle");
   }

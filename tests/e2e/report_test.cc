@@ -55,6 +55,7 @@ TEST_CASE("the page of a run has that run's losses, scores, times, bytes, batche
     has(fmt::format("epoch {}, computing: {}<", number, format_seconds(value("compute_seconds"))));
     has(fmt::format("epoch {}, waiting for batches: {}<", number, format_seconds(value("starved_seconds"))));
     has(fmt::format("epoch {}, validation: {}<", number, format_seconds(value("evaluation_seconds"))));
+    CHECK(epoch.at("gpu_rows") == 0);
     has(fmt::format("epoch {}, cpu tier: {}<", number, rows("cpu_rows")));
     has(fmt::format("epoch {}, drive: {}<", number, rows("disk_rows")));
     has(fmt::format("drive reading, epoch {}: {}<", number, format_seconds(value("drive_busy_seconds"))));
@@ -83,4 +84,37 @@ TEST_CASE("the page of a run has that run's losses, scores, times, bytes, batche
   CHECK(count(other, "epoch 2") == 0);
   CHECK(count(other, "0.0123") == 0);
   CHECK(count(other, "0.0456") > 0);
+}
+
+TEST_CASE("rows of the gpu tier are counted, and shown beside the others where there are some") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const auto page_of = [&](const std::string& preparation) {
+    const std::string run = folder / preparation;
+    expect_done({"train", "--dataset", dataset, "--preparation", preparation, "--epochs", "2", "--hidden",
+                 "4", "--run", run});
+    expect_done({"report", run, "--out", folder / "page.html"});
+    return read_text_file(folder / "page.html");
+  };
+  CHECK(count(page_of("P"), "gpu tier") == 0);
+  expect_done({"prepare", "--dataset", dataset, "--name", "G", "--fanout", "4,4", "--batch-size", "64",
+               "--gpu-cache", "4KiB", "--cpu-cache", "4KiB", "--summary", folder / "prepared.json"});
+  const std::string page = page_of("G");
+  const auto planned = nlohmann::json::parse(read_text_file(folder / "prepared.json"));
+  CHECK(planned.at("options").at("gpu_cache_bytes") == 4096);
+  CHECK(planned.at("gpu_cached_rows") > 0);
+  CHECK(planned.at("gpu_tier_bytes") <= 4096);
+  double rows = 0;
+  const auto epochs = lines_of(folder / "G" / "metrics.jsonl");
+  for (const nlohmann::json& epoch : epochs) {
+    const auto from_gpu = epoch.at("gpu_rows").get<std::uint64_t>();
+    CHECK(from_gpu > 0);
+    CHECK(from_gpu + epoch.at("cpu_rows").get<std::uint64_t>() + epoch.at("disk_rows").get<std::uint64_t>() ==
+          epoch.at("input_rows").get<std::uint64_t>());
+    CHECK(count(page, fmt::format("epoch {}, gpu tier: {}<", epoch.at("epoch").get<int>(),
+                                  format_count(from_gpu))) > 0);
+    rows += static_cast<double>(from_gpu);
+  }
+  CHECK(rows > planned.at("gpu_rows").get<double>());
 }

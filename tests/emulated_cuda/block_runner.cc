@@ -19,7 +19,8 @@ namespace {
 Context host;
 // The fiber of the thread that runs, and those that have nothing to do.
 Context* running_fiber = nullptr;
-std::vector<Context*> idle_fibers;
+// Never destroyed: destructors of a program's own may still free device memory, and wait for kernels.
+std::vector<Context*>& idle_fibers = *new std::vector<Context*>;
 
 std::string triple(const uint3& v) { return fmt::format("({}, {}, {})", v.x, v.y, v.z); }
 

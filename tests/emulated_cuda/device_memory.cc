@@ -24,7 +24,9 @@ namespace gneiss::emulated_cuda {
 namespace {
 
 constexpr std::size_t address_bytes = std::size_t{16} << 30;
-constexpr std::size_t page_bytes = 4096;
+// Protection is changed at each call that runs something: 4 us for 16 MiB in pages of 2 MiB, 1,200 us in
+// those of 4 KiB. Where the system has no large pages, it works as well and takes longer.
+constexpr std::size_t page_bytes = 2 << 20;
 constexpr std::size_t alignment = 256;
 constexpr std::size_t gap_bytes = 256;
 constexpr int nan_pattern = 0xff;
@@ -35,7 +37,7 @@ std::size_t span_of(std::size_t bytes) { return round_up(bytes, alignment) + gap
 
 // Who reads it as a float of any kind reads NaN, but not the NaN of fresh memory, nor one that arithmetic
 // makes.
-std::byte guard_byte(const std::byte* address) {
+[[maybe_unused]] std::byte guard_byte(const std::byte* address) {
   return reinterpret_cast<std::uintptr_t>(address) % 2 == 0 ? std::byte{0xfd} : std::byte{0xff};
 }
 
@@ -57,10 +59,11 @@ void unpoison([[maybe_unused]] std::byte* begin, [[maybe_unused]] std::size_t by
 }  // namespace
 
 DeviceMemory::DeviceMemory() {
-  void* const map =
-      ::mmap(nullptr, address_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const map = ::mmap(nullptr, address_bytes + page_bytes, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED) die("no addresses for the device's memory");
-  base_ = static_cast<std::byte*>(map);
+  base_ = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::uintptr_t>(map), page_bytes));
+  ::madvise(base_, address_bytes, MADV_HUGEPAGE);
 }
 
 // The first gap that is large enough: freed memory is used again at once, so what reads it late reads NaN.

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <deque>
 
 #include "tests/emulated_cuda/die.h"
 
@@ -80,10 +81,15 @@ Context* make_fiber(void (*body)()) {
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED || ::mprotect(map, page_bytes, PROT_NONE) != 0) die("no memory for another thread");
   auto* const bottom = static_cast<std::byte*>(map) + page_bytes;
+  // Stacks that all begin at the same place of a page would share a few lines of the cache.
+  static std::size_t stack_count = 0;
+  const std::size_t shift = stack_count++ % 32 * 128;
   // A function begins with the stack 8 bytes below a multiple of 16: its return address, here none.
-  auto* const top = reinterpret_cast<std::uint64_t*>(bottom + usable_bytes);
+  auto* const top = reinterpret_cast<std::uint64_t*>(bottom + usable_bytes - shift);
   top[-2] = reinterpret_cast<std::uint64_t>(&fiber_main);
-  auto* const context = new Context;
+  // Never destroyed, and found by those who look for leaks.
+  static auto* const contexts = new std::deque<Context>;
+  Context* const context = &contexts->emplace_back();
   context->stack_pointer = top - 2 - 6;  // six registers, zero
   context->stack_bottom = bottom;
   context->stack_bytes = usable_bytes;

@@ -22,11 +22,12 @@ class LearnableGraph {
   //   has_columns  in place of classes: a column for each of them, one for the first two, a fifth of all
   //   unlabelled
   explicit LearnableGraph(double valid_share = 0.1, std::uint32_t sample_epochs = 1,
-                          std::uint32_t class_count = 5, bool has_columns = false) {
+                          std::uint32_t class_count = 5, bool has_columns = false,
+                          std::uint32_t feature_dim = 20) {
     GeneratorOptions graph;
     graph.graph.node_count = 1500;
     graph.graph.average_degree = 6;
-    graph.graph.feature_dim = 20;
+    graph.graph.feature_dim = feature_dim;
     graph.graph.class_count = class_count;
     graph.train_share = 0.3;
     graph.valid_share = valid_share;
@@ -46,6 +47,14 @@ class LearnableGraph {
     options.cpu_cache_bytes = 20'000;
     options.residency = Residency::belady;
     prepare_dataset(folder_ / "d.gneiss", "belady", options);
+    dataset_ = std::make_unique<Dataset>(Dataset::open(folder_ / "d.gneiss"));
+  }
+
+  // One more preparation.
+  void prepare(const std::string& name, const PreparationOptions& options,
+               std::uint64_t disk_budget_bytes = 0) {
+    dataset_.reset();
+    prepare_dataset(folder_ / "d.gneiss", name, options, disk_budget_bytes);
     dataset_ = std::make_unique<Dataset>(Dataset::open(folder_ / "d.gneiss"));
   }
 

@@ -132,6 +132,7 @@ class StressedGraph {
         random.uniform() < 0.15 ? 1U << 20 : random.below(random.uniform() < 0.5 ? 40 : 400) * row_bytes;
     constexpr std::array<Residency, 3> residencies{Residency::fixed, Residency::belady, Residency::automatic};
     drawn.residency = residencies.at(random.below(residencies.size()));
+    if (random.uniform() < 0.5) drawn.gpu_cache_bytes = random.below(200) * row_bytes;
     prepare_dataset(folder_ / "d.gneiss", "plain", plain);
     prepare_dataset(folder_ / "d.gneiss", "drawn", drawn);
     if (random.uniform() < 0.5) share_rows(drawn);
@@ -146,6 +147,7 @@ class StressedGraph {
     const Preparation preparation = Preparation::open(*dataset_, preparation_name);
     ThreadPool pool(c.threads);
     const auto backend = make_cpu_backend(pool);
+    const HostGpuTier gpu_tier(preparation);
     CpuTier cpu_tier(preparation);
     TrainOptions options;
     options.hidden = 8;
@@ -154,6 +156,7 @@ class StressedGraph {
     options.schedule.shuffle = c.shuffles;
     options.memory_bytes = 1ULL << 30;
     options.pipeline = pipeline;
+    options.pipeline.gpu_tier = gpu_tier.base();
     options.pipeline.pool = &pool;
     return gneiss::train(*dataset_, preparation, cpu_tier, options, *backend, [&](const EpochResult&) {
       if (c.leaves) throw Left();

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/pipeline/pipelined_source.h"
+#include "engine/tiers/host_gpu_tier.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/prepared_files.h"
 #include "tests/fuzz/seal.h"
@@ -74,13 +75,15 @@ std::vector<std::string> seeds() {
 }
 
 void train(const Preparation& preparation) {
+  const HostGpuTier gpu_tier(preparation);
   CpuTier tier(preparation);
   const std::size_t count = preparation.pool().entries().size();
-  PipelinedSource source(preparation, prepared().dataset().info(), tier,
-                         {.slot_count = 2, .io_engine = "pread", .queue_depth = 2},
-                         [count](std::uint64_t position) -> std::optional<std::size_t> {
-                           return position < count ? std::optional<std::size_t>(position) : std::nullopt;
-                         });
+  PipelinedSource source(
+      preparation, prepared().dataset().info(), tier,
+      {.slot_count = 2, .io_engine = "pread", .queue_depth = 2, .gpu_tier = gpu_tier.base()},
+      [count](std::uint64_t position) -> std::optional<std::size_t> {
+        return position < count ? std::optional<std::size_t>(position) : std::nullopt;
+      });
   while (const SourcedBatch* batch = source.next()) {
     std::uint64_t sum = 0;
     for (std::uint32_t row = 0; row < batch->view.input.row_count(); ++row)
@@ -100,7 +103,8 @@ void run(std::string_view input) {
 
 void seal(std::span<std::byte> input) {
   if (input.size() < head_bytes) return;
-  constexpr std::array<void (*)(std::span<std::byte>), 3> seals{seal_pool, seal_pack, seal_sections};
+  constexpr std::array<void (*)(std::span<std::byte>), 4> seals{seal_pool, seal_pack, seal_sections,
+                                                                seal_sections};
   seals[file_of(static_cast<char>(input[1]))](input.subspan(head_bytes));
 }
 

@@ -26,6 +26,7 @@ PreparationOptions fuzz_preparation_options() {
   options.batch_size = 16;
   options.sample_epochs = 2;
   options.seed = 3;
+  options.gpu_cache_bytes = 3000;
   options.cpu_cache_bytes = 6000;
   return options;
 }

@@ -10,8 +10,8 @@
 namespace gneiss::test {
 
 inline constexpr std::array<const char*, 3> preparation_kinds{"own", "belady", "shared"};
-inline constexpr std::array<const char*, 3> preparation_files{pool_file_name, pack_file_name,
-                                                              cpu_tier_file_name};
+inline constexpr std::array<const char*, 4> preparation_files{pool_file_name, pack_file_name,
+                                                              cpu_tier_file_name, gpu_tier_file_name};
 
 PreparationOptions fuzz_preparation_options();
 // A dataset of 200 nodes at `folder`, in place of an older one.

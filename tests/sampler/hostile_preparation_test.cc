@@ -143,8 +143,8 @@ TEST_CASE("prepare neither writes nor removes through a link") {
 
   // Files that prepare would empty, or go on with.
   leave_counted(folder / "d");
-  for (const char* name : {pool_file_name, pack_file_name, cpu_tier_file_name, plan_checkpoint_name,
-                           samples_checkpoint_name, pack_checkpoint_name}) {
+  for (const char* name : {pool_file_name, pack_file_name, cpu_tier_file_name, gpu_tier_file_name,
+                           plan_checkpoint_name, samples_checkpoint_name, pack_checkpoint_name}) {
     fs::create_symlink(outside.folder / "precious", partial / (std::string(name) + ".tmp"));
   }
   auto request = small_request();

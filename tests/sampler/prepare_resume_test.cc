@@ -32,6 +32,11 @@ PrepareRequest request_for(const std::string& kind) {
   request.checkpoint_seconds = 0;
   request.options.batch_size = 40;
   request.options.cpu_cache_bytes = 500'000;
+  if (kind == "gpu" || kind == "gpu shared" || kind == "gpu belady") {
+    request.options.gpu_cache_bytes = 400'000;
+  }
+  if (kind == "gpu belady") request.options.residency = Residency::belady;
+  if (kind == "gpu shared") request.disk_budget_bytes = 14'000'000;
   if (kind == "belady") request.options.residency = Residency::belady;
   if (kind == "shared") request.disk_budget_bytes = 14'000'000;
   if (kind == "dealt") {  // more rows than half of the memory holds
@@ -73,11 +78,11 @@ std::map<std::string, std::string> prepare_undisturbed(const fs::path& dataset, 
   request.checkpoint_seconds = 1000;
   const PrepareResult result = test::run_prepare(dataset, request);
   CHECK((result.scans > 1) == (kind == "scans"));
-  CHECK((result.cost.group_batches > 1) == (kind == "shared" || kind == "dealt"));
+  CHECK((result.cost.group_batches > 1) == (kind == "shared" || kind == "dealt" || kind == "gpu shared"));
   CHECK((result.cost.reordered_bytes > 0) == (kind == "dealt"));
   CHECK((result.sweep_waves > 0) == (kind == "swept"));
   auto files = files_of(dataset);
-  CHECK(files.size() == 3);
+  CHECK(files.size() == (kind.starts_with("gpu") ? 4 : 3));
   Catalog(dataset / "catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
   fs::remove_all(dataset / "prepared");
   return files;
@@ -118,7 +123,8 @@ TEST_CASE("killed at many moments, again and again, a preparation comes to be wi
   test::write_small_dataset(folder / "d", medium);
   int killed = 0;
   std::uint64_t seed = 1;
-  for (const std::string kind : {"own", "shared", "dealt", "belady", "scans"}) {
+  for (const std::string kind :
+       {"own", "shared", "dealt", "belady", "scans", "gpu", "gpu shared", "gpu belady"}) {
     CAPTURE(kind);
     CAPTURE(seed);
     const auto whole = prepare_undisturbed(folder / "d", kind);
@@ -201,6 +207,35 @@ TEST_CASE("rows that batches share are not read again when they have passed, nor
         CHECK_MESSAGE(was_packing, result.went_on_after);
         CHECK(result.sampled_batches == 0);
         CHECK(result.bytes_read < scan_bytes);
+      } else {
+        MESSAGE("was done before it could be killed");
+      }
+      expect_same(folder / "d", whole);
+      Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
+      fs::remove_all(folder / "d/prepared");
+    }
+  }
+  CHECK(killed > 0);
+}
+
+TEST_CASE("killed between the cpu and the gpu image, a preparation goes on with what is there") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", medium);
+  int killed = 0;
+  for (const std::string kind : {"gpu", "gpu shared"}) {
+    CAPTURE(kind);
+    const auto whole = prepare_undisturbed(folder / "d", kind);
+    for (const std::string file : {cpu_tier_file_name, gpu_tier_file_name}) {
+      CAPTURE(file);
+      if (kill_child(folder / "d", kind, file)) {
+        ++killed;
+        // As after a kill between the two: the second was not renamed yet.
+        const fs::path partial = folder / "d/prepared/p.partial";
+        const fs::path image = partial / gpu_tier_file_name;
+        if (fs::exists(image) && !fs::exists(partial / pack_file_name))
+          fs::rename(image, image.string() + ".tmp");
+        const PrepareResult result = test::run_prepare(folder / "d", request_for(kind));
+        CHECK(result.sampled_batches == 0);
       } else {
         MESSAGE("was done before it could be killed");
       }

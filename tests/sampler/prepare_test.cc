@@ -55,20 +55,26 @@ ReadBatch read_batch(const Preparation& preparation, std::size_t index, std::uin
     }
     batch.edge_positions.emplace_back(block.edge_positions.begin(), block.edge_positions.end());
   }
-  const AlignedBuffer cached =
-      preparation.cpu_tier().read_section(preparation.cpu_tier().require(SectionKind::feature_rows));
+  const auto rows_of = [](const SectionFile* image) {
+    return image == nullptr ? AlignedBuffer()
+                            : image->read_section(image->require(SectionKind::feature_rows));
+  };
+  const AlignedBuffer on_gpu = rows_of(preparation.gpu_tier());
+  const AlignedBuffer cached = rows_of(&preparation.cpu_tier());
   const SegmentEntry& segment = preparation.pack().entries()[index];
   std::vector<std::byte> rows(segment.bytes);
   preparation.pack().file().file().read_at(segment.offset, rows);
   check_segment(segment, rows, "pack.bin");
+  std::size_t gpu_slot = 0;
   std::size_t slot = 0;
   std::size_t row = 0;
   for (const PlanRange& range : frame.plan) {
     CHECK(range.store == 0);
     for (std::uint32_t i = 0; i < range.count; ++i) {
-      const auto bytes = range.tier == Tier::cpu
-                             ? cached.bytes().subspan(frame.cpu_slots[slot++] * row_bytes, row_bytes)
-                             : std::span<const std::byte>(rows).subspan(row++ * row_bytes, row_bytes);
+      const auto bytes =
+          range.tier == Tier::gpu ? on_gpu.bytes().subspan(frame.gpu_slots[gpu_slot++] * row_bytes, row_bytes)
+          : range.tier == Tier::cpu ? cached.bytes().subspan(frame.cpu_slots[slot++] * row_bytes, row_bytes)
+                                    : std::span<const std::byte>(rows).subspan(row++ * row_bytes, row_bytes);
       batch.features.insert(batch.features.end(), bytes.begin(), bytes.end());
     }
   }
@@ -151,18 +157,25 @@ TEST_CASE("prepared batches hold the source's columns of labels, few and many") 
   }
 }
 
-TEST_CASE("the size of the cache changes the order of the input nodes and nothing else") {
+TEST_CASE("the sizes of the caches change the order of the input nodes and nothing else") {
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d");
   std::vector<std::vector<ReadBatch>> prepared;
-  for (const std::uint64_t cache_bytes : {std::uint64_t{0}, std::uint64_t{100}, ~std::uint64_t{0}}) {
+  for (const auto& [gpu_bytes, cpu_bytes] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+           {0, 0}, {0, 100}, {0, ~std::uint64_t{0}}, {100, 0}, {200, 300}, {~std::uint64_t{0}, 100}}) {
     auto request = small_request();
-    request.name = "p" + std::to_string(cache_bytes);
-    request.options.cpu_cache_bytes = cache_bytes;
+    request.name = fmt::format("p{}-{}", gpu_bytes, cpu_bytes);
+    request.options.gpu_cache_bytes = gpu_bytes;
+    request.options.cpu_cache_bytes = cpu_bytes;
     run_prepare(folder / "d", request);
     const Dataset dataset = Dataset::open(folder / "d");
     const Preparation preparation = Preparation::open(dataset, request.name);
-    CHECK((preparation.cpu_row_count() == 0) == (cache_bytes == 0));
+    preparation.verify(nullptr);
+    CHECK(preparation.info().options == request.options);
+    CHECK((preparation.gpu_row_count() == 0) == (gpu_bytes == 0));
+    CHECK(fs::exists(folder / "d/prepared" / request.name / gpu_tier_file_name) == (gpu_bytes > 0));
+    const bool is_read_from_gpu_alone = gpu_bytes == ~std::uint64_t{0};
+    CHECK((preparation.cpu_row_count() == 0) == (cpu_bytes == 0 || is_read_from_gpu_alone));
     auto& batches = prepared.emplace_back();
     for (std::size_t i = 0; i < preparation.pool().entries().size(); ++i) {
       batches.push_back(read_batch(preparation, i, source.info.row_bytes()));
@@ -171,10 +184,10 @@ TEST_CASE("the size of the cache changes the order of the input nodes and nothin
   }
   CHECK(prepared[0].front().inputs != prepared[1].front().inputs);
   for (std::size_t i = 0; i < prepared[0].size(); ++i) {
-    for (const auto& other : {prepared[1][i], prepared[2][i]}) {
-      CHECK(other.seeds == prepared[0][i].seeds);
-      CHECK(other.edges == prepared[0][i].edges);
-      CHECK(std::ranges::is_permutation(other.inputs, prepared[0][i].inputs));
+    for (std::size_t other = 1; other < prepared.size(); ++other) {
+      CHECK(prepared[other][i].seeds == prepared[0][i].seeds);
+      CHECK(prepared[other][i].edges == prepared[0][i].edges);
+      CHECK(std::ranges::is_permutation(prepared[other][i].inputs, prepared[0][i].inputs));
     }
   }
 }
@@ -186,11 +199,12 @@ TEST_CASE("the number of threads and the memory change no byte") {
   for (const std::size_t threads : {1, 2, 5}) {
     auto request = small_request();
     request.name = "p" + std::to_string(threads);
+    request.options.gpu_cache_bytes = 10'000;
     request.options.cpu_cache_bytes = 20'000;
     request.memory_bytes = std::uint64_t{threads} << 30;
     run_prepare(folder / "d", request, threads);
     std::string all;
-    for (const char* file : {pool_file_name, pack_file_name, cpu_tier_file_name})
+    for (const char* file : {pool_file_name, pack_file_name, cpu_tier_file_name, gpu_tier_file_name})
       all += read_text_file(folder / "d/prepared" / request.name / file);
     files.push_back(std::move(all));
   }
@@ -206,10 +220,12 @@ TEST_CASE("the plan's numbers are what is then written") {
     auto request = small_request();
     request.force = true;
     request.options.edge_positions = edge_positions;
+    request.options.gpu_cache_bytes = edge_positions ? 200 : 0;
     const PrepareResult result = run_prepare(folder / "d", request);
     const Dataset dataset = Dataset::open(folder / "d");
     const Preparation preparation = Preparation::open(dataset, "p");
     double inputs = 0;
+    double gpu = 0;
     double cpu = 0;
     double edges = 0;
     std::uint64_t segments = 0;
@@ -223,6 +239,7 @@ TEST_CASE("the plan's numbers are what is then written") {
       largest = std::max(largest, bytes);
       if (entry.key.split != Split::train) continue;
       inputs += entry.input_count;
+      gpu += entry.gpu_rows();
       cpu += entry.cpu_rows;
       edges += entry.edge_count;
       train_segments += static_cast<double>(bytes);
@@ -233,7 +250,8 @@ TEST_CASE("the plan's numbers are what is then written") {
     CHECK(cost.evaluation_batches == 4);
     CHECK(cost.input_rows == doctest::Approx(inputs / 2));
     CHECK(cost.cpu_rows == doctest::Approx(cpu / 2));
-    CHECK(cost.disk_rows == doctest::Approx((inputs - cpu) / 2));
+    CHECK(cost.gpu_rows == doctest::Approx(gpu / 2));
+    CHECK(cost.disk_rows == doctest::Approx((inputs - gpu - cpu) / 2));
     CHECK(cost.sampled_edges == doctest::Approx(edges / 2));
     CHECK(cost.disk_bytes == doctest::Approx(train_segments / 2));
     CHECK(cost.segment_bytes == segments);
@@ -241,6 +259,9 @@ TEST_CASE("the plan's numbers are what is then written") {
     CHECK(cost.accessed_rows == accessed.size());
     CHECK(cost.cached_rows == 400 / source.info.row_bytes());
     CHECK(cost.cached_rows == preparation.cpu_row_count());
+    CHECK(cost.gpu_cached_rows == request.options.gpu_cache_bytes / source.info.row_bytes());
+    CHECK(cost.gpu_cached_rows == preparation.gpu_row_count());
+    CHECK(result.packed_bytes <= cost.disk_space_bytes());
     CHECK(result.samples_bytes <= cost.samples_bytes_at_most);
     CHECK(result.packed_bytes == preparation.bytes());
     CHECK(result.scans == cost.packing_scans);
@@ -263,6 +284,7 @@ TEST_CASE("a disk budget is kept: batches share rows, and the plan's numbers are
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d", {.nodes = 400, .dim = 700, .train = 200});
   auto request = small_request();
+  request.options.gpu_cache_bytes = 10 * source.info.row_bytes();
   request.options.cpu_cache_bytes = 20 * source.info.row_bytes();
   std::uint64_t last_space = ~std::uint64_t{0};
   double last_read = 0;

@@ -87,6 +87,7 @@ TEST_CASE("a flipped bit is found in every header and anywhere in the data") {
   test::write_small_dataset(d, {.nodes = 60, .edges = 300, .dim = 7, .train = 20, .valid = 4, .test = 4});
   auto request = test::small_request();
   request.options.sample_epochs = 1;
+  request.options.gpu_cache_bytes = 200;
   test::run_prepare(d, request);
   struct Case {
     fs::path file;
@@ -99,7 +100,8 @@ TEST_CASE("a flipped bit is found in every header and anywhere in the data") {
                         Case{labels_file_name, labels_magic, labels_file_name},
                         Case{fs::path("prepared/p") / pool_file_name, pool_magic, preparation},
                         Case{fs::path("prepared/p") / pack_file_name, pack_magic, preparation},
-                        Case{fs::path("prepared/p") / cpu_tier_file_name, cpu_tier_magic, preparation}}) {
+                        Case{fs::path("prepared/p") / cpu_tier_file_name, cpu_tier_magic, preparation},
+                        Case{fs::path("prepared/p") / gpu_tier_file_name, gpu_tier_magic, preparation}}) {
     RandomStream random(checksum(std::as_bytes(std::span(c.magic))));
     const Ranges ranges = ranges_of(d / c.file, c.magic);
     for (std::size_t i = 0; i < ranges.size(); ++i) {
@@ -241,37 +243,45 @@ TEST_CASE("all damaged files are listed, not only the first") {
   CHECK(damage_of("preparation 'q'").find("pack.bin") != std::string::npos);
 }
 
-TEST_CASE("frames that disagree with the cpu tier are found although every checksum is right") {
-  const test::TemporaryFolder folder;
-  test::write_small_dataset(folder / "d");
-  test::run_prepare(folder / "d", test::small_request());
-  const fs::path image = folder / "d/prepared/p/cpu.bin";
-  const SectionFile old(image, cpu_tier_magic, is_any);
-  const auto rows = old.require(SectionKind::feature_rows);
-  const AlignedBuffer bytes = old.read_section(rows);
-  const AlignedBuffer nodes = old.read_section(old.require(SectionKind::tier_nodes));
-  std::vector<NodeId> moved(nodes.as<NodeId>().begin(), nodes.as<NodeId>().end());
-  std::ranges::reverse(moved);
-  {
-    SectionWriter writer(image, cpu_tier_magic, old.made_from());
-    writer.write<std::byte>({.kind = SectionKind::feature_rows,
-                             .dtype = rows.dtype,
-                             .columns = rows.columns,
-                             .checksum_block_bytes = feature_checksum_block_bytes},
-                            bytes.bytes());
-    writer.write<NodeId>({.kind = SectionKind::tier_nodes, .dtype = Dtype::u32}, moved);
-    writer.finish();
+TEST_CASE("frames that disagree with a tier in memory are found although every checksum is right") {
+  for (const auto& [file, magic] :
+       {std::pair{cpu_tier_file_name, cpu_tier_magic}, std::pair{gpu_tier_file_name, gpu_tier_magic}}) {
+    CAPTURE(file);
+    const test::TemporaryFolder folder;
+    test::write_small_dataset(folder / "d");
+    auto request = test::small_request();
+    request.options.gpu_cache_bytes = 200;
+    test::run_prepare(folder / "d", request);
+    const fs::path image = folder / "d/prepared/p" / file;
+    const SectionFile old(image, magic, is_any);
+    const auto rows = old.require(SectionKind::feature_rows);
+    const AlignedBuffer bytes = old.read_section(rows);
+    const AlignedBuffer nodes = old.read_section(old.require(SectionKind::tier_nodes));
+    std::vector<NodeId> moved(nodes.as<NodeId>().begin(), nodes.as<NodeId>().end());
+    std::ranges::reverse(moved);
+    {
+      SectionWriter writer(image, magic, old.made_from());
+      writer.write<std::byte>({.kind = SectionKind::feature_rows,
+                               .dtype = rows.dtype,
+                               .columns = rows.columns,
+                               .checksum_block_bytes = feature_checksum_block_bytes},
+                              bytes.bytes());
+      writer.write<NodeId>({.kind = SectionKind::tier_nodes, .dtype = Dtype::u32}, moved);
+      writer.finish();
+    }
+    {
+      Dataset dataset = Dataset::open(folder / "d", Catalog::Access::write);
+      const auto change = seal_preparation(preparation_folder(dataset, "p"), "p",
+                                           {.options = request.options,
+                                            .dataset_fingerprint = dataset.fingerprint(),
+                                            .train_batches_per_epoch = 4,
+                                            .has_gpu_tier = true});
+      dataset.catalog().apply({change});
+    }
+    const VerifyReport report = verify_dataset(folder / "d", {});
+    CHECK(report.parts.back().damage.find("is not what the index, cpu.bin and gpu.bin say") !=
+          std::string::npos);
   }
-  {
-    Dataset dataset = Dataset::open(folder / "d", Catalog::Access::write);
-    const auto change = seal_preparation(preparation_folder(dataset, "p"), "p",
-                                         {.options = test::small_request().options,
-                                          .dataset_fingerprint = dataset.fingerprint(),
-                                          .train_batches_per_epoch = 4});
-    dataset.catalog().apply({change});
-  }
-  const VerifyReport report = verify_dataset(folder / "d", {});
-  CHECK(report.parts.back().damage.find("is not what the index and cpu.bin say") != std::string::npos);
 }
 
 }  // namespace gneiss

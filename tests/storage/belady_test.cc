@@ -33,8 +33,9 @@ struct Workload {
     }
   }
   std::uint32_t count() const { return static_cast<std::uint32_t>(batches.size()); }
-  TierPlan plan(std::uint32_t slots) const {
+  TierPlan plan(std::uint32_t slots, std::vector<NodeId> gpu_nodes = {}) const {
     return plan_belady_tiers({.lists = &lists,
+                              .gpu_nodes = std::move(gpu_nodes),
                               .node_count = node_count,
                               .epochs = epochs,
                               .batches_per_epoch = count() / epochs,
@@ -80,6 +81,11 @@ std::string find_fault(const Workload& work, const TierPlan& plan) {
       const auto placed = work.placements(plan, batch);
       for (std::size_t i = 0; i < placed.size(); ++i) {
         const std::uint32_t node = work.batches[batch][i];
+        if (placed[i].is_on_gpu()) {
+          if (plan.gpu_nodes.at(placed[i].slot()) != static_cast<NodeId>(node))
+            return "a wrong row of the gpu";
+          continue;
+        }
         const bool is_held = std::ranges::find(held, node) != held.end();
         if (placed[i].is_cached() != is_held) return "a row in the tier is read from disk, or the reverse";
         if (is_held && (placed[i].slot() >= held.size() || held[placed[i].slot()] != node))
@@ -100,8 +106,9 @@ std::string find_fault(const Workload& work, const TierPlan& plan) {
         }
       }
       for (std::uint32_t node = 0; node < work.node_count; ++node) {
-        const std::uint32_t slot = plan.slot_of[node];
-        if (slot != no_slot && held[slot] != node) return "a row that should stay has gone";
+        const Placement stays = plan.placement_of[node];
+        if (stays.is_cached() && !stays.is_on_gpu() && held[stays.slot()] != node)
+          return "a row that should stay has gone";
       }
     }
   }
@@ -143,7 +150,7 @@ std::uint64_t static_hits(const Workload& work, std::uint32_t slots) {
   for (const auto& batch : work.batches) {
     for (const std::uint32_t node : batch) ++counts[node];
   }
-  return work.hits(plan_static_tiers(counts, slots));
+  return work.hits(plan_static_tiers(counts, {.cpu_rows = slots}));
 }
 
 }  // namespace
@@ -161,6 +168,38 @@ TEST_CASE("every row of the plan is where the plan says, round after round") {
         CHECK(plan.cpu_nodes.size() <= slots);
         CHECK(std::ranges::is_sorted(plan.cpu_nodes));
         CHECK(find_fault(work, plan) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("rows of the gpu tier are no matter to the others: the plan is that of batches without them") {
+  for (const std::uint32_t epochs : {1U, 4U}) {
+    for (std::uint64_t seed = 0; seed < 6; ++seed) {
+      CAPTURE(epochs);
+      CAPTURE(seed);
+      const Workload work = random_workload(seed, 60, 8, epochs);
+      const std::vector<NodeId> on_gpu{NodeId{0}, NodeId{1}, NodeId{5}, NodeId{40}};
+      Batches others = work.batches;
+      for (auto& batch : others) {
+        std::erase_if(batch, [&](std::uint32_t node) {
+          return std::ranges::binary_search(on_gpu, static_cast<NodeId>(node));
+        });
+      }
+      const Workload without(others, 60, epochs);
+      for (const std::uint32_t slots : {1U, 7U, 20U, 56U}) {
+        CAPTURE(slots);
+        const TierPlan plan = work.plan(slots, on_gpu);
+        const TierPlan expected = without.plan(slots);
+        CHECK(plan.gpu_nodes == on_gpu);
+        CHECK(find_fault(work, plan) == "");
+        CHECK(plan.cpu_nodes == expected.cpu_nodes);
+        CHECK(plan.cycle_moves == expected.cycle_moves);
+        for (std::uint32_t batch = 0; batch < work.count(); ++batch) {
+          auto placed = work.placements(plan, batch);
+          std::erase_if(placed, [](Placement placement) { return placement.is_on_gpu(); });
+          CHECK(placed == without.placements(expected, batch));
+        }
       }
     }
   }

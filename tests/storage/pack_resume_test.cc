@@ -43,7 +43,7 @@ struct Work {
       lists.append(list);
       keys.push_back({Split::train, 0, 0, static_cast<std::uint32_t>(keys.size())});
     }
-    plan = plan_static_tiers(accesses, 700);
+    plan = plan_static_tiers(accesses, {.gpu_rows = 300, .cpu_rows = 700});
     rows = count_rows(lists, plan);
     if (shares) {
       shared = lay_out_shared(lists, plan, group_batches(keys, 3, group_batches_max), of.info().row_bytes(),
@@ -68,7 +68,8 @@ struct Work {
 };
 
 std::string packed(const fs::path& folder) {
-  return read_text_file(folder / pack_file_name) + read_text_file(folder / cpu_tier_file_name);
+  return read_text_file(folder / pack_file_name) + read_text_file(folder / cpu_tier_file_name) +
+         read_text_file(folder / gpu_tier_file_name);
 }
 
 void flip(const fs::path& path, std::uint64_t offset) {
@@ -181,6 +182,7 @@ TEST_CASE("other memory, or a damaged record, makes a packing of shared rows beg
   const fs::path state = target / pack_checkpoint_name;
   const fs::path pack = target / (std::string(pack_file_name) + ".tmp");
   const fs::path image = target / (std::string(cpu_tier_file_name) + ".tmp");
+  const fs::path gpu_image = target / (std::string(gpu_tier_file_name) + ".tmp");
   constexpr std::uint64_t much = 256U << 20;
   constexpr std::uint64_t little = 16U << 20;
   const std::vector<std::function<void()>> harms{
@@ -191,6 +193,8 @@ TEST_CASE("other memory, or a damaged record, makes a packing of shared rows beg
       [&] { fs::resize_file(pack, 4096); },
       [&] { File::create(pack).resize(60U << 20); },  // zeros
       [&] { fs::remove(image); },
+      [&] { fs::remove(gpu_image); },
+      [&] { flip(gpu_image, 4096 + 100); },
       [] {}};  // and other memory
   for (const std::uint64_t memory : {much, little}) {
     for (std::size_t i = 0; i < harms.size(); ++i) {
@@ -342,6 +346,7 @@ TEST_CASE("a damaged record of packing, or one of bytes that are no more, is not
   const fs::path state = target / pack_checkpoint_name;
   const fs::path pack = target / (std::string(pack_file_name) + ".tmp");
   const fs::path image = target / (std::string(cpu_tier_file_name) + ".tmp");
+  const fs::path gpu_image = target / (std::string(gpu_tier_file_name) + ".tmp");
   const std::vector<std::function<void()>> harms{
       [&] { flip(state, fs::file_size(state) / 2); },
       [&] { fs::resize_file(state, fs::file_size(state) - 8); },
@@ -353,7 +358,9 @@ TEST_CASE("a damaged record of packing, or one of bytes that are no more, is not
       [&] { fs::resize_file(pack, 4096); },
       [&] { File::create(pack).resize(60U << 20); },  // zeros
       [&] { fs::remove(image); },
-      [&] { fs::resize_file(image, 0); }};
+      [&] { fs::resize_file(image, 0); },
+      [&] { fs::remove(gpu_image); },
+      [&] { fs::resize_file(gpu_image, 0); }};
   for (std::size_t i = 0; i < harms.size(); ++i) {
     CAPTURE(i);
     fs::remove_all(target);

@@ -33,7 +33,8 @@ struct Workload {
   TierPlan plan;
   std::vector<BatchRows> rows;
 
-  Workload(const Dataset& of, const fs::path& scratch, std::uint64_t cached) : dataset(of), lists(scratch) {
+  Workload(const Dataset& of, const fs::path& scratch, const TierBudget& budget)
+      : dataset(of), lists(scratch) {
     const std::uint64_t count = of.info().node_count;
     std::vector<std::uint32_t> accesses(count);
     RandomStream random(5);
@@ -54,7 +55,7 @@ struct Workload {
       inputs.push_back(std::move(list));
       keys.push_back({Split::train, 0, 0, batch});
     }
-    plan = plan_static_tiers(accesses, cached);
+    plan = plan_static_tiers(accesses, budget);
     rows = count_rows(lists, plan);
   }
 
@@ -71,7 +72,7 @@ struct Workload {
                          pool);
   }
 
-  // Every segment and the cpu image against the source's rows, bit for bit.
+  // Every segment and image against the source's rows, bit for bit.
   void check(const fs::path& folder, const test::SmallDataset& source) const {
     const PackFile pack(folder / pack_file_name);
     pack.verify(nullptr);
@@ -79,7 +80,7 @@ struct Workload {
     for (std::size_t batch = 0; batch < keys.size(); ++batch) {
       std::vector<std::byte> expected;
       for (const NodeId node : inputs[batch]) {
-        if (plan.slot_of[to_index(node)] != no_slot) continue;
+        if (plan.placement_of[to_index(node)].is_cached()) continue;
         const auto row = source.row(node);
         expected.insert(expected.end(), row.begin(), row.end());
       }
@@ -90,24 +91,31 @@ struct Workload {
       pack.file().file().read_at(entry.offset, read);
       CHECK_MESSAGE(read == expected, "batch ", batch);
     }
-    const SectionFile image(folder / cpu_tier_file_name, cpu_tier_magic, is_any);
+    check_image({folder / cpu_tier_file_name, cpu_tier_magic, is_any}, plan.cpu_nodes, source);
+    CHECK(fs::exists(folder / gpu_tier_file_name) == !plan.gpu_nodes.empty());
+    if (plan.gpu_nodes.empty()) return;
+    check_image({folder / gpu_tier_file_name, gpu_tier_magic, is_any}, plan.gpu_nodes, source);
+  }
+  static void check_image(const SectionFile& image, std::span<const NodeId> held,
+                          const test::SmallDataset& source) {
     image.verify(nullptr);
     const AlignedBuffer cached = image.read_section(image.require(SectionKind::feature_rows));
     const std::uint64_t row_bytes = source.info.row_bytes();
-    REQUIRE(cached.size() == plan.cpu_nodes.size() * row_bytes);
+    REQUIRE(cached.size() == held.size() * row_bytes);
     bool same = true;
-    for (std::size_t slot = 0; slot < plan.cpu_nodes.size(); ++slot) {
-      same = same && std::ranges::equal(cached.bytes().subspan(slot * row_bytes, row_bytes),
-                                        source.row(plan.cpu_nodes[slot]));
+    for (std::size_t slot = 0; slot < held.size(); ++slot) {
+      same = same &&
+             std::ranges::equal(cached.bytes().subspan(slot * row_bytes, row_bytes), source.row(held[slot]));
     }
     CHECK(same);
     const AlignedBuffer slots = image.read_section(image.require(SectionKind::tier_nodes));
-    CHECK(std::ranges::equal(slots.as<NodeId>(), plan.cpu_nodes));
+    CHECK(std::ranges::equal(slots.as<NodeId>(), held));
   }
 };
 
 std::string pack_bytes(const fs::path& folder) {
-  return read_text_file(folder / pack_file_name) + read_text_file(folder / cpu_tier_file_name);
+  return read_text_file(folder / pack_file_name) + read_text_file(folder / cpu_tier_file_name) +
+         read_text_file(folder / gpu_tier_file_name);
 }
 
 // Rows of 5 MiB: more than a chunk of the scan, whose end cuts a row.
@@ -119,7 +127,9 @@ std::uint32_t rows_of_some_chunks(std::uint32_t dim, Dtype dtype) {
 
 TEST_CASE("the rows that are read most often are cached, ties by id") {
   const std::array<std::uint32_t, 7> counts{3, 1, 0, 3, 9, 1, 3};
-  const auto cached = [&](std::uint64_t rows) { return plan_static_tiers(counts, rows).cpu_nodes; };
+  const auto cached = [&](std::uint64_t rows) {
+    return plan_static_tiers(counts, {.cpu_rows = rows}).cpu_nodes;
+  };
   CHECK(cached(0).empty());
   CHECK(cached(1) == nodes({4}));
   CHECK(cached(2) == nodes({0, 4}));
@@ -128,9 +138,35 @@ TEST_CASE("the rows that are read most often are cached, ties by id") {
   CHECK(cached(6) == nodes({0, 1, 3, 4, 5, 6}));
   CHECK(cached(7) == cached(6));  // what is never read is not cached
   CHECK(cached(~std::uint64_t{0}) == cached(6));
-  const TierPlan plan = plan_static_tiers(counts, 3);
-  CHECK(plan.slot_of == std::vector<std::uint32_t>{0, no_slot, no_slot, 1, 2, no_slot, no_slot});
-  CHECK(plan_static_tiers({}, 5).cpu_nodes.empty());
+  const TierPlan plan = plan_static_tiers(counts, {.cpu_rows = 3});
+  const Placement on_disk = Placement::on_disk();
+  CHECK(plan.placement_of == std::vector<Placement>{Placement::in_slot(0), on_disk, on_disk,
+                                                    Placement::in_slot(1), Placement::in_slot(2), on_disk,
+                                                    on_disk});
+  CHECK(plan_static_tiers({}, {.gpu_rows = 5, .cpu_rows = 5}).cpu_nodes.empty());
+}
+
+TEST_CASE("the gpu tier takes the rows read most, the cpu tier the next, together what one of both would") {
+  const std::array<std::uint32_t, 7> counts{3, 1, 0, 3, 9, 1, 3};
+  const TierPlan plan = plan_static_tiers(counts, {.gpu_rows = 2, .cpu_rows = 3});
+  CHECK(plan.gpu_nodes == nodes({0, 4}));
+  CHECK(plan.cpu_nodes == nodes({1, 3, 6}));
+  const Placement on_disk = Placement::on_disk();
+  CHECK(plan.placement_of == std::vector<Placement>{Placement::on_gpu(0), Placement::in_slot(0), on_disk,
+                                                    Placement::in_slot(1), Placement::on_gpu(1), on_disk,
+                                                    Placement::in_slot(2)});
+  RandomStream random(9);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<std::uint32_t> many(300);
+    for (auto& count : many) count = static_cast<std::uint32_t>(random.below(10));
+    const TierBudget budget{.gpu_rows = random.below(400), .cpu_rows = random.below(400)};
+    const TierPlan both = plan_static_tiers(many, budget);
+    CHECK(both.gpu_nodes == plan_static_tiers(many, {.cpu_rows = budget.gpu_rows}).cpu_nodes);
+    std::vector<NodeId> cached = both.gpu_nodes;
+    cached.insert(cached.end(), both.cpu_nodes.begin(), both.cpu_nodes.end());
+    std::ranges::sort(cached);
+    CHECK(cached == plan_static_tiers(many, {.cpu_rows = budget.gpu_rows + budget.cpu_rows}).cpu_nodes);
+  }
 }
 
 TEST_CASE("no other cache of that size saves more reads") {
@@ -140,7 +176,8 @@ TEST_CASE("no other cache of that size saves more reads") {
     for (auto& count : counts) count = static_cast<std::uint32_t>(random.below(10));
     const std::uint64_t size = random.below(200);
     std::uint64_t saved = 0;
-    for (const NodeId node : plan_static_tiers(counts, size).cpu_nodes) saved += counts[to_index(node)];
+    for (const NodeId node : plan_static_tiers(counts, {.cpu_rows = size}).cpu_nodes)
+      saved += counts[to_index(node)];
     std::ranges::sort(counts, std::greater());
     std::uint64_t best = 0;
     for (std::uint64_t i = 0; i < size; ++i) best += counts[i];
@@ -160,11 +197,13 @@ TEST_CASE("rows are counted by tier exactly, and lists longer than a window are 
   CHECK(lists.total_count() == 100'002);
   std::vector<std::uint32_t> counts(100'000, 1);
   counts[1] = 2;
-  const auto rows = count_rows(lists, plan_static_tiers(counts, 30));
-  CHECK(rows[0].cpu_rows == 30);
+  const auto rows = count_rows(lists, plan_static_tiers(counts, {.gpu_rows = 1, .cpu_rows = 29}));
+  CHECK(rows[0].gpu_rows == 1);
+  CHECK(rows[0].cpu_rows == 29);
   CHECK(rows[0].disk_rows == 99'970);
-  CHECK(rows[1].cpu_rows + rows[1].disk_rows == 0);
-  CHECK(rows[2].cpu_rows == 1);
+  CHECK(rows[1].gpu_rows + rows[1].cpu_rows + rows[1].disk_rows == 0);
+  CHECK(rows[2].gpu_rows == 1);
+  CHECK(rows[2].cpu_rows == 0);
   CHECK(rows[2].disk_rows == 1);
   std::vector<NodeId> part(10);
   CHECK(lists.read(0, 99'995, part) == 5);
@@ -181,7 +220,8 @@ TEST_CASE("each segment holds its rows bit for bit, for any dimension and type")
       const auto source = test::write_small_dataset(
           folder / "d", {.nodes = rows_of_some_chunks(dim, dtype), .edges = 1, .dim = dim, .dtype = dtype});
       const Dataset dataset = Dataset::open(folder / "d");
-      const Workload work(dataset, folder.path(), source.info.node_count / 10);
+      const Workload work(dataset, folder.path(),
+                          {.gpu_rows = source.info.node_count / 20, .cpu_rows = source.info.node_count / 10});
       const PackResult result = work.pack(folder / "p", 1U << 30, 2);
       CHECK(result.scans == 1);
       work.check(folder / "p", source);
@@ -193,7 +233,7 @@ TEST_CASE("little memory means more scans and other pieces, many threads another
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d", {.nodes = 2500, .edges = 1, .dim = 602});
   const Dataset dataset = Dataset::open(folder / "d");
-  const Workload work(dataset, folder.path(), 100);
+  const Workload work(dataset, folder.path(), {.gpu_rows = 50, .cpu_rows = 100});
   CHECK(work.pack(folder / "one", 1U << 30, 1).scans == 1);
   const std::string bytes = pack_bytes(folder / "one");
   CHECK(work.pack(folder / "small-pieces", 5 << 20, 2).scans == 1);  // 512 KiB for each of 5
@@ -209,10 +249,13 @@ TEST_CASE("with everything or nothing cached the files are whole too") {
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d", {.nodes = 300, .edges = 1, .dim = 7});
   const Dataset dataset = Dataset::open(folder / "d");
-  for (const std::uint64_t cached : {0, 300}) {
-    const Workload work(dataset, folder.path(), cached);
-    CHECK((work.pack(folder / "p", 1U << 30, 2).segment_bytes == 0) == (cached == 300));
-    work.check(folder / "p", source);
+  for (const TierBudget& budget : {TierBudget{}, TierBudget{.cpu_rows = 300}, TierBudget{.gpu_rows = 300},
+                                   TierBudget{.gpu_rows = 299, .cpu_rows = 1}}) {
+    const fs::path target = folder / fmt::format("p{}-{}", budget.gpu_rows, budget.cpu_rows);
+    const Workload work(dataset, folder.path(), budget);
+    const std::uint64_t cached = budget.gpu_rows + budget.cpu_rows;
+    CHECK((work.pack(target, 1U << 30, 2).segment_bytes == 0) == (cached == 300));
+    work.check(target, source);
   }
 }
 
@@ -228,7 +271,7 @@ TEST_CASE("damaged features stop the packer with their place, and leave nothing 
     file.write_at(5'000'000, byte);
   }
   const Dataset dataset = Dataset::open(folder / "d");
-  const Workload work(dataset, folder.path(), 100);
+  const Workload work(dataset, folder.path(), {.gpu_rows = 50, .cpu_rows = 100});
   EXPECT_ERROR(work.pack(folder / "p", 1U << 30, 2), Kind::corruption,
                "features.bin: 1048576 bytes at byte 41");
   CHECK(fs::is_empty(folder / "p"));
@@ -238,7 +281,7 @@ TEST_CASE("a file that may not grow stops the packer, and nothing is left behind
   const test::TemporaryFolder folder;
   const auto source = test::write_small_dataset(folder / "d", {.nodes = 2500, .edges = 1, .dim = 602});
   const Dataset dataset = Dataset::open(folder / "d");
-  const Workload work(dataset, folder.path(), 1000);
+  const Workload work(dataset, folder.path(), {.cpu_rows = 1000});
   for (const std::uint64_t limit : {0, 4096, 1'000'000, 3'000'000}) {
     const test::FileSizeLimit full(limit);
     EXPECT_ERROR(work.pack(folder / "p", 1U << 30, 2), Kind::io, "bin");

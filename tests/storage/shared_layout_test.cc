@@ -44,10 +44,10 @@ struct Workload {
                                : BatchKey{Split::valid, 0, 0, batch - 7});
       disk_nodes.push_back(std::move(list));
     }
-    plan = plan_static_tiers(accesses, cached);
+    plan = plan_static_tiers(accesses, {.cpu_rows = cached});
     rows = count_rows(lists, plan);
     for (auto& nodes : disk_nodes) {
-      std::erase_if(nodes, [&](NodeId node) { return plan.slot_of[to_index(node)] != no_slot; });
+      std::erase_if(nodes, [&](NodeId node) { return plan.placement_of[to_index(node)].is_cached(); });
     }
   }
 
@@ -192,7 +192,7 @@ TEST_CASE("rows of a group stand along the Gray code of the sets of its batches,
       lists.append(list);
       keys.push_back({Split::train, 0, 0, batch});
     }
-    const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(node_count), 0);
+    const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(node_count), {});
     const SharedLayout layout = lay_out_shared(lists, plan, group_batches(keys, group_batches_max, 1), 64,
                                                node_count, usual_read_gap_bytes, folder.path());
     REQUIRE(layout.groups.size() == 1);
@@ -243,7 +243,7 @@ TEST_CASE("the largest group is as small as the space allows, and the space is e
     keys.push_back(batch < 40 ? BatchKey{Split::train, batch / 20, 0, batch % 20}
                               : BatchKey{Split::valid, 0, 0, batch - 40});
   }
-  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(node_count), 0);
+  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(node_count), {});
   constexpr std::uint64_t row_bytes = 512;
   const auto bytes_with = [&](std::size_t size) {
     return lay_out_shared(lists, plan, group_batches(keys, size, group_batches_max), row_bytes, node_count,
@@ -299,7 +299,7 @@ TEST_CASE(
     lists.append(list);
     keys.push_back({Split::train, 0, 0, batch});
   }
-  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(20'000), 0);
+  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(20'000), {});
   std::size_t last_reads = ~std::size_t{0};
   std::uint64_t last_bytes = 0;
   for (const std::uint64_t gap : {4096U, 16'384U, 65'536U}) {
@@ -336,7 +336,7 @@ TEST_CASE("what is read is little more than what is needed, and in few pieces") 
     lists.append(list);
     keys.push_back({Split::train, 0, 0, batch});
   }
-  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(3000), 0);
+  const TierPlan plan = plan_static_tiers(std::vector<std::uint32_t>(3000), {});
   const SharedLayout layout =
       lay_out_shared(lists, plan, group_batches(keys, 4, 64), 512, 3000, usual_read_gap_bytes, folder.path());
   std::uint64_t extents = 0;

@@ -91,13 +91,12 @@ __global__ void weight_gradient_kernel(Rows rows, Block block, std::uint32_t fir
   const auto own_row = [&](std::uint32_t dst) { return block.row_of(dst); };
   Floats<N> sums[sum_heads];
   for (unsigned h = 0; h < sum_heads; ++h) sums[h] = Floats<N>::all(0.0F);
-  if (column < columns) {
-    add_rows<T, N>(rows, own_row, is_of_sources ? d_scores.loops : d_destination, head, first, last, column,
+  if (column < columns && is_of_sources) {
+    add_rows<T, N>(rows, own_row, d_scores.loops, head, first, last, column, sums);
+    add_rows<T, N>(rows, neighbor, d_scores.edges, head, block.indptr[first], block.indptr[last], column,
                    sums);
-    if (is_of_sources) {
-      add_rows<T, N>(rows, neighbor, d_scores.edges, head, block.indptr[first], block.indptr[last], column,
-                     sums);
-    }
+  } else if (column < columns) {
+    add_rows<T, N>(rows, own_row, d_destination, head, first, last, column, sums);
   }
   for (unsigned h = 0; h < sum_heads; ++h) {
     for (unsigned n = 0; n < N; ++n) {
@@ -177,9 +176,8 @@ void attention_weight_gradient(cudaStream_t stream, const TieredRows& rows, cons
   const RowPieces pieces = cut_rows_for_weights(count);
   const std::size_t columns = rows.columns();
   const std::size_t tiles = divide_up(d_scores.heads(), sum_heads);
-  VectorWidth width = width_for_warp(columns);
-  width.at_most(sum_columns_max);
-  with_rows(rows, width, [&]<class T, unsigned N>() {
+  with_rows(rows, width_for_warp(columns), [&]<class T, unsigned Width>() {
+    constexpr unsigned N = std::min(Width, sum_columns_max);
     const std::size_t column_tiles = divide_up(columns, warp_lanes * N);
     launch(stream,
            {dim3(static_cast<unsigned>(pieces.count), static_cast<unsigned>(column_tiles),

@@ -7,6 +7,7 @@ set(GNEISS_CUDA_SOURCES
   attention_softmax.cu
   batch_norm.cu
   batch_slots.cu
+  bus_profile.cu
   column_sums.cu
   copy_rows.cu
   cuda_attention.cu

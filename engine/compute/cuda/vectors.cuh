@@ -13,6 +13,7 @@
 #include "engine/compute/matrix_view.h"
 #include "engine/compute/tiered_rows.h"
 #include "storage/base/dtype.h"
+#include "storage/base/error.h"
 
 namespace gneiss::cuda {
 
@@ -101,6 +102,7 @@ class VectorWidth {
     while (count % value_ != 0) value_ /= 2;
   }
   void bytes(std::uintptr_t offset, std::size_t element) {
+    GNEISS_ASSERT(offset % element == 0);
     while (offset % (value_ * element) != 0) value_ /= 2;
   }
   template <class T>
