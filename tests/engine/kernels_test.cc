@@ -12,6 +12,7 @@
 #include "engine/compute/tensor_view.h"
 #include "storage/base/parallel.h"
 #include "storage/base/random.h"
+#include "tests/engine/blocking.h"
 #include "tests/engine/random_batch.h"
 #include "tests/support/expect_error.h"
 
@@ -302,19 +303,20 @@ TEST_CASE("loss, correct count and gradient are the reference's, extreme logits 
         if (r % 50 == 0) logits.view(r, 0) = r % 100 == 0 ? 300.0F : -300.0F;
       }
       Framed gradient(rows, classes);
-      const LossSum sum = machine.backend->cross_entropy(logits.view, targets, {}, gradient.view);
+      const LossSum sum =
+          gneiss::test::cross_entropy(*machine.backend, logits.view, targets, {}, gradient.view);
       const reference::Loss expected = reference::cross_entropy(reference::widen(logits.view), targets);
       CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
       CHECK(sum.correct_count == expected.correct_count);
       CHECK(sum.labelled_count == expected.labelled_count);
       CHECK(distance(reference::widen(gradient.view), expected.gradient) < 1e-5);
       CHECK(gradient.frame_is_untouched());
-      CHECK(machine.backend->cross_entropy(logits.view, targets, {}, {}).loss == sum.loss);
+      CHECK(gneiss::test::cross_entropy(*machine.backend, logits.view, targets, {}, {}).loss == sum.loss);
     }
   }
   const Framed logits = random_matrix(1, 3, 4);
   const std::vector<std::int32_t> none(3, no_label);
-  CHECK(machine.backend->cross_entropy(logits.view, none, {}, {}).mean() == 0);
+  CHECK(gneiss::test::cross_entropy(*machine.backend, logits.view, none, {}, {}).mean() == 0);
 }
 
 TEST_CASE("steps of Adam and AdamW are the reference's") {

@@ -11,6 +11,7 @@
 #include "engine/nn/cross_entropy.h"
 #include "storage/base/parallel.h"
 #include "storage/base/random.h"
+#include "tests/engine/blocking.h"
 #include "tests/engine/golden_losses.h"
 #include "tests/support/expect_error.h"
 
@@ -99,7 +100,7 @@ TEST_CASE("weighted and smoothed cross-entropy is the reference's for any width"
       std::vector<float> memory(rows * classes);
       const MatrixView gradient(memory.data(), rows, classes);
       const ClassWeighting how{.weights = weights, .smoothing = 0.25F};
-      const LossSum sum = machine.backend->cross_entropy(logits, targets, how, gradient);
+      const LossSum sum = cross_entropy(*machine.backend, logits, targets, how, gradient);
       const reference::Loss expected = reference::cross_entropy(reference::widen(logits), targets, how);
       CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
       CHECK(sum.correct_count == expected.correct_count);
@@ -117,7 +118,7 @@ TEST_CASE("rows whose class weighs nothing have no loss and no gradient, and may
   const std::vector<float> weights{1, 0};
   std::vector<float> memory(6, 5.0F);
   const LossSum sum =
-      machine.backend->cross_entropy(logits, targets, {.weights = weights}, MatrixView(memory.data(), 3, 2));
+      cross_entropy(*machine.backend, logits, targets, {.weights = weights}, MatrixView(memory.data(), 3, 2));
   CHECK(sum.mean() == 0);
   CHECK(sum.labelled_count == 2);
   CHECK(std::ranges::count(memory, 0.0F) == 6);
@@ -157,14 +158,14 @@ TEST_CASE("binary cross-entropy is the reference's for any width, and nothing wh
       labels[0] = 1;
       std::vector<float> memory(rows * columns, 7.0F);
       const MatrixView gradient(memory.data(), rows, columns);
-      const LossSum sum = machine.backend->binary_cross_entropy(logits, labels, gradient);
+      const LossSum sum = binary_cross_entropy(*machine.backend, logits, {.entries = labels}, gradient);
       const reference::Loss expected = reference::binary_cross_entropy(reference::widen(logits), labels);
       CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
       CHECK(sum.correct_count == expected.correct_count);
       CHECK(sum.labelled_count == expected.labelled_count);
       CHECK(distance(memory, expected.gradient.values) < 1e-5);
       std::ranges::fill(labels, unlabelled);
-      const LossSum none = machine.backend->binary_cross_entropy(logits, labels, gradient);
+      const LossSum none = binary_cross_entropy(*machine.backend, logits, {.entries = labels}, gradient);
       CHECK(none.mean() == 0);
       CHECK(none.labelled_count == 0);
       CHECK(std::ranges::count(memory, 0.0F) == static_cast<std::ptrdiff_t>(memory.size()));
@@ -179,16 +180,16 @@ TEST_CASE("the gradient's norm is clipped as PyTorch clips it") {
     CAPTURE(name);
     auto values = golden.values<float>(name + ".values");
     const auto norm_max = static_cast<double>(golden.values<float>(name + ".norm_max")[0]);
-    CHECK(machine.backend->clip_norm(values, norm_max) ==
+    CHECK(clip_norm(*machine.backend, values, norm_max) ==
           doctest::Approx(golden.number(name + ".norm")).epsilon(1e-9));
     CHECK(distance(values, golden.values<double>(name + ".clipped")) < 1e-6);
   }
   std::vector<float> small = random_values(3, 100, -0.01, 0.01);
   const std::vector<float> before = small;
-  machine.backend->clip_norm(small, 1);
+  clip_norm(*machine.backend, small, 1);
   CHECK(small == before);  // to the bit: nothing is multiplied by one
   std::vector<float> broken{1, std::numeric_limits<float>::infinity()};
-  machine.backend->clip_norm(broken, 1);
+  clip_norm(*machine.backend, broken, 1);
   CHECK(std::isnan(broken[1]));
 }
 
@@ -205,14 +206,14 @@ TEST_CASE("losses, gradients and norms are the same to the bit for any number of
     std::vector<float> result(rows * classes);
     const ClassWeighting how{.weights = weights, .smoothing = 0.1F};
     const MatrixView gradient(result.data(), rows, classes);
-    std::vector<double> sums{machine.backend->cross_entropy(logits, targets, how, gradient).loss};
+    std::vector<double> sums{cross_entropy(*machine.backend, logits, targets, how, gradient).loss};
     std::vector<float> of_entries(rows * classes);
-    sums.push_back(
-        machine.backend->binary_cross_entropy(logits, entries, MatrixView(of_entries.data(), rows, classes))
-            .loss);
+    sums.push_back(binary_cross_entropy(*machine.backend, logits, {.entries = entries},
+                                        MatrixView(of_entries.data(), rows, classes))
+                       .loss);
     result.insert(result.end(), of_entries.begin(), of_entries.end());
     std::vector<float> clipped = random_values(8, 1'300'000, -1, 1);
-    sums.push_back(machine.backend->clip_norm(clipped, 0.5));
+    sums.push_back(clip_norm(*machine.backend, clipped, 0.5));
     result.insert(result.end(), clipped.begin(), clipped.end());
     return std::pair(sums, result);
   };

@@ -101,11 +101,13 @@ double norm_distance(const Matrix& a, const Matrix& b) {
 TEST_CASE("names of precisions, and what lacks them, are told in a sentence") {
   CHECK(parse_precision("f32") == Precision::f32);
   CHECK(parse_precision("bf16") == Precision::bf16);
+  CHECK(parse_precision("tf32") == Precision::tf32);
   CHECK(name_of(Precision::bf16) == "bf16");
-  EXPECT_ERROR(parse_precision("f16"), Kind::config, "use f32 or bf16");
+  EXPECT_ERROR(parse_precision("f16"), Kind::config, "use f32, tf32 or bf16");
   ThreadPool pool(1);
   CHECK(make_cpu_backend(pool)->precision() == Precision::f32);
   CHECK(make_cpu_backend(pool)->working_bytes(100, 100) == 0);
+  EXPECT_ERROR(make_cpu_backend(pool, Precision::tf32), Kind::config, "tf32");
   if (cpu::has_bf16_products()) {
     CHECK(make_cpu_backend(pool, Precision::bf16)->precision() == Precision::bf16);
   } else {
