@@ -5,26 +5,21 @@
 #include <algorithm>
 #include <limits>
 
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
 #include "engine/nn/binary_cross_entropy.h"
 #include "engine/nn/cross_entropy.h"
-#include "storage/base/parallel.h"
 #include "storage/base/random.h"
 #include "tests/engine/blocking.h"
+#include "tests/engine/framed_matrix.h"
 #include "tests/engine/golden_losses.h"
+#include "tests/engine/model_runs.h"
+#include "tests/engine/test_backend.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
 
 namespace {
-
-struct Machine {
-  explicit Machine(std::size_t threads = 2) : pool(threads), backend(make_cpu_backend(pool)) {}
-  ThreadPool pool;
-  std::unique_ptr<Backend> backend;
-};
 
 std::vector<float> dense(MatrixView matrix) {
   std::vector<float> values;
@@ -66,6 +61,40 @@ std::vector<std::uint8_t> random_entries(std::uint64_t seed, std::size_t count) 
 }
 
 }  // namespace
+
+TEST_CASE("loss, correct count and gradient are the reference's, extreme logits and unlabelled rows too") {
+  Machine machine;
+  for (const std::size_t classes : {1U, 2U, 16U, 17U, 172U}) {
+    for (const std::size_t rows : {0U, 1U, 700U}) {
+      Framed logits = random_matrix(classes, rows, classes);
+      RandomStream draws(mix_key(rows, classes));
+      std::vector<std::int32_t> targets;
+      for (std::size_t r = 0; r < rows; ++r) {
+        targets.push_back(static_cast<std::int32_t>(draws.below(classes + 1)) - 1);
+        if (r % 50 == 0) logits.view(r, 0) = r % 100 == 0 ? 300.0F : -300.0F;
+      }
+      Framed gradient(rows, classes);
+      const LossSum sum = cross_entropy(*machine.backend, logits.view, targets, {}, gradient.view);
+      const reference::Loss expected = reference::cross_entropy(reference::widen(logits.view), targets);
+      CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
+      CHECK(sum.correct_count == expected.correct_count);
+      CHECK(sum.labelled_count == expected.labelled_count);
+      CHECK(distance(reference::widen(gradient.view), expected.gradient) < 1e-5);
+      CHECK(gradient.frame_is_untouched());
+      CHECK(cross_entropy(*machine.backend, logits.view, targets, {}, {}).loss == sum.loss);
+    }
+  }
+  const Framed logits = random_matrix(1, 3, 4);
+  const std::vector<std::int32_t> none(3, no_label);
+  Framed gradient(3, 4);
+  const LossSum sum = cross_entropy(*machine.backend, logits.view, none, {}, gradient.view);
+  CHECK(sum.loss == 0);
+  CHECK(sum.weight == 0);
+  CHECK(sum.labelled_count == 0);
+  CHECK(sum.correct_count == 0);
+  CHECK(reference::widen(gradient.view).values == std::vector<double>(12, 0.0));
+  CHECK(gradient.frame_is_untouched());
+}
 
 TEST_CASE("cross-entropy with weights and smoothing is PyTorch's, and so is its gradient") {
   const GoldenLosses golden;
