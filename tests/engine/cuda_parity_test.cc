@@ -175,3 +175,57 @@ TEST_CASE("whatever the device does first, operators have the same bits") {
   const std::vector<float> first = run();
   for (int again = 0; again < 8; ++again) CHECK(equal_bits(run(), first));
 }
+
+TEST_CASE("more rows than are narrowed to bf16 at once are multiplied as one matrix") {
+  // 64 MiB of rows are narrowed at once: 16,384 of 2,048 columns. Whole numbers, whose sums are exact.
+  constexpr std::size_t rows = 16'400;
+  constexpr std::size_t wide = 2048;
+  constexpr std::size_t narrow = 3;
+  const auto wide_value = [](std::size_t r, std::size_t c) { return static_cast<int>((r + 3 * c) % 7) - 3; };
+  const auto narrow_value = [](std::size_t r, std::size_t c) {
+    return static_cast<int>((2 * r + c) % 5) - 2;
+  };
+  const auto fill = [](MatrixView matrix, const auto& value) {
+    for (std::size_t r = 0; r < matrix.rows; ++r) {
+      for (std::size_t c = 0; c < matrix.columns; ++c) matrix(r, c) = static_cast<float>(value(r, c));
+    }
+  };
+  Machine machine(1, Precision::bf16);
+  std::vector<float> x_memory(rows * wide);
+  const MatrixView x(x_memory.data(), rows, wide);
+  fill(x, wide_value);
+  Framed y(rows, narrow);
+  fill(y.view, narrow_value);
+
+  Framed weight(narrow, wide);
+  fill(weight.view, narrow_value);
+  Framed out(rows, narrow);
+  machine.backend->linear(x, weight.view, {}, out.view);
+  Framed other_weight(wide, narrow);
+  fill(other_weight.view, wide_value);
+  Framed other_out(rows, narrow);
+  machine.backend->linear_input_gradient(x, other_weight.view, other_out.view);
+  for (const std::size_t r : {std::size_t{0}, std::size_t{16'383}, std::size_t{16'384}, rows - 1}) {
+    for (std::size_t m = 0; m < narrow; ++m) {
+      int product = 0;
+      int other = 0;
+      for (std::size_t c = 0; c < wide; ++c) {
+        product += wide_value(r, c) * narrow_value(m, c);
+        other += wide_value(r, c) * wide_value(c, m);
+      }
+      CHECK(out.view(r, m) == static_cast<float>(product));
+      CHECK(other_out.view(r, m) == static_cast<float>(other));
+    }
+  }
+  Framed gradient(narrow, wide);
+  std::vector<float> scratch(machine.backend->weight_gradient_scratch(rows, narrow, wide));
+  machine.backend->linear_weight_gradient(x, y.view, gradient.view, {}, scratch);
+  for (const std::size_t c : {0U, 1U, 2047U}) {
+    for (std::size_t m = 0; m < narrow; ++m) {
+      int sum = 0;
+      for (std::size_t r = 0; r < rows; ++r) sum += narrow_value(r, m) * wide_value(r, c);
+      CHECK(gradient.view(m, c) == static_cast<float>(sum));
+    }
+  }
+  CHECK((out.frame_is_untouched() && other_out.frame_is_untouched() && gradient.frame_is_untouched()));
+}

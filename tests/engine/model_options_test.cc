@@ -185,7 +185,7 @@ TEST_CASE("with any options, every instruction set computes the same" * of_cpu) 
 TEST_CASE("with any options, the number of threads, or a device's order, changes no bit of a training run") {
   for (Case c : cases()) {
     CAPTURE(c.model);
-    c.batch.node_count = 3000;
+    c.batch.node_count = fitting_rows(3000);
     c.batch.seed_count = fitting_rows(700);  // several pieces
     const RandomBatch batch(c.batch);
     const auto alone = train(c.model, c.options, batch.view(), batch.maxima(), 1);
