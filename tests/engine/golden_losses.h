@@ -12,12 +12,13 @@
 
 #include "engine/compute/matrix_view.h"
 #include "engine/train/safetensors.h"
+#include "tests/engine/golden_folder.h"
 
 namespace gneiss::test {
 
 class GoldenLosses {
  public:
-  GoldenLosses() : file_(SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/losses.safetensors")) {}
+  GoldenLosses() : file_(SafetensorsFile::open(golden_file("losses.safetensors"))) {}
 
   // "cross_entropy.0", ... of a kind; at least one.
   std::vector<std::string> cases(const std::string& kind) const {

@@ -13,6 +13,7 @@
 #include "engine/nn/optimizer.h"
 #include "engine/train/safetensors.h"
 #include "storage/base/parallel.h"
+#include "tests/engine/golden_folder.h"
 #include "tests/engine/test_backend.h"
 
 using namespace gneiss;
@@ -115,7 +116,7 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
                                  "gat_residual_layer", "sage_residual_batch", "gcn_batch", "gin_residual"}) {
     CAPTURE(name);
     const std::string kind_name = name.substr(0, name.find_first_of("23_"));
-    const auto file = SafetensorsFile::open(GNEISS_GOLDEN_FOLDER "/" + name + ".safetensors");
+    const auto file = SafetensorsFile::open(gneiss::test::golden_file(name + ".safetensors"));
     const GoldenBatch golden(file);
     const auto number = [&](const char* key) {
       return static_cast<std::uint32_t>(std::stoi(file.metadata().at(key)));
