@@ -3,28 +3,24 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
 #include "engine/nn/binary_cross_entropy.h"
 #include "engine/nn/cross_entropy.h"
-#include "storage/base/parallel.h"
 #include "storage/base/random.h"
 #include "tests/engine/blocking.h"
+#include "tests/engine/framed_matrix.h"
 #include "tests/engine/golden_losses.h"
+#include "tests/engine/model_runs.h"
+#include "tests/engine/test_backend.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
 
 namespace {
-
-struct Machine {
-  explicit Machine(std::size_t threads = 2) : pool(threads), backend(make_cpu_backend(pool)) {}
-  ThreadPool pool;
-  std::unique_ptr<Backend> backend;
-};
 
 std::vector<float> dense(MatrixView matrix) {
   std::vector<float> values;
@@ -67,6 +63,40 @@ std::vector<std::uint8_t> random_entries(std::uint64_t seed, std::size_t count) 
 
 }  // namespace
 
+TEST_CASE("loss, correct count and gradient are the reference's, extreme logits and unlabelled rows too") {
+  Machine machine;
+  for (const std::size_t classes : {1U, 2U, 16U, 17U, 172U}) {
+    for (const std::size_t rows : {0U, 1U, 700U}) {
+      Framed logits = random_matrix(classes, rows, classes);
+      RandomStream draws(mix_key(rows, classes));
+      std::vector<std::int32_t> targets;
+      for (std::size_t r = 0; r < rows; ++r) {
+        targets.push_back(static_cast<std::int32_t>(draws.below(classes + 1)) - 1);
+        if (r % 50 == 0) logits.view(r, 0) = r % 100 == 0 ? 300.0F : -300.0F;
+      }
+      Framed gradient(rows, classes);
+      const LossSum sum = cross_entropy(*machine.backend, logits.view, targets, {}, gradient.view);
+      const reference::Loss expected = reference::cross_entropy(reference::widen(logits.view), targets);
+      CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
+      CHECK(sum.correct_count == expected.correct_count);
+      CHECK(sum.labelled_count == expected.labelled_count);
+      CHECK(distance(reference::widen(gradient.view), expected.gradient) < 1e-5);
+      CHECK(gradient.frame_is_untouched());
+      CHECK(cross_entropy(*machine.backend, logits.view, targets, {}, {}).loss == sum.loss);
+    }
+  }
+  const Framed logits = random_matrix(1, 3, 4);
+  const std::vector<std::int32_t> none(3, no_label);
+  Framed gradient(3, 4);
+  const LossSum sum = cross_entropy(*machine.backend, logits.view, none, {}, gradient.view);
+  CHECK(sum.loss == 0);
+  CHECK(sum.weight == 0);
+  CHECK(sum.labelled_count == 0);
+  CHECK(sum.correct_count == 0);
+  CHECK(reference::widen(gradient.view).values == std::vector<double>(12, 0.0));
+  CHECK(gradient.frame_is_untouched());
+}
+
 TEST_CASE("cross-entropy with weights and smoothing is PyTorch's, and so is its gradient") {
   const GoldenLosses golden;
   Machine machine;
@@ -89,8 +119,9 @@ TEST_CASE("cross-entropy with weights and smoothing is PyTorch's, and so is its 
 
 TEST_CASE("weighted and smoothed cross-entropy is the reference's for any width") {
   Machine machine;
-  for (const std::size_t classes : {1U, 2U, 15U, 16U, 17U, 172U}) {
-    for (const std::size_t rows : {1U, 300U, 1025U}) {
+  for (const std::size_t classes : {1U, 2U, 15U, 16U, 17U, 172U, 2048U}) {
+    for (const std::size_t rows : {1U, 7U, 300U, 1025U}) {
+      if (classes == 2048 && rows > 7) continue;
       CAPTURE(classes);
       CAPTURE(rows);
       std::vector<float> values = random_values(classes, rows * classes, -4, 4);
@@ -148,8 +179,9 @@ TEST_CASE("binary cross-entropy is PyTorch's over the entries that have a label,
 
 TEST_CASE("binary cross-entropy is the reference's for any width, and nothing where nothing has a label") {
   Machine machine;
-  for (const std::size_t columns : {1U, 3U, 15U, 16U, 17U, 112U}) {
-    for (const std::size_t rows : {1U, 300U, 1025U}) {
+  for (const std::size_t columns : {1U, 3U, 15U, 16U, 17U, 112U, 2048U}) {
+    for (const std::size_t rows : {1U, 7U, 300U, 1025U}) {
+      if (columns == 2048 && rows > 7) continue;
       CAPTURE(columns);
       CAPTURE(rows);
       std::vector<float> values = random_values(columns, rows * columns, -30, 30);
@@ -188,9 +220,15 @@ TEST_CASE("the gradient's norm is clipped as PyTorch clips it") {
   const std::vector<float> before = small;
   clip_norm(*machine.backend, small, 1);
   CHECK(small == before);  // to the bit: nothing is multiplied by one
+  CHECK(clip_norm(*machine.backend, {}, 1) == 0);
+  // A norm that is not finite leaves its mark.
   std::vector<float> broken{1, std::numeric_limits<float>::infinity()};
-  clip_norm(*machine.backend, broken, 1);
+  CHECK(std::isinf(clip_norm(*machine.backend, broken, 1)));
+  CHECK(broken[0] == 0);
   CHECK(std::isnan(broken[1]));
+  broken = {1, 2, std::numeric_limits<float>::quiet_NaN()};
+  CHECK(std::isnan(clip_norm(*machine.backend, broken, 1)));
+  CHECK(std::ranges::count_if(broken, [](float x) { return std::isnan(x); }) == 3);
 }
 
 TEST_CASE("losses, gradients and norms are the same to the bit for any number of threads") {
