@@ -1,6 +1,7 @@
 // `gneiss train --device cuda`, as a user has it, on a device that is emulated.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -102,4 +103,15 @@ TEST_CASE("what the device cannot do is refused in a sentence before anything is
   expect_refused(session.train("small", {"--device", "cpu", "--precision", "tf32"}), 2, "tf32");
   expect_refused(session.train("small", {"--device", "cuda"}, "100MiB"), 2, "the device's runtime");
   CHECK(!std::filesystem::exists(session.folder / "small"));
+}
+
+TEST_CASE("where the device cannot hold a run, auto computes on the CPU and says why") {
+  const Session session;
+  Arguments arguments = session.train("wide", {"--device", "auto"});
+  *(std::ranges::find(arguments, "--hidden") + 1) = "30000";
+  *(std::ranges::find(arguments, "--epochs") + 1) = "1";
+  const std::string said = expect_done(arguments);
+  CHECK(said.find("computing on the CPU: the device has ") != std::string::npos);
+  CHECK(read_json(session.folder / "wide.json").at("options").at("device") == "cpu");
+  CHECK(said.find("Device: ") == std::string::npos);
 }
