@@ -209,7 +209,8 @@ void run(TrainCommand& command) {
     options.schedule.shuffle = false;
   }
   ThreadPool pool(command.threads);
-  TrainingDevice device(command.device, parse_precision(command.precision), pool);
+  std::optional<CpuTier> cpu_tier;  // outlives what the device is told of
+  TrainingDevice device(command.device, parse_precision(command.precision), options.memory_bytes, pool);
   device.plan(dataset, preparation, options, command.device_memory_bytes);
   options.pipeline.pool = &pool;
   // Every run keeps the beginning of its timeline, for 'gneiss report'.
@@ -231,15 +232,15 @@ void run(TrainCommand& command) {
   // A run that goes on keeps its own until it has shown that the options fit.
   const nlohmann::json resolved = resolved_options(command, device.name());
   if (!folder.goes_on()) folder.write_config(resolved);
-  CpuTier cpu_tier(preparation);
-  device.load(preparation, cpu_tier);
+  cpu_tier.emplace(preparation);
+  device.load(preparation, *cpu_tier);
   options.pipeline.gpu_tier = device.gpu_tier();
   std::vector<FinishedRun> results;
   const std::uint64_t first_seed = options.schedule.seed;
   for (std::uint32_t i = 0; i < command.runs; ++i) {
     options.schedule.seed = first_seed + i;
     try {
-      results.push_back(run_once(dataset, preparation, cpu_tier, command, options, device.device(), folder));
+      results.push_back(run_once(dataset, preparation, *cpu_tier, command, options, device.device(), folder));
     } catch (const Error& error) {
       if (error.kind() != Kind::cancelled || !folder.holds_state()) throw;
       fail(Kind::cancelled, "interrupted; the same command with '--run {}' (and no --force) goes on",

@@ -20,8 +20,14 @@ std::string text(std::uint64_t bytes) { return format_bytes(static_cast<double>(
 
 }  // namespace
 
-TrainingDevice::TrainingDevice(std::string_view name, Precision precision, ThreadPool& pool)
+TrainingDevice::TrainingDevice(std::string_view name, Precision precision, std::uint64_t memory_bytes,
+                               ThreadPool& pool)
     : is_free_to_choose_(name == "auto"), precision_(precision), pool_(pool) {
+  // To probe makes a context, which takes of the host what would then be missing.
+  if (is_free_to_choose_ && memory_bytes < 2 * device_runtime_bytes) {
+    use_cpu(fmt::format("--memory {} is little for a CUDA device's runtime", text(memory_bytes)));
+    return;
+  }
   const DeviceProbe probe = name == "cpu" ? DeviceProbe{} : probe_cuda_device();
   const Device chosen = choose_device(name, probe);
   if (chosen.type == Device::Type::cpu) {
@@ -52,19 +58,27 @@ void TrainingDevice::use_cpu(std::string_view reason) {
 void TrainingDevice::plan(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                           std::uint64_t memory_bytes) {
   if (!is_cuda()) {
-    if (memory_bytes > 0) fail(Kind::config, "--device-memory is for --device cuda; leave it out on the CPU");
+    if (memory_bytes > 0 && !is_free_to_choose_) {
+      fail(Kind::config, "--device-memory is for --device cuda; leave it out on the CPU");
+    }
     return;
   }
-  const std::uint64_t row_bytes = image_row_bytes(preparation.cpu_tier());
-  const auto usable = static_cast<std::uint64_t>(usable_share * static_cast<double>(cuda_->free_bytes()));
   try {
-    plan_ = plan_device(dataset, preparation, options, *cuda_,
-                        memory_bytes > 0 ? std::min(memory_bytes, usable) : usable);
+    plan_cuda(dataset, preparation, options, memory_bytes);
   } catch (const Error& error) {
-    if (!is_free_to_choose_ || memory_bytes > 0) throw;
-    return use_cpu(error.what());
+    if (!is_free_to_choose_) throw;
+    use_cpu(error.what());
   }
-  if (preparation.cpu_slot_count() > 0) bus_ = measure_bus(row_bytes);
+}
+
+void TrainingDevice::plan_cuda(const Dataset& dataset, const Preparation& preparation,
+                               const TrainOptions& options, std::uint64_t memory_bytes) {
+  const auto usable = static_cast<std::uint64_t>(usable_share * static_cast<double>(cuda_->free_bytes()));
+  plan_ = plan_device(dataset, preparation, options, *cuda_,
+                      memory_bytes > 0 ? std::min(memory_bytes, usable) : usable);
+  if (preparation.cpu_slot_count() > 0) bus_ = measure_bus(image_row_bytes(preparation.cpu_tier()));
+  plan_training(dataset, preparation, options, device());  // the host's share, before anything is taken
+  DeviceSide::take(*cuda_, plan_);
   fmt::print("Device: {}, {} of {}: gpu tier {}, model {}, {} batches {}\n", title_,
              text(plan_.total_bytes()), text(usable), text(plan_.gpu_tier_bytes),
              text(plan_.computation_bytes), plan_.upload.slots, text(plan_.upload.bytes()));
@@ -83,10 +97,15 @@ void TrainingDevice::load(const Preparation& preparation, CpuTier& cpu_tier) {
   }
   side_.emplace(*cuda_, plan_, bus_ ? bus_->faster_path() : CpuRowPath::bus, preparation, cpu_tier);
   gpu_tier_ = side_->gpu_tier();
+  if (!side_->reads_cpu_tier()) {
+    spdlog::warn(
+        "the system does not let the cpu tier's {} be pinned: its rows are gathered and copied, more slowly",
+        text(cpu_tier.memory().size()));
+  }
 }
 
 std::uint64_t TrainingDevice::staging_bytes() const noexcept {
-  return bus_ && bus_->faster_path() == CpuRowPath::staged ? plan_.upload.row_bytes : 0;
+  return bus_ && bus_->faster_path() == CpuRowPath::staged ? plan_.upload.cpu_row_bytes : 0;
 }
 
 TrainDevice TrainingDevice::device() noexcept {

@@ -23,21 +23,22 @@ namespace gneiss {
 
 class TrainingDevice {
  public:
-  //   name   auto, cpu or cuda; auto takes the CPU where a device cannot be used, here or in plan(), and says
-  //          in one line why
-  //   pool   the CPU backend's
-  TrainingDevice(std::string_view name, Precision precision, ThreadPool& pool);
+  //   name          auto, cpu or cuda; auto takes the CPU where a device cannot be used, here or in plan(),
+  //                 and says in one line why
+  //   memory_bytes  --memory, resolved: auto does not ask for a device whose runtime it could not hold
+  //   pool          the CPU backend's
+  TrainingDevice(std::string_view name, Precision precision, std::uint64_t memory_bytes, ThreadPool& pool);
 
   bool is_cuda() const noexcept { return cuda_ != nullptr; }
   std::string_view name() const noexcept { return is_cuda() ? "cuda" : "cpu"; }  // as --device takes it
   Backend& backend() noexcept { return is_cuda() ? *cuda_ : *cpu_; }
 
-  // Decides what the device's memory will hold, and says so in a line. Takes none of it yet.
+  // Decides what the device's memory will hold, takes it and says so in a line.
   //   memory_bytes  of the device, at most; 0: what is free
   // Before anything is made from backend().
   void plan(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
             std::uint64_t memory_bytes);
-  // Takes the memory, and brings the gpu tier there.
+  // Brings the gpu tier there.
   void load(const Preparation& preparation, CpuTier& cpu_tier);
 
   TierBase gpu_tier() const noexcept { return gpu_tier_; }  // after load()
@@ -49,6 +50,8 @@ class TrainingDevice {
   std::uint64_t staging_bytes() const noexcept;
   void use_cuda(const DeviceProbe& probe, std::int32_t index);
   void use_cpu(std::string_view reason);
+  void plan_cuda(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
+                 std::uint64_t memory_bytes);
 
   std::string title_;  // "NVIDIA H200"
   bool is_free_to_choose_;

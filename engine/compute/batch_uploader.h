@@ -31,9 +31,9 @@ struct HostBatch {
 // the device's clock.
 struct SlotTimes {
   double upload_began = 0;
-  double upload_ended = 0;
+  double upload_seconds = 0;
   double compute_began = 0;
-  double compute_ended = 0;
+  double compute_seconds = 0;
 };
 
 class BatchUploader {
@@ -42,8 +42,8 @@ class BatchUploader {
   virtual std::size_t slot_count() const noexcept = 0;
 
   // Tells of memory that batches will come from, so that the device reads it by itself; it stays until it is
-  // unpinned or the uploader is gone. Where the system refuses, batches come more slowly.
-  virtual void pin(std::span<std::byte> host_memory) = 0;
+  // unpinned or the uploader is gone. False: the system refuses, and batches come from there more slowly.
+  virtual bool pin(std::span<std::byte> host_memory) = 0;
   virtual void unpin(std::span<std::byte> host_memory) = 0;  // no upload from it is under way
 
   // Waits until what was computed from the slot has ended, and tells when; none: nothing was.

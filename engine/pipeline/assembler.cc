@@ -33,6 +33,7 @@ void Assembler::assemble(BatchSlot& slot) {
   if (slot.frame.input_count() != entry.input_count || slot.frame.hidden_nodes.size() != entry.hidden_count ||
       slot.frame.seeds.size() != entry.seed_count || slot.frame.edge_count() != entry.edge_count ||
       slot.frame.edge_count() - slot.frame.blocks.front().indices.size() != entry.inner_edge_count ||
+      slot.frame.cpu_slots.size() != entry.cpu_rows || slot.frame.gpu_slots.size() != entry.gpu_rows() ||
       slot.frame.blocks.size() != preparation_.info().options.fanouts.size() ||
       slot.frame.label_columns != dataset_.label_columns || !slot.frame.target_seeds.empty() ||
       !std::ranges::all_of(slot.frame.targets, [&](std::int32_t target) {
@@ -46,9 +47,9 @@ void Assembler::assemble(BatchSlot& slot) {
   const std::size_t transposed_bytes = slot.view_blocks(options_.transpose);
   BatchView& view = slot.batch.view;
   view.key = entry.key;
-  view.input =
-      assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes, slot.page_slots.as<std::uint32_t>(),
-                    dataset_.feature_dtype, dataset_.feature_dim, name);
+  view.input = assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes,
+                             slot.page_slots.as<std::uint32_t>().first(entry.page_rows),
+                             dataset_.feature_dtype, dataset_.feature_dim, name);
   view.blocks = slot.blocks;
   view.hidden_nodes = slot.frame.hidden_nodes;
   view.targets = slot.frame.targets;

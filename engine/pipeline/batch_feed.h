@@ -20,6 +20,10 @@ class BatchFeed {
   }
 
   const SourcedBatch* next() { return device_ ? device_->next() : host_.next(); }
+  // All that is computed from the batch has been asked for.
+  void computed() {
+    if (device_) device_->computed();
+  }
   PipelineTimes times() { return device_ ? device_->times() : host_.times(); }
   const PipelinedSource& host() const noexcept { return host_; }
 

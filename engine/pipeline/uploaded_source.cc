@@ -31,7 +31,7 @@ UploadedSource::~UploadedSource() {
   // What is under way ends before its memory goes.
   for (const Slot& slot : slots_) {
     try {
-      if (&slot == current_) uploader_.end_compute(slot.index);
+      if (&slot == current_) computed();
       uploader_.wait_uploaded(slot.index);
       reclaim(slot);
     } catch (...) {
@@ -47,17 +47,17 @@ void UploadedSource::reclaim(const Slot& slot) {
   if (!times) return;
   {
     const std::scoped_lock lock(device_mutex_);
-    device_seconds_ += times->compute_ended - times->compute_began;
+    device_seconds_ += times->compute_seconds;
   }
   if (trace_ == nullptr) return;
   const auto at = [&](double seconds) {
     return uploader_.began() +
            std::chrono::duration_cast<Trace::Clock::duration>(std::chrono::duration<double>(seconds));
   };
-  trace_->add(Trace::upload_lane, "upload", at(times->upload_began), at(times->upload_ended),
-              slot.batch.view.key);
-  trace_->add(Trace::device_lane, "compute", at(times->compute_began), at(times->compute_ended),
-              slot.batch.view.key);
+  trace_->add(Trace::upload_lane, "upload", at(times->upload_began),
+              at(times->upload_began + times->upload_seconds), slot.batch.view.key);
+  trace_->add(Trace::device_lane, "compute", at(times->compute_began),
+              at(times->compute_began + times->compute_seconds), slot.batch.view.key);
 }
 
 bool UploadedSource::fill(Slot& slot) {
@@ -98,11 +98,15 @@ void UploadedSource::run(const std::stop_token& stop) {
   ready_slots_.close();
 }
 
+void UploadedSource::computed() {
+  if (current_ == nullptr || is_computed_) return;
+  uploader_.end_compute(current_->index);
+  is_computed_ = true;
+}
+
 void UploadedSource::release_current() {
-  if (current_ == nullptr) return;
-  Slot& slot = *std::exchange(current_, nullptr);
-  uploader_.end_compute(slot.index);
-  free_slots_.push(&slot, {});
+  computed();
+  if (current_ != nullptr) free_slots_.push(std::exchange(current_, nullptr), {});
 }
 
 const SourcedBatch* UploadedSource::next() {
@@ -122,6 +126,7 @@ const SourcedBatch* UploadedSource::next() {
   failure_ = (*taken)->failure;
   if (failure_) std::rethrow_exception(failure_);
   current_ = *taken;
+  is_computed_ = false;
   uploader_.begin_compute(current_->index);
   return &current_->batch;
 }

@@ -25,8 +25,10 @@ class UploadedSource final : public BatchSource {
   UploadedSource(PipelinedSource& host, BatchUploader& uploader, Trace* trace);
   ~UploadedSource() override;
 
-  // The view is the device's. What is computed from it is asked of the device before the next call.
+  // The view is the device's. What is computed from it is asked of the device before the next call, and
+  // computed() says that it was: what comes between is not the device's time.
   const SourcedBatch* next() override;
+  void computed();
 
   PipelineTimes times();
 
@@ -56,6 +58,7 @@ class UploadedSource final : public BatchSource {
   std::mutex device_mutex_;  // guards
   double device_seconds_ = 0;
   Slot* current_ = nullptr;
+  bool is_computed_ = false;    // the current one
   std::exception_ptr failure_;  // the first; what follows it does not count
   std::jthread thread_;         // last: joins before what it uses is destroyed
 };

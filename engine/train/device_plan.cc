@@ -18,9 +18,9 @@ UploadSizes upload_sizes(const Preparation& preparation) {
   const auto segments = preparation.pack().entries();
   const std::uint64_t row_bytes = image_row_bytes(preparation.cpu_tier());
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    sizes.row_bytes =
-        std::max(sizes.row_bytes, round_up(segments[i].bytes, device_alignment) +
-                                      round_up(entries[i].cpu_rows * row_bytes, device_alignment));
+    const std::uint64_t cpu_rows = round_up(entries[i].cpu_rows * row_bytes, device_alignment);
+    sizes.cpu_row_bytes = std::max(sizes.cpu_row_bytes, cpu_rows);
+    sizes.row_bytes = std::max(sizes.row_bytes, round_up(segments[i].bytes, device_alignment) + cpu_rows);
   }
   return sizes;
 }

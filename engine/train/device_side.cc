@@ -6,7 +6,6 @@ namespace gneiss {
 
 DeviceSide::DeviceSide(CudaBackend& backend, const DevicePlan& plan, CpuRowPath path,
                        const Preparation& preparation, CpuTier& cpu_tier) {
-  backend.reserve(plan.total_bytes() - plan.product_bytes, plan.product_bytes);
   const std::span<std::byte> rows = backend.keep(plan.gpu_tier_bytes);
   if (preparation.gpu_row_count() > 0) {
     sweep_image(*preparation.gpu_tier(), [&](std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -15,7 +14,7 @@ DeviceSide::DeviceSide(CudaBackend& backend, const DevicePlan& plan, CpuRowPath 
   }
   gpu_tier_ = {.rows = rows.data(), .row_count = preparation.gpu_row_count()};
   uploader_ = backend.make_uploader(plan.upload, path);
-  uploader_->pin(cpu_tier.memory());
+  reads_cpu_tier_ = uploader_->pin(cpu_tier.memory());
 }
 
 }  // namespace gneiss

@@ -55,8 +55,6 @@ Predictions predictions_of(const ObjectiveOptions& resolved) {
   return *resolved.task == Task::multi_class ? Predictions::classes : Predictions::yes_or_no;
 }
 
-// Seeds of the largest epoch or split.
-
 }  // namespace
 
 Task parse_task(std::string_view name) {

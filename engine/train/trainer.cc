@@ -89,8 +89,7 @@ class Run {
         preparation_(preparation),
         cpu_tier_(cpu_tier),
         options_(options),
-        uploader_(device.uploader),
-        host_(device.host),
+        device_(device),
         schedule_(preparation, batch_schedule(options)),
         model_(make_model(options.model, device.backend, model_options(dataset, preparation, options),
                           block_maxima(preparation))),
@@ -110,7 +109,7 @@ class Run {
     result.metric = metric_;
     if (options_.resume) go_on(result);
     cpu_tier_.rewind();
-    result.memory = plan_training(dataset_, preparation_, options_, {model_->backend(), uploader_, host_});
+    result.memory = plan_training(dataset_, preparation_, options_, device_);
     pipeline_ = options_.pipeline;
     pipeline_.slot_count = result.memory.slot_count;
     if (options_.exact_evaluation) prepare_exact_evaluation(result.memory);
@@ -121,7 +120,7 @@ class Run {
           preparation_, dataset_.info(), cpu_tier_, pipeline_,
           [ahead = schedule_, start = schedule_.start_of(result.resumed_after)](
               std::uint64_t position) mutable { return ahead.at(start + position); },
-          uploader_);
+          device_.uploader);
       result.io_engine = source.host().io_engine_name();
       result.direct_reads = source.host().is_direct();
       for (std::uint32_t epoch = result.resumed_after; epoch < options_.schedule.epochs; ++epoch) {
@@ -248,6 +247,7 @@ class Run {
     for (std::size_t i = 0; i < count; ++i) {
       const SourcedBatch& sourced = take(source);
       step(sourced, {.is_training = true, .seed = options_.schedule.seed, .step = step_++}, take_loss);
+      source.computed();
       add(result.cost, sourced.cost);
     }
     results_.settle(take_loss);
@@ -295,6 +295,7 @@ class Run {
       const TraceSpan span(options_.pipeline.trace, Trace::compute_lane, "evaluate", sourced.view.key);
       const ConstMatrixView logits = model_->forward(sourced.view, {.is_training = false});
       results_.start(*loss_, logits, sourced.view, sourced.labels, Loss::Gradient::unwanted, take_loss);
+      source.computed();
     }
     results_.settle(take_loss);
     return scores_.scores();
@@ -305,9 +306,10 @@ class Run {
     ExactRequest request = exact_request(dataset_, preparation_, options_);
     request.program_bytes =
         memory.total_bytes() - memory.evaluation_bytes + ExactEvaluator::label_bytes(dataset_, request);
-    exact_.emplace(dataset_, host_, request, options_.scratch.empty() ? dataset_.folder() : options_.scratch);
-    if (&host_ != &model_->backend()) {
-      host_loss_ = make_loss(options_.objective, dataset_, host_, seed_count_max(preparation_));
+    exact_.emplace(dataset_, device_.host, request,
+                   options_.scratch.empty() ? dataset_.folder() : options_.scratch);
+    if (&device_.host != &device_.backend) {
+      host_loss_ = make_loss(options_.objective, dataset_, device_.host, seed_count_max(preparation_));
     }
   }
   bool validates_after(std::uint32_t epoch) const {
@@ -330,7 +332,7 @@ class Run {
           if (position >= batches.size()) return std::nullopt;
           return batches[position];
         },
-        uploader_);
+        device_.uploader);
     return evaluate(source, batches.size());
   }
 
@@ -344,8 +346,7 @@ class Run {
   const Preparation& preparation_;
   CpuTier& cpu_tier_;
   const TrainOptions& options_;
-  BatchUploader* uploader_;
-  Backend& host_;
+  TrainDevice device_;
   EpochSchedule schedule_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Loss> loss_;

@@ -2,7 +2,7 @@
 //
 // Why:     everything that a run depends on is in TrainOptions and the preparation: the same ones give the
 //          same losses to the bit, whatever the reader engine, cache size and thread count.
-// Threads: computation on `pool`; reading and assembling on two threads of their own.
+// Threads: computation on `pool`, or on a device; reading, assembling and uploading on threads of their own.
 // Resume:  a run that goes on from its state ends with the numbers of one that was never interrupted.
 // Errors:  config (memory, options), input (no state), io, corruption, cancelled.
 #pragma once

@@ -63,6 +63,7 @@ class EmulatedRun {
     backend_ = make_cuda_backend(0, how.precision);
     plan_ = plan_device(graph.dataset(), preparation_, options_, *backend_,
                         how.budget > 0 ? how.budget : backend_->free_bytes());
+    DeviceSide::take(*backend_, plan_);
     side_.emplace(*backend_, plan_, how.path, preparation_, cpu_tier_);
     options_.pipeline.gpu_tier = side_->gpu_tier();
     options_.pipeline.pool = &pool_;
@@ -192,6 +193,19 @@ TEST_CASE("a device with too little memory is refused with what would do, and th
   run.train();
   run.train();  // its memory is free again for the next run
   CHECK(emulated_cuda::counters().allocations == before);
+}
+
+TEST_CASE("what is sized by the largest batch is enough for every smaller one") {
+  emulated_cuda::reset();
+  const auto backend = make_cuda_backend(0, Precision::f32);
+  for (const std::size_t in_columns : {1U, 7U, 300U}) {
+    std::size_t before = 0;
+    for (std::size_t rows = 0; rows < 140'000; rows += rows < 70'000 ? 1 : 13) {
+      const std::size_t scratch = backend->weight_gradient_scratch(rows, 5, in_columns);
+      if (scratch < before) FAIL("fewer elements for " << rows << " rows");
+      before = scratch;
+    }
+  }
 }
 
 TEST_CASE("the computing thread waits for one event a step, the uploading one for two") {

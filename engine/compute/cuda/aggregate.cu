@@ -11,8 +11,6 @@
 namespace gneiss::cuda {
 namespace {
 
-constexpr std::uint32_t rows_ahead = 4;
-
 struct NoFactors {
   __device__ float of(std::uint32_t /*source*/) const { return 1.0F; }
 };
@@ -27,20 +25,19 @@ template <class T, unsigned N, class Factors>
 __device__ __forceinline__ Floats<N> sum_rows(const Rows& rows, const std::uint32_t* indices,
                                               std::uint32_t first, std::uint32_t last, std::size_t column,
                                               const Factors& factors, Floats<N> sum) {
-  std::uint32_t edge = first;
-  for (; edge + rows_ahead <= last; edge += rows_ahead) {
+  for (std::uint32_t edge = first; edge < last; edge += rows_ahead) {
+    const std::uint32_t count = min(rows_ahead, last - edge);
     Floats<N> x[rows_ahead];
     float factor[rows_ahead];
     for (std::uint32_t i = 0; i < rows_ahead; ++i) {
+      if (i >= count) continue;
       const std::uint32_t source = indices[edge + i];
       x[i] = load_row<T, N>(rows.row(source), column);
       factor[i] = factors.of(source);
     }
-    for (std::uint32_t i = 0; i < rows_ahead; ++i) add_to(sum, x[i], factor[i]);
-  }
-  for (; edge < last; ++edge) {
-    const std::uint32_t source = indices[edge];
-    add_to(sum, load_row<T, N>(rows.row(source), column), factors.of(source));
+    for (std::uint32_t i = 0; i < rows_ahead; ++i) {
+      if (i < count) add_to(sum, x[i], factor[i]);
+    }
   }
   return sum;
 }
@@ -116,9 +113,9 @@ __global__ void gather_kernel(Rows rows, const std::uint32_t* row_ids, FloatMatr
 }  // namespace
 
 void aggregate_mean(cudaStream_t stream, const TieredRows& rows, const BlockView& block, MatrixView out) {
-  VectorWidth width;
+  VectorWidth width(rows);
   width.matrix(out);
-  with_rows(rows, width, [&]<class T, unsigned N>() {
+  with_wide_rows(rows, width, [&]<class T, unsigned N>() {
     launch(stream, row_grid(out.rows, out.columns, N), mean_kernel<T, N>, Rows(rows), Block(block),
            FloatMatrix(out));
   });
@@ -126,9 +123,9 @@ void aggregate_mean(cudaStream_t stream, const TieredRows& rows, const BlockView
 
 void aggregate_max(cudaStream_t stream, const TieredRows& rows, const BlockView& block, MatrixView out,
                    IndexMatrixView winners) {
-  VectorWidth width;
+  VectorWidth width(rows);
   width.matrix(out);
-  with_rows(rows, width, [&]<class T, unsigned N>() {
+  with_wide_rows(rows, width, [&]<class T, unsigned N>() {
     launch(stream, row_grid(out.rows, out.columns, N), max_kernel<T, N>, Rows(rows), Block(block),
            FloatMatrix(out), Matrix<std::uint32_t>(winners));
   });
@@ -136,9 +133,9 @@ void aggregate_max(cudaStream_t stream, const TieredRows& rows, const BlockView&
 
 void aggregate_sum(cudaStream_t stream, const TieredRows& rows, const BlockView& block,
                    const EdgeScales& scales, MatrixView out) {
-  VectorWidth width;
+  VectorWidth width(rows);
   width.matrix(out);
-  with_rows(rows, width, [&]<class T, unsigned N>() {
+  with_wide_rows(rows, width, [&]<class T, unsigned N>() {
     launch(stream, row_grid(out.rows, out.columns, N), sum_kernel<T, N>, Rows(rows), Block(block),
            Scales(scales), FloatMatrix(out));
   });
@@ -146,9 +143,9 @@ void aggregate_sum(cudaStream_t stream, const TieredRows& rows, const BlockView&
 
 void gather(cudaStream_t stream, const TieredRows& rows, std::span<const std::uint32_t> row_ids,
             MatrixView out) {
-  VectorWidth width;
+  VectorWidth width(rows);
   width.matrix(out);
-  with_rows(rows, width, [&]<class T, unsigned N>() {
+  with_wide_rows(rows, width, [&]<class T, unsigned N>() {
     launch(stream, row_grid(out.rows, out.columns, N), gather_kernel<T, N>, Rows(rows), data_or_null(row_ids),
            FloatMatrix(out));
   });

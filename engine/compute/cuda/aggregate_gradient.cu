@@ -37,9 +37,19 @@ __global__ void weighted_gradient_kernel(Block block, WayBack back, ConstFloatMa
   for (std::uint32_t c = threadIdx.x * N; c < dz.columns; c += blockDim.x * N) {
     Floats<N> sum = Floats<N>::all(0.0F);
     if (src < block.dst_count) sum = times(load<N>(d_self.row(src) + c), back.self(src));
-    for (std::uint32_t edge = first; edge < last; ++edge) {
-      const std::uint32_t dst = block.transposed_indices[edge];
-      add_to(sum, load<N>(d_aggregate.row(dst) + c), back.edge(src, dst));
+    for (std::uint32_t edge = first; edge < last; edge += rows_ahead) {
+      const std::uint32_t count = min(rows_ahead, last - edge);
+      Floats<N> x[rows_ahead];
+      float factor[rows_ahead];
+      for (std::uint32_t i = 0; i < rows_ahead; ++i) {
+        if (i >= count) continue;
+        const std::uint32_t dst = block.transposed_indices[edge + i];
+        x[i] = load<N>(d_aggregate.row(dst) + c);
+        factor[i] = back.edge(src, dst);
+      }
+      for (std::uint32_t i = 0; i < rows_ahead; ++i) {
+        if (i < count) add_to(sum, x[i], factor[i]);
+      }
     }
     store(finish.apply_gradient(sum, load<N>(activated.row(src) + c), row_key, c), dz.row(src) + c);
   }

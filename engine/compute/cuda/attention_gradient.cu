@@ -11,9 +11,8 @@
 namespace gneiss::cuda {
 namespace {
 
-constexpr std::uint32_t rows_ahead = 4;  // asked for before the first is added, as in aggregate.cu
-constexpr unsigned sum_heads = 4;        // that a thread sums at once
-constexpr unsigned sum_warps = 16;       // that share a piece of destinations: 4 pieces are few warps else
+constexpr unsigned sum_heads = 4;   // that a thread sums at once
+constexpr unsigned sum_warps = 16;  // that share a piece of destinations: 4 pieces are few warps else
 constexpr unsigned sum_columns_max =
     2;  // of a thread, for as many warps again; a warp still reads whole lines
 
@@ -138,11 +137,23 @@ __global__ void input_gradient_kernel(Block block, EdgeMatrices<const float> wei
         add_to(sum, load<N>(score_weight.row(heads + h) + c), d_destination.row(src)[h]);
         score_sum = d_scores.loops.row(src)[h];
       }
-      for (std::uint32_t t = first; t < last; ++t) {
-        const std::uint32_t edge = block.transposed_edges[t];
-        const std::uint32_t dst = block.transposed_indices[t];
-        add_to(sum, load<N>(d_aggregate.row(dst) + column), weights.edges.row(edge)[h]);
-        score_sum += d_scores.edges.row(edge)[h];
+      for (std::uint32_t t = first; t < last; t += rows_ahead) {
+        const std::uint32_t count = min(rows_ahead, last - t);
+        Floats<N> x[rows_ahead];
+        float weight[rows_ahead];
+        float score[rows_ahead];
+        for (std::uint32_t i = 0; i < rows_ahead; ++i) {
+          if (i >= count) continue;
+          const std::uint32_t edge = block.transposed_edges[t + i];
+          x[i] = load<N>(d_aggregate.row(block.transposed_indices[t + i]) + column);
+          weight[i] = weights.edges.row(edge)[h];
+          score[i] = d_scores.edges.row(edge)[h];
+        }
+        for (std::uint32_t i = 0; i < rows_ahead; ++i) {
+          if (i >= count) continue;
+          add_to(sum, x[i], weight[i]);
+          score_sum += score[i];
+        }
       }
       add_to(sum, load<N>(score_weight.row(h) + c), score_sum);
     }

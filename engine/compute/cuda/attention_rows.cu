@@ -7,8 +7,6 @@
 namespace gneiss::cuda {
 namespace {
 
-constexpr std::uint32_t rows_ahead = 4;  // asked for before the first is added, as in aggregate.cu
-
 // A warp has four rows: they stay in L1 while it goes through the others, which all warps share.
 template <class T, unsigned N>
 __global__ void row_products_kernel(Rows rows, ConstFloatMatrix weight, FloatMatrix out) {

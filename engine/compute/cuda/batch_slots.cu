@@ -35,8 +35,8 @@ class BatchSlots final : public BatchUploader {
       slot.memory = {rest.next(sizes.frame_bytes), rest.next(sizes.transposed_bytes),
                      rest.next(sizes.page_slot_bytes), rest.next(sizes.row_bytes)};
     }
-    if (path == CpuRowPath::staged && sizes.row_bytes > 0) {
-      check(cudaMallocHost(&staging_, sizes.row_bytes), "pinning memory of the host");
+    if (path == CpuRowPath::staged && sizes.cpu_row_bytes > 0) {
+      check(cudaMallocHost(&staging_, sizes.cpu_row_bytes), "pinning memory of the host");
     }
     start_.record(upload_stream_.get());
     start_.wait();
@@ -54,18 +54,21 @@ class BatchSlots final : public BatchUploader {
   std::size_t slot_count() const noexcept override { return slots_.size(); }
   std::chrono::steady_clock::time_point began() const noexcept override { return began_; }
 
-  void pin(std::span<std::byte> memory) override {
-    if (memory.empty()) return;
+  bool pin(std::span<std::byte> memory) override {
+    if (memory.empty()) return true;
     const bool is_registered =
         cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterDefault) == cudaSuccess;
     if (!is_registered) cudaGetLastError();  // told by slower copies, not by the next call
     pinned_.push_back({memory, is_registered});
+    if (!is_registered && staging_ == nullptr) unpinned_staging_.resize(sizes_.cpu_row_bytes);
+    return is_registered;
   }
 
   void unpin(std::span<std::byte> memory) override {
     const auto found = std::ranges::find_if(
         pinned_, [&](const Pinned& pinned) { return pinned.memory.data() == memory.data(); });
     if (found == pinned_.end()) return;
+    cudaStreamSynchronize(upload_stream_.get());  // a copy that failed half-way may have begun
     if (found->is_registered) cudaHostUnregister(memory.data());
     pinned_.erase(found);
   }
@@ -75,10 +78,11 @@ class BatchSlots final : public BatchUploader {
     if (!slot.is_computed) return std::nullopt;
     slot.compute_ended.wait();
     slot.is_computed = false;
+    // Events tell milliseconds in an f32: of hours that is coarse, of a batch it is not.
     return SlotTimes{.upload_began = slot.upload_began.seconds_since(start_),
-                     .upload_ended = slot.upload_ended.seconds_since(start_),
+                     .upload_seconds = slot.upload_ended.seconds_since(slot.upload_began),
                      .compute_began = slot.compute_began.seconds_since(start_),
-                     .compute_ended = slot.compute_ended.seconds_since(start_)};
+                     .compute_seconds = slot.compute_ended.seconds_since(slot.compute_began)};
   }
 
   void upload(std::size_t index, const HostBatch& batch) override {
@@ -218,15 +222,14 @@ class BatchSlots final : public BatchUploader {
     }
     if (staging_is_busy_) check(cudaStreamSynchronize(upload_stream_.get()), "copying to the device");
     staging_is_busy_ = true;
+    GNEISS_ASSERT(bytes <= sizes_.cpu_row_bytes);
     gather_on_host(range, row_bytes);
     copy({staged_rows(), bytes}, to);
     return to;
   }
 
   std::byte* staged_rows() {
-    if (staging_ != nullptr) return static_cast<std::byte*>(staging_);
-    if (unpinned_staging_.empty()) unpinned_staging_.resize(sizes_.row_bytes);
-    return unpinned_staging_.data();
+    return staging_ != nullptr ? static_cast<std::byte*>(staging_) : unpinned_staging_.data();
   }
 
   void gather_on_host(const TierRange& range, std::size_t row_bytes) {

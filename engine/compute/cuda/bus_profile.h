@@ -24,7 +24,7 @@ struct BusProfile {
   }
 };
 
-// Takes 64 MiB on both sides while it measures, some 50 ms. Throws Error(io) where the device has no such
+// Takes 100 MiB of the host and 32 of the device while it measures. Throws Error(io) where there is no such
 // memory left.
 BusProfile measure_bus(std::uint64_t row_bytes);
 

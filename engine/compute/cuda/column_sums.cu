@@ -39,8 +39,7 @@ __global__ void sum_parts_kernel(const float* parts, std::uint32_t part_count, s
 
 void sum_parts(cudaStream_t stream, const float* parts, std::size_t part_count, bool continues,
                std::span<float> out) {
-  launch(stream,
-         {dim3(static_cast<unsigned>(divide_up(out.size(), sum_lanes))), dim3(sum_lanes, sum_warps)},
+  launch(stream, {dim3(static_cast<unsigned>(divide_up(out.size(), sum_lanes))), dim3(sum_lanes, sum_warps)},
          sum_parts_kernel, parts, static_cast<std::uint32_t>(part_count), out.size(), continues, out.data());
 }
 

@@ -1,18 +1,25 @@
+#include <algorithm>
+
 #include "engine/compute/cuda/copy_rows.h"
 #include "engine/compute/cuda/launch.cuh"
 
 namespace gneiss::cuda {
 namespace {
 
+// The bus is slow and far: 50 GB/s at 2 us are 100 KB under way, and 64 blocks of 16 bytes a thread are 256
+// KB. More would stand on every multiprocessor, waiting, where the batch before is to be computed.
+constexpr unsigned copying_blocks_max = 64;
+
 template <class Word>
 __global__ void copy_rows_kernel(const std::byte* base, const std::uint32_t* slots, std::size_t slot_bytes,
                                  std::uint32_t count, std::uint32_t row_words, Word* to) {
-  const std::uint32_t row = blockIdx.x * blockDim.y + threadIdx.y;
-  if (row >= count) return;
-  const auto* const from =
-      reinterpret_cast<const Word*>(base + std::size_t{slots == nullptr ? row : slots[row]} * slot_bytes);
-  Word* const out = to + std::size_t{row} * row_words;
-  for (std::uint32_t i = threadIdx.x; i < row_words; i += blockDim.x) out[i] = from[i];
+  for (std::uint32_t row = blockIdx.x * blockDim.y + threadIdx.y; row < count;
+       row += gridDim.x * blockDim.y) {
+    const auto* const from =
+        reinterpret_cast<const Word*>(base + std::size_t{slots == nullptr ? row : slots[row]} * slot_bytes);
+    Word* const out = to + std::size_t{row} * row_words;
+    for (std::uint32_t i = threadIdx.x; i < row_words; i += blockDim.x) out[i] = from[i];
+  }
 }
 
 template <class Word>
@@ -26,8 +33,10 @@ bool fits(const TierRange& from, std::size_t row_bytes, const std::byte* to) {
 template <class Word>
 void copy_words(cudaStream_t stream, const TierRange& from, std::size_t row_bytes, std::byte* to) {
   const auto words = static_cast<std::uint32_t>(row_bytes / sizeof(Word));
-  launch(stream, row_grid(from.count, words, 1), copy_rows_kernel<Word>, from.base, from.slots,
-         from.slot_bytes, from.count, words, reinterpret_cast<Word*>(to));
+  Grid grid = row_grid(from.count, words, 1);
+  grid.blocks.x = std::min(grid.blocks.x, copying_blocks_max);
+  launch(stream, grid, copy_rows_kernel<Word>, from.base, from.slots, from.slot_bytes, from.count, words,
+         reinterpret_cast<Word*>(to));
 }
 
 }  // namespace

@@ -170,8 +170,10 @@ class CudaDevice final : public CudaBackend {
   std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
                                       std::size_t in_columns) const noexcept override {
     // Products need none; sums over rows, of biases, norms and attention's few weights, have a part a piece.
-    return std::max(cuda::cut_rows(rows).count * 2 * out_columns,
-                    cuda::cut_rows_for_weights(rows).count * out_columns * (in_columns + 1));
+    // Whoever sizes by the largest batch has enough for every smaller one.
+    return std::max(cuda::pieces_at_most(rows, cuda::sum_rows_min, cuda::sum_pieces_max) * 2 * out_columns,
+                    cuda::pieces_at_most(rows, cuda::weight_rows_min, cuda::weight_pieces_max) * out_columns *
+                        (in_columns + 1));
   }
   void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
                               std::span<float> bias_gradient, std::span<float> scratch) override {

@@ -28,6 +28,7 @@ struct UploadSizes {
   std::uint64_t frame_bytes = 0;
   std::uint64_t transposed_bytes = 0;
   std::uint64_t page_slot_bytes = 0;
+  std::uint64_t cpu_row_bytes = 0;  // of the cpu tier's rows
   std::uint64_t row_bytes = 0;  // of a segment, rounded up to 256, and the cpu tier's rows: at most, together
 
   std::uint64_t bytes() const noexcept {  // of device memory, all slots
@@ -50,7 +51,7 @@ class CudaBackend : public Backend {
   // Free memory of the device now, in bytes.
   virtual std::uint64_t free_bytes() const = 0;
   // Takes the device's memory for all that is allocated later: `bytes`, and `product_bytes` that
-  // working_bytes() asked for. Throws Error(config) where the device has less.
+  // working_bytes() asked for. Throws Error(config) where the device has less, whatever free_bytes() said.
   virtual void reserve(std::uint64_t bytes, std::uint64_t product_bytes) = 0;
 
   // Of reserved memory, before any buffer: kept until the backend goes.
@@ -60,7 +61,7 @@ class CudaBackend : public Backend {
   virtual std::unique_ptr<BatchUploader> make_uploader(const UploadSizes& sizes, CpuRowPath path) = 0;
 };
 
-// Throws Error(config) where the device cannot be used, or has no such precision.
+// Throws Error(config) where cuBLAS is not found, io where the device fails.
 std::unique_ptr<CudaBackend> make_cuda_backend(std::int32_t device_index, Precision precision);
 
 }  // namespace gneiss

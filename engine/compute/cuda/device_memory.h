@@ -32,7 +32,12 @@ class DeviceMemory {
   void take(std::size_t bytes) {
     bytes_ = round_up(bytes, device_alignment);
     void* data = nullptr;
-    check(cudaMalloc(&data, bytes_), "taking the device's memory");
+    const cudaError_t status = cudaMalloc(&data, bytes_);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // told here
+      fail_memory(bytes_);
+    }
+    check(status, "taking the device's memory");
     data_ = static_cast<std::byte*>(data);
   }
   // What was dealt out after a mark is free again.

@@ -1,6 +1,7 @@
 // Losses in three steps: what all rows weigh, which every row's gradient is divided by; the rows, in parts
 // that their number decides; the parts, in order. Nothing is added in the order in which threads come by.
 #include "engine/compute/batch_view.h"
+#include "engine/compute/cuda/lanes.cuh"
 #include "engine/compute/cuda/launch.cuh"
 #include "engine/compute/cuda/losses.h"
 #include "engine/compute/cuda/views.cuh"
@@ -8,8 +9,6 @@
 namespace gneiss::cuda {
 namespace {
 
-constexpr unsigned warp_threads = 32;
-constexpr unsigned all_lanes = 0xFFFFFFFFU;
 constexpr unsigned row_warps = 4;  // a block's, each on its own row
 
 // A plain LossSum: its members' first values would make shared memory of it impossible.
@@ -38,21 +37,14 @@ __device__ Sum block_sum(Sum sum) {
   return sums[0];
 }
 
-__device__ float warp_max(float value) {
-  for (unsigned half = warp_threads / 2; half > 0; half /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(all_lanes, value, half));
-  }
-  return value;
-}
 __device__ unsigned warp_min(unsigned value) {
-  for (unsigned half = warp_threads / 2; half > 0; half /= 2) {
+  for (unsigned half = warp_lanes / 2; half > 0; half /= 2) {
     value = min(value, __shfl_xor_sync(all_lanes, value, half));
   }
   return value;
 }
-template <class T>
-__device__ T warp_sum(T value) {
-  for (unsigned half = warp_threads / 2; half > 0; half /= 2) {
+__device__ double warp_sum(double value) {
+  for (unsigned half = warp_lanes / 2; half > 0; half /= 2) {
     value += __shfl_xor_sync(all_lanes, value, half);
   }
   return value;
@@ -100,15 +92,15 @@ struct Classes {
 // One row, by a warp: its loss and whether the largest logit is the label; the gradient where it is wanted.
 __device__ Sum row_cross_entropy(const float* row, std::uint32_t columns, std::uint32_t target,
                                  const Classes& classes, float gradient_scale, float* gradient) {
-  const unsigned lane = threadIdx.x % warp_threads;
+  const unsigned lane = threadIdx.x % warp_lanes;
   float largest = -INFINITY;
-  for (std::uint32_t c = lane; c < columns; c += warp_threads) largest = fmaxf(largest, row[c]);
-  largest = warp_max(largest);
+  for (std::uint32_t c = lane; c < columns; c += warp_lanes) largest = fmaxf(largest, row[c]);
+  largest = max_of_same_lanes(largest, 1);
   unsigned best = columns;  // the first of equals
   float sum = 0;
   double spread = 0;  // of all columns alike
   float spread_weight = 0;
-  for (std::uint32_t c = lane; c < columns; c += warp_threads) {
+  for (std::uint32_t c = lane; c < columns; c += warp_lanes) {
     if (row[c] == largest) best = min(best, c);
     sum += expf(row[c] - largest);
     if (classes.smoothing > 0) {
@@ -117,7 +109,7 @@ __device__ Sum row_cross_entropy(const float* row, std::uint32_t columns, std::u
     }
   }
   best = warp_min(best);
-  sum = warp_sum(sum);
+  sum = sum_of_lanes(sum, warp_lanes);
   const double log_sum = log(static_cast<double>(sum));
   const float target_weight = (1.0F - classes.smoothing) * classes.weight(target);
   Sum result{};
@@ -127,13 +119,13 @@ __device__ Sum row_cross_entropy(const float* row, std::uint32_t columns, std::u
   const float spread_share = classes.smoothing / static_cast<float>(columns);
   if (classes.smoothing > 0) {
     spread = warp_sum(spread);
-    spread_weight = warp_sum(spread_weight);
+    spread_weight = sum_of_lanes(spread_weight, warp_lanes);
     result.loss +=
         static_cast<double>(spread_share) * (spread + static_cast<double>(spread_weight) * log_sum);
   }
   if (gradient == nullptr) return result;
   const float factor = gradient_scale * (target_weight + spread_weight * spread_share) / sum;
-  for (std::uint32_t c = lane; c < columns; c += warp_threads) {
+  for (std::uint32_t c = lane; c < columns; c += warp_lanes) {
     float g = expf(row[c] - largest) * factor;
     if (c == target) g -= gradient_scale * target_weight;
     if (classes.smoothing > 0) g -= gradient_scale * spread_share * classes.weight(c);
@@ -149,8 +141,8 @@ __device__ float gradient_scale_of(const Sum& total) {
 __global__ void cross_entropy_kernel(ConstFloatMatrix logits, const std::int32_t* targets, Classes classes,
                                      std::uint32_t part_rows, FloatMatrix gradient, const Sum* total,
                                      Sum* parts) {
-  const unsigned warp = threadIdx.x / warp_threads;
-  const unsigned lane = threadIdx.x % warp_threads;
+  const unsigned warp = threadIdx.x / warp_lanes;
+  const unsigned lane = threadIdx.x % warp_lanes;
   const std::uint32_t first = blockIdx.x * part_rows;
   const std::uint32_t last = min(logits.rows, first + part_rows);
   const float scale = gradient_scale_of(*total);
@@ -159,14 +151,14 @@ __global__ void cross_entropy_kernel(ConstFloatMatrix logits, const std::int32_t
     float* row_gradient = gradient.data == nullptr ? nullptr : gradient.row(r);
     if (targets[r] == no_label) {
       if (row_gradient == nullptr) continue;
-      for (std::uint32_t c = lane; c < logits.columns; c += warp_threads) row_gradient[c] = 0.0F;
+      for (std::uint32_t c = lane; c < logits.columns; c += warp_lanes) row_gradient[c] = 0.0F;
       continue;
     }
     const Sum row = row_cross_entropy(logits.row(r), logits.columns, static_cast<std::uint32_t>(targets[r]),
                                       classes, scale, row_gradient);
     if (lane == 0) sum = plus(sum, row);
   }
-  sum = block_sum<row_warps * warp_threads>(sum);
+  sum = block_sum<row_warps * warp_lanes>(sum);
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
@@ -193,7 +185,7 @@ __global__ void binary_cross_entropy_kernel(ConstFloatMatrix logits, Labels labe
     }
     if (gradient.data != nullptr) gradient.row(r)[c] = g;
   }
-  sum = block_sum<row_warps * warp_threads>(sum);
+  sum = block_sum<row_warps * warp_lanes>(sum);
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
@@ -217,7 +209,7 @@ struct RowParts {
       : rows(static_cast<std::uint32_t>(
             std::max<std::uint64_t>(row_warps, divide_up(all_rows, loss_part_count)))),
         count(static_cast<std::uint32_t>(divide_up(all_rows, rows))) {}
-  Grid grid() const { return {dim3(count), dim3(row_warps * warp_threads)}; }
+  Grid grid() const { return {dim3(count), dim3(row_warps * warp_lanes)}; }
 };
 
 const Grid one_block{dim3(1), dim3(block_threads)};

@@ -17,6 +17,9 @@
 
 namespace gneiss::cuda {
 
+// Rows that are asked for before the first is added: there is nothing else to wait with.
+inline constexpr std::uint32_t rows_ahead = 4;
+
 template <unsigned N>
 struct Floats {
   float at[N];
@@ -49,6 +52,10 @@ __device__ __forceinline__ Floats<N> load(const float* p) {
   if constexpr (N == 4) {
     const float4 x = *reinterpret_cast<const float4*>(p);
     result = {{x.x, x.y, x.z, x.w}};
+  } else if constexpr (N == 8) {
+    const float4 x = *reinterpret_cast<const float4*>(p);
+    const float4 y = *reinterpret_cast<const float4*>(p + 4);
+    result = {{x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w}};
   } else if constexpr (N == 2) {
     const float2 x = *reinterpret_cast<const float2*>(p);
     result = {{x.x, x.y}};
@@ -62,6 +69,9 @@ template <unsigned N>
 __device__ __forceinline__ void store(const Floats<N>& value, float* p) {
   if constexpr (N == 4) {
     *reinterpret_cast<float4*>(p) = make_float4(value.at[0], value.at[1], value.at[2], value.at[3]);
+  } else if constexpr (N == 8) {
+    *reinterpret_cast<float4*>(p) = make_float4(value.at[0], value.at[1], value.at[2], value.at[3]);
+    *reinterpret_cast<float4*>(p + 4) = make_float4(value.at[4], value.at[5], value.at[6], value.at[7]);
   } else if constexpr (N == 2) {
     *reinterpret_cast<float2*>(p) = make_float2(value.at[0], value.at[1]);
   } else {
@@ -94,6 +104,10 @@ __device__ __forceinline__ Floats<N> load_row(const std::byte* row, std::size_t 
 // How many columns a thread may take at once: as many as fit the alignment of every row in question.
 class VectorWidth {
  public:
+  VectorWidth() = default;
+  // For with_wide_rows(): 16 bytes of features, whatever their type.
+  explicit VectorWidth(const TieredRows& rows) : value_(size_of(rows.dtype()) == 2 ? 8 : 4) {}
+
   unsigned value() const noexcept { return value_; }
   void at_most(std::size_t count) {
     while (value_ > 1 && value_ > count) value_ /= 2;
@@ -144,6 +158,7 @@ void with_width(VectorWidth width, const Work& work) {
 template <class Work>
 void with_rows(const TieredRows& rows, VectorWidth width, const Work& work) {
   width.rows(rows);
+  width.at_most(4);
   with_width(width, [&]<unsigned N>() {
     switch (rows.dtype()) {
       case Dtype::f16:
@@ -154,6 +169,15 @@ void with_rows(const TieredRows& rows, VectorWidth width, const Work& work) {
         return work.template operator()<float, N>();
     }
   });
+}
+
+// The same with 8 columns at once of f16 and bf16.
+template <class Work>
+void with_wide_rows(const TieredRows& rows, VectorWidth width, const Work& work) {
+  width.rows(rows);
+  if (width.value() < 8) return with_rows(rows, width, work);
+  return rows.dtype() == Dtype::f16 ? work.template operator()<__half, 8>()
+                                    : work.template operator()<__nv_bfloat16, 8>();
 }
 
 }  // namespace gneiss::cuda
