@@ -65,6 +65,8 @@ W
 done
 export GPU_BIN=$work/bin GPU_RESULTS=$work/results GPU_SCRATCH=$work GPU_DATASETS=${GNEISS_DATASETS:-}
 
+last_line() { grep -v '^ *$' "$work/part.log" | tail -n 1 | cut -c 1-160; }
+
 # part NAME SECONDS: runs it, and keeps in parts.tsv how it ended.
 part() {
   local name=$1 limit=$2 left=$((deadline - SECONDS)) begin=$SECONDS outcome
@@ -80,9 +82,9 @@ part() {
     tail -n 3 "$work/part.log"
     case $status in
       0) outcome="done" ;;
-      77) outcome="left out: $(tail -n 1 "$work/part.log" | sed 's/^SKIPPED: //')" ;;
+      77) outcome="left out: $(last_line | sed 's/^SKIPPED: //')" ;;
       124 | 137) outcome="stopped after its $limit s" ;;
-      *) outcome="failed with $status: $(tail -n 1 "$work/part.log" | cut -c 1-160)" ;;
+      *) outcome="failed with $status: $(last_line)" ;;
     esac
   fi
   printf '%s\t%s\t%s\n' "$name" "$((SECONDS - begin))" "$(tr '\t|' '  ' <<<"$outcome")" >>"$work/results/parts.tsv"
