@@ -144,7 +144,8 @@ void go_back(const Dataset& dataset, const Preparation& preparation, TrainOption
 }
 
 FinishedRun run_once(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
-                     const TrainCommand& command, TrainOptions options, const TrainDevice& device, RunFolder& folder) {
+                     const TrainCommand& command, TrainOptions options, const TrainDevice& device,
+                     RunFolder& folder) {
   const bool is_one_of_many = command.runs > 1;
   const std::uint64_t seed = options.schedule.seed;
   const std::optional<std::uint64_t> file_seed = is_one_of_many ? std::optional(seed) : std::nullopt;
@@ -391,10 +392,11 @@ void add_pipeline_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str();
   add_bytes_option(app, "--device-memory", command.device_memory_bytes,
                    "Memory of a CUDA device that may be used at most; 0: all that is free");
-  app.add_option("--precision", command.precision,
-                 "Numbers of matrix products: f32, or bf16 with sums in f32, on processors with AVX512_BF16 "
-                 "and CUDA devices, or tf32 on CUDA devices; weights, gradients, activations and the loss are "
-                 "f32 in all")
+  app.add_option(
+         "--precision", command.precision,
+         "Numbers of matrix products: f32, or bf16 with sums in f32, on processors with AVX512_BF16 "
+         "and CUDA devices, or tf32 on CUDA devices; weights, gradients, activations and the loss are "
+         "f32 in all")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->capture_default_str();
   app.add_option("--prefetch", pipeline.slot_count,

@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "engine/compute/cpu/cpu_backend.h"
-#include "engine/compute/cuda/device.h"
 #include "engine/tiers/sweep_image.h"
 #include "storage/base/error.h"
 #include "storage/base/units.h"
@@ -21,18 +20,33 @@ std::string text(std::uint64_t bytes) { return format_bytes(static_cast<double>(
 
 }  // namespace
 
-TrainingDevice::TrainingDevice(std::string_view name, Precision precision, ThreadPool& pool) : pool_(pool) {
+TrainingDevice::TrainingDevice(std::string_view name, Precision precision, ThreadPool& pool)
+    : is_free_to_choose_(name == "auto"), precision_(precision), pool_(pool) {
   const DeviceProbe probe = name == "cpu" ? DeviceProbe{} : probe_cuda_device();
   const Device chosen = choose_device(name, probe);
   if (chosen.type == Device::Type::cpu) {
-    if (name == "auto") spdlog::info("computing on the CPU: {}", probe.reason);
-    cpu_ = make_cpu_backend(pool, precision);
+    use_cpu(probe.reason);
     return;
   }
+  try {
+    use_cuda(probe, chosen.index);
+  } catch (const Error& error) {
+    if (!is_free_to_choose_) throw;
+    use_cpu(error.what());
+  }
+}
+
+void TrainingDevice::use_cuda(const DeviceProbe& probe, std::int32_t index) {
+  cuda_ = make_cuda_backend(index, precision_);
   title_ = probe.name;
-  cuda_ = make_cuda_backend(chosen.index, precision);
-  evaluation_pool_.emplace(pool.thread_count());
+  evaluation_pool_.emplace(pool_.thread_count());
   cpu_ = make_cpu_backend(*evaluation_pool_);
+}
+
+void TrainingDevice::use_cpu(std::string_view reason) {
+  cuda_.reset();
+  cpu_ = make_cpu_backend(pool_, precision_);
+  if (is_free_to_choose_) spdlog::info("computing on the CPU: {}", reason);
 }
 
 void TrainingDevice::plan(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
@@ -42,12 +56,18 @@ void TrainingDevice::plan(const Dataset& dataset, const Preparation& preparation
     return;
   }
   const std::uint64_t row_bytes = image_row_bytes(preparation.cpu_tier());
-  if (preparation.cpu_slot_count() > 0) bus_ = measure_bus(row_bytes);
   const auto usable = static_cast<std::uint64_t>(usable_share * static_cast<double>(cuda_->free_bytes()));
-  plan_ = plan_device(dataset, preparation, options, *cuda_, memory_bytes > 0 ? std::min(memory_bytes, usable) : usable);
-  fmt::print("Device: {}, {} of {}: gpu tier {}, model {}, {} batches {}\n", title_, text(plan_.total_bytes()),
-             text(usable), text(plan_.gpu_tier_bytes), text(plan_.computation_bytes), plan_.upload.slots,
-             text(plan_.upload.bytes()));
+  try {
+    plan_ = plan_device(dataset, preparation, options, *cuda_,
+                        memory_bytes > 0 ? std::min(memory_bytes, usable) : usable);
+  } catch (const Error& error) {
+    if (!is_free_to_choose_ || memory_bytes > 0) throw;
+    return use_cpu(error.what());
+  }
+  if (preparation.cpu_slot_count() > 0) bus_ = measure_bus(row_bytes);
+  fmt::print("Device: {}, {} of {}: gpu tier {}, model {}, {} batches {}\n", title_,
+             text(plan_.total_bytes()), text(usable), text(plan_.gpu_tier_bytes),
+             text(plan_.computation_bytes), plan_.upload.slots, text(plan_.upload.bytes()));
   if (!bus_) return;
   fmt::print("Rows of the cpu tier come {}: {} over the bus, {} gathered and copied\n",
              bus_->faster_path() == CpuRowPath::bus ? "over the bus, as the device reads them"

@@ -13,6 +13,7 @@
 
 #include "engine/compute/cuda/bus_profile.h"
 #include "engine/compute/cuda/cuda_backend.h"
+#include "engine/compute/cuda/device.h"
 #include "engine/tiers/host_gpu_tier.h"
 #include "engine/train/device_side.h"
 #include "engine/train/trainer.h"
@@ -22,7 +23,8 @@ namespace gneiss {
 
 class TrainingDevice {
  public:
-  //   name   auto, cpu or cuda; auto says in one line why it takes the CPU
+  //   name   auto, cpu or cuda; auto takes the CPU where a device cannot be used, here or in plan(), and says
+  //          in one line why
   //   pool   the CPU backend's
   TrainingDevice(std::string_view name, Precision precision, ThreadPool& pool);
 
@@ -32,6 +34,7 @@ class TrainingDevice {
 
   // Decides what the device's memory will hold, and says so in a line. Takes none of it yet.
   //   memory_bytes  of the device, at most; 0: what is free
+  // Before anything is made from backend().
   void plan(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
             std::uint64_t memory_bytes);
   // Takes the memory, and brings the gpu tier there.
@@ -44,9 +47,13 @@ class TrainingDevice {
 
  private:
   std::uint64_t staging_bytes() const noexcept;
+  void use_cuda(const DeviceProbe& probe, std::int32_t index);
+  void use_cpu(std::string_view reason);
 
   std::string title_;  // "NVIDIA H200"
-  ThreadPool& pool_;
+  bool is_free_to_choose_;
+  Precision precision_;
+  ThreadPool& pool_;  // of the thread that brings batches, and the CPU backend's where that trains
   std::optional<ThreadPool> evaluation_pool_;  // the uploading thread has the other one
   std::unique_ptr<Backend> cpu_;               // what exact evaluation runs on, too
   std::unique_ptr<CudaBackend> cuda_;          // null: the CPU trains

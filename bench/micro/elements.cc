@@ -93,10 +93,12 @@ void cross_entropy(benchmark::State& state) {
   std::vector<float> gradient(logits.size());
   std::vector<std::int32_t> targets(seeds);
   for (std::size_t i = 0; i < seeds; ++i) targets[i] = static_cast<std::int32_t>(i % classes);
+  LossSum sum;
   double best = 1e9;
   for (auto _ : state) {
     const Timer watch;
-    backend().cross_entropy({logits.data(), seeds, classes}, targets, {}, {gradient.data(), seeds, classes});
+    backend().cross_entropy({logits.data(), seeds, classes}, targets, {}, {gradient.data(), seeds, classes},
+                            sum);
     best = std::min(best, watch.seconds());
   }
   report_bytes(state, 2.0 * static_cast<double>(logits.size() * sizeof(float)), best, copy_ceiling());
@@ -109,11 +111,12 @@ void binary_cross_entropy(benchmark::State& state) {
   const std::vector<float> logits = random_values(seeds * classes);
   std::vector<float> gradient(logits.size());
   const std::vector<std::uint8_t> labels(logits.size(), 1);
+  LossSum sum;
   double best = 1e9;
   for (auto _ : state) {
     const Timer watch;
-    backend().binary_cross_entropy({logits.data(), seeds, classes}, labels,
-                                   {gradient.data(), seeds, classes});
+    backend().binary_cross_entropy({logits.data(), seeds, classes}, {.entries = labels},
+                                   {gradient.data(), seeds, classes}, sum);
     best = std::min(best, watch.seconds());
   }
   report_bytes(state, 2.0 * static_cast<double>(logits.size() * sizeof(float)), best, copy_ceiling());
@@ -126,11 +129,12 @@ void optimizer(benchmark::State& state, bool clips) {
   std::vector<float> gradients = random_values(count);
   std::vector<float> first(count);
   std::vector<float> second(count);
+  double norm = 0;
   double best = 1e9;
   for (auto _ : state) {
     const Timer watch;
     if (clips) {
-      backend().clip_norm(gradients, 1e-3);
+      backend().clip_norm(gradients, 1e-3, norm);
     } else {
       backend().adam({.learning_rate = 1e-3F, .beta1 = 0.9F, .beta2 = 0.999F, .epsilon = 1e-8F, .step = 3},
                      values, gradients, first, second);

@@ -26,12 +26,13 @@ class AttentionOperators;
 class Backend;
 class NormOperators;
 
-// Memory of the host that its backend's device reads and writes by itself, and that a CUDA backend pins: where
-// results arrive while the host goes on. Owned here, zeroed once, moved and never copied.
+// Memory of the host that its backend's device reads and writes by itself, and that a CUDA backend pins:
+// where results arrive while the host goes on. Owned here, zeroed once, moved and never copied.
 class HostMemory {
  public:
   HostMemory() = default;
-  HostMemory(Backend& backend, std::byte* data, std::size_t bytes) : data_(data, Release{&backend}), bytes_(bytes) {}
+  HostMemory(Backend& backend, std::byte* data, std::size_t bytes)
+      : data_(data, Release{&backend}), bytes_(bytes) {}
   std::span<std::byte> bytes() const noexcept { return {data_.get(), bytes_}; }
   template <class T>
   std::span<T> as() const noexcept {

@@ -3,7 +3,8 @@
 // Why:     the pipeline knows this interface and nothing of streams and events; tests put one of their own in
 //          its place.
 // Memory:  slot_count() batches on the device, taken at construction and sized by the largest batch.
-// Threads: one uploads (reclaim, upload, wait_uploaded), another computes (begin_compute, end_compute). A slot
+// Threads: one uploads (reclaim, upload, wait_uploaded), another computes (begin_compute, end_compute). A
+// slot
 //          passes from one to the other and back: upload, begin_compute, end_compute, reclaim, upload, ...
 // Errors:  io: the device failed.
 #pragma once
@@ -26,8 +27,8 @@ struct HostBatch {
   std::array<std::span<const std::byte>, 4> memory{};
 };
 
-// When a slot's batch was on its way and when it was computed, in seconds after BatchUploader::began(), by the
-// device's clock.
+// When a slot's batch was on its way and when it was computed, in seconds after BatchUploader::began(), by
+// the device's clock.
 struct SlotTimes {
   double upload_began = 0;
   double upload_ended = 0;

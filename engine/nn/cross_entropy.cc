@@ -40,8 +40,8 @@ CrossEntropy::CrossEntropy(Backend& backend, std::uint32_t seed_count_max, std::
 
 void CrossEntropy::compute(ConstMatrixView logits, const BatchView& batch, MatrixView gradient,
                            LossSum& result) {
-  backend().cross_entropy(logits, batch.targets, {.weights = weights_.span(), .smoothing = smoothing_}, gradient,
-                          result);
+  backend().cross_entropy(logits, batch.targets, {.weights = weights_.span(), .smoothing = smoothing_},
+                          gradient, result);
 }
 
 bool CrossEntropy::weighs_anything(const BatchLabels& labels) const {

@@ -19,8 +19,8 @@ class Loss {
 
   enum class Gradient : std::uint8_t { unwanted, wanted };
 
-  // The loss over the labelled seeds of logits [seed_count, columns]; gradient() becomes the derivative of the
-  // mean loss, or, unwanted, is unspecified after.
+  // The loss over the labelled seeds of logits [seed_count, columns]; gradient() becomes the derivative of
+  // the mean loss, or, unwanted, is unspecified after.
   //   result  in host memory of the backend, there once it has been waited for: see Backend::allocate_host()
   void start(ConstMatrixView logits, const BatchView& batch, Gradient gradient, LossSum& result) {
     gradient_ = gradient == Gradient::wanted ? memory_.matrix(logits.rows, logits.columns) : MatrixView();

@@ -46,8 +46,9 @@ void Assembler::assemble(BatchSlot& slot) {
   const std::size_t transposed_bytes = slot.view_blocks(options_.transpose);
   BatchView& view = slot.batch.view;
   view.key = entry.key;
-  view.input = assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes,
-                             slot.page_slots.as<std::uint32_t>(), dataset_.feature_dtype, dataset_.feature_dim, name);
+  view.input =
+      assemble_rows(slot.frame, gpu_tier_, cpu_tier_, segment_bytes, slot.page_slots.as<std::uint32_t>(),
+                    dataset_.feature_dtype, dataset_.feature_dim, name);
   view.blocks = slot.blocks;
   view.hidden_nodes = slot.frame.hidden_nodes;
   view.targets = slot.frame.targets;

@@ -54,7 +54,7 @@ struct BatchSlot {
   std::exception_ptr failure;  // of reading or assembly; handed on with the batch
   AlignedBuffer segment;
   AlignedBuffer compressed;
-  AlignedBuffer raw;  // the decompressed frame
+  AlignedBuffer raw;         // the decompressed frame
   AlignedBuffer page_slots;  // u32
   AlignedBuffer transposed;  // u32
   BatchFrame frame;

@@ -31,8 +31,8 @@ struct PipelineOptions {
 struct PipelineTimes {
   StageTimes reader;  // busy: the drive is reading
   StageTimes assembler;
-  StageTimes uploader;  // where a device computes, busy: copying to it
-  StageTimes consumer;  // busy: computing; starved: waiting for a batch
+  StageTimes uploader;        // where a device computes, busy: copying to it
+  StageTimes consumer;        // busy: computing; starved: waiting for a batch
   double device_seconds = 0;  // that a device computed, by its own clock, of batches that are done
 
   PipelineTimes operator-(const PipelineTimes& earlier) const noexcept {

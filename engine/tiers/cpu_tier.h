@@ -22,7 +22,7 @@ class CpuTier {
 
   const std::byte* rows() const noexcept { return rows_.data(); }
   std::span<std::byte> memory() noexcept { return rows_.bytes(); }  // the rows, for a device to be told of
-  std::uint64_t row_count() const noexcept { return row_count_; }  // slots, filled or not
+  std::uint64_t row_count() const noexcept { return row_count_; }   // slots, filled or not
   std::uint64_t bytes() const noexcept { return rows_.size(); }
   bool is_exchanged() const noexcept { return !moves_.empty(); }  // `belady`
 

@@ -93,8 +93,7 @@ MemoryPlan plan_memory(const MemoryNeeds& needs, std::uint64_t budget_bytes, std
          format_bytes(static_cast<double>(budget_bytes)), format_bytes_up(plan.total_bytes()),
          gpu_tier_text(plan), format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
          format_bytes(static_cast<double>(plan.model_bytes)), slot_count_min,
-         format_bytes(static_cast<double>(plan.slot_bytes)),
-         others_text(plan),
+         format_bytes(static_cast<double>(plan.slot_bytes)), others_text(plan),
          plan.gpu_tier_bytes == 0 ? "" : "--gpu-cache, ");
   }
   while (plan.slot_count < slot_count_max && plan.total_bytes() + plan.slot_bytes <= budget_bytes)

@@ -65,8 +65,9 @@ void StepResults::settle_oldest(const Take& take) {
   backend_.wait(result.mark);
   oldest_ = (oldest_ + 1) % results_.size();
   --in_flight_;
-  scores_.add(*result.loss, result.logits,
-              {.targets = result.targets, .label_rows = result.label_rows, .label_columns = result.label_columns});
+  scores_.add(
+      *result.loss, result.logits,
+      {.targets = result.targets, .label_rows = result.label_rows, .label_columns = result.label_columns});
   take(result.key, *result.loss);
 }
 

@@ -25,7 +25,8 @@ class StepResults {
   //   seed_count_max  of any batch;  columns  of its logits
   StepResults(Backend& backend, ScoreSum& scores, std::uint32_t seed_count_max, std::uint32_t columns);
   // What the constructor takes of the host's memory.
-  static std::uint64_t bytes(const Device& device, std::uint32_t seed_count_max, std::uint32_t columns) noexcept;
+  static std::uint64_t bytes(const Device& device, std::uint32_t seed_count_max,
+                             std::uint32_t columns) noexcept;
 
   // Starts the batch's loss, and adds its scores once they are known.
   //   labels  of the batch, in host memory; not needed after

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "engine/train/checkpoint.h"
 #include "engine/pipeline/batch_feed.h"
+#include "engine/train/best_model.h"
 #include "engine/train/exact_evaluation.h"
+#include "engine/train/run_identity.h"
 #include "engine/train/step_results.h"
 #include "engine/train/train_state.h"
 #include "storage/base/error.h"
@@ -75,97 +75,11 @@ TrainOptions resolve(const TrainOptions& options, const Dataset& dataset) {
   return resolved;
 }
 
-// What the numbers of a run depend on. Caches are left out, for they change none, and the number of epochs,
-// for a run may go on for longer.
-std::string identity_of(const Preparation& preparation, const TrainOptions& options, const Backend& backend) {
-  nlohmann::json identity = to_json(preparation.info().options);
-  identity.erase("gpu_cache_bytes");
-  identity.erase("cpu_cache_bytes");
-  identity.erase("residency");
-  identity["preparation_seed"] = identity.at("seed");
-  identity["dataset"] = fmt::format("{:016x}", preparation.info().dataset_fingerprint);
-  identity["model"] = options.model;
-  identity["hidden"] = options.hidden;
-  // As text with the fewest digits that say which float it is.
-  identity["dropout"] = fmt::format("{}", options.dropout);
-  const ModelTraits& traits = find_model_kind(options.model).traits;
-  if (traits.has_heads) identity["num_heads"] = options.head_count;
-  // What is not as it was before there was a choice.
-  if (traits.has_aggregator && options.aggregator != Aggregator::mean) {
-    identity["aggregator"] = name_of(options.aggregator);
-  }
-  if (options.residual) identity["residual"] = true;
-  if (options.norm != NormKind::none) identity["norm"] = name_of(options.norm);
-  identity["optimizer"] = name_of(options.optimizer.kind);
-  identity["lr"] = fmt::format("{}", options.optimizer.learning_rate);
-  const LearningRateOptions& rate = options.learning_rate;
-  identity["lr_schedule"] = name_of(rate.schedule);
-  identity["warmup_steps"] = rate.warmup_steps;
-  if (rate.schedule == RateSchedule::step) {
-    identity["lr_step_epochs"] = rate.step_epochs;
-    identity["lr_gamma"] = fmt::format("{}", rate.gamma);
-  }
-  // A cosine reaches zero at the last epoch: with more of them it is another one.
-  if (rate.schedule == RateSchedule::cosine) identity["epochs"] = options.schedule.epochs;
-  identity["weight_decay"] = fmt::format("{}", options.optimizer.weight_decay);
-  // Only where they are not the default: states of before these options were go on.
-  if (options.optimizer.gradient_norm_max > 0) {
-    identity["gradient_clipping"] = fmt::format("{}", options.optimizer.gradient_norm_max);
-  }
-  const ObjectiveOptions& objective = options.objective;
-  if (objective.task == Task::binary) identity["task"] = name_of(*objective.task);
-  if (objective.metric != Metric::accuracy) identity["metric"] = name_of(*objective.metric);
-  if (objective.class_weights != "none") identity["class_weights"] = objective.class_weights;
-  if (objective.label_smoothing > 0) {
-    identity["label_smoothing"] = fmt::format("{}", objective.label_smoothing);
-  }
-  identity["seed"] = options.schedule.seed;
-  identity["shuffle"] = options.schedule.shuffle;
-  if (options.exact_evaluation) identity["eval"] = "exact";
-  identity["device"] = backend.name();
-  if (backend.precision() != Precision::f32) identity["precision"] = name_of(backend.precision());
-  return identity.dump();
-}
-
 void check_epochs(const TrainState& state, const TrainOptions& options) {
   if (state.epochs_done <= options.schedule.epochs) return;
   fail(Kind::config, "{} is the state after {} epochs, more than --epochs {}; ask for more",
        options.state.string(), state.epochs_done, options.schedule.epochs);
 }
-
-// The parameters of the best epoch so far, in memory and, if wanted, on disk.
-class BestModel {
- public:
-  BestModel(ParameterSet& parameters, std::filesystem::path path, Metric metric)
-      : parameters_(parameters),
-        path_(std::move(path)),
-        metric_(metric),
-        values_(parameters.element_count()) {}
-
-  void keep(std::uint32_t epoch, std::optional<double> valid_score) {
-    Backend& backend = parameters_.backend();
-    backend.copy_out(parameters_.values().data(), values_);
-    if (!path_.empty()) write_checkpoint(path_, parameters_, epoch, metric_, valid_score);
-  }
-  void restore() { parameters_.backend().copy_in(values_, parameters_.values().data()); }
-  std::span<float> values() noexcept { return values_; }
-
-  // Takes as best what a state brought into values(); writes it, for the kill may have come before that.
-  void take_over(std::uint32_t epoch, std::optional<double> valid_score) {
-    if (path_.empty()) return;
-    std::vector<float> current(values_.size());
-    parameters_.backend().copy_out(parameters_.values().data(), current);
-    restore();
-    write_checkpoint(path_, parameters_, epoch, metric_, valid_score);
-    parameters_.backend().copy_in(current, parameters_.values().data());
-  }
-
- private:
-  ParameterSet& parameters_;
-  std::filesystem::path path_;
-  Metric metric_;
-  std::vector<float> values_;
-};
 
 class Run {
  public:
@@ -391,8 +305,7 @@ class Run {
     ExactRequest request = exact_request(dataset_, preparation_, options_);
     request.program_bytes =
         memory.total_bytes() - memory.evaluation_bytes + ExactEvaluator::label_bytes(dataset_, request);
-    exact_.emplace(dataset_, host_, request,
-                   options_.scratch.empty() ? dataset_.folder() : options_.scratch);
+    exact_.emplace(dataset_, host_, request, options_.scratch.empty() ? dataset_.folder() : options_.scratch);
     if (&host_ != &model_->backend()) {
       host_loss_ = make_loss(options_.objective, dataset_, host_, seed_count_max(preparation_));
     }
@@ -459,7 +372,8 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const bool is_on_device = device.backend.device().type != Device::Type::cpu;
   std::uint64_t bytes = score_bytes(resolved.objective, dataset.info(), split_seeds);
   if (is_on_device) {
-    bytes += StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));
+    bytes +=
+        StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));
   } else {
     bytes += computation_bytes(dataset, preparation, resolved, device.backend);
   }
@@ -480,7 +394,8 @@ std::uint64_t computation_bytes(const Dataset& dataset, const Preparation& prepa
                                 const TrainOptions& options, const Backend& backend) {
   const TrainOptions resolved = resolve(options, dataset);
   const ModelOptions model = model_options(dataset, preparation, resolved);
-  return model_bytes(resolved.model, backend, model, block_maxima(preparation)) + product_bytes(backend, model) +
+  return model_bytes(resolved.model, backend, model, block_maxima(preparation)) +
+         product_bytes(backend, model) +
          loss_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count);
 }
 

@@ -1,10 +1,17 @@
-// Whole runs on a device, emulated: what the device computes is what the CPU does, whatever comes first on it.
+// Whole runs on a device, emulated: what the device computes is what the CPU does, whatever comes first on
+// it.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/compute/cuda/cuda_backend.h"
 #include "engine/train/device_side.h"
+#include "storage/base/units.h"
 #include "tests/emulated_cuda/emulated_cuda.h"
 #include "tests/engine/learnable_graph.h"
 #include "tests/support/expect_error.h"
@@ -37,31 +44,53 @@ void prepare_tiers(LearnableGraph& graph) {
   prepare_as("shared-tiers", 40'000, 40'000, Residency::fixed, whole * 4 / 5);
 }
 
-struct DeviceRun {
-  std::uint64_t seed = 2;  // of the order in which the device does things
-  CpuRowPath path = CpuRowPath::bus;
-  Precision precision = Precision::f32;
+// A device, a preparation in its memory, and a run on it.
+class EmulatedRun {
+ public:
+  struct How {
+    std::uint64_t seed = 2;  // of the order in which the device does things
+    CpuRowPath path = CpuRowPath::bus;
+    Precision precision = Precision::f32;
+    std::uint64_t budget = 0;  // of the device's memory; 0: all
+  };
+
+  EmulatedRun(const LearnableGraph& graph, TrainOptions options, const std::string& name, const How& how)
+      : graph_(graph), options_(std::move(options)), preparation_(graph.open(name)), cpu_tier_(preparation_) {
+    emulated_cuda::reset();
+    emulated_cuda::set_device_memory(device_memory);
+    emulated_cuda::set_seed(how.seed);
+    host_ = make_cpu_backend(evaluation_pool_);
+    backend_ = make_cuda_backend(0, how.precision);
+    plan_ = plan_device(graph.dataset(), preparation_, options_, *backend_,
+                        how.budget > 0 ? how.budget : backend_->free_bytes());
+    side_.emplace(*backend_, plan_, how.path, preparation_, cpu_tier_);
+    options_.pipeline.gpu_tier = side_->gpu_tier();
+    options_.pipeline.pool = &pool_;
+    options_.memory_bytes = 2ULL << 30;
+  }
+
+  const DevicePlan& plan() const { return plan_; }
+  RunResult train(const std::function<void(const EpochResult&)>& on_epoch = [](const EpochResult&) {}) {
+    return gneiss::train(graph_.dataset(), preparation_, cpu_tier_, options_,
+                         {*backend_, &side_->uploader(), *host_}, on_epoch);
+  }
+
+ private:
+  const LearnableGraph& graph_;
+  TrainOptions options_;
+  Preparation preparation_;
+  CpuTier cpu_tier_;
+  ThreadPool pool_{1};
+  ThreadPool evaluation_pool_{1};
+  std::unique_ptr<Backend> host_;
+  std::unique_ptr<CudaBackend> backend_;
+  DevicePlan plan_;
+  std::optional<DeviceSide> side_;
 };
 
-RunResult train_on_device(const LearnableGraph& graph, TrainOptions options, const std::string& name,
-                          const DeviceRun& how = {}) {
-  emulated_cuda::reset();
-  emulated_cuda::set_device_memory(device_memory);
-  emulated_cuda::set_seed(how.seed);
-  const Preparation preparation = graph.open(name);
-  CpuTier cpu_tier(preparation);
-  ThreadPool pool(1);
-  ThreadPool evaluation_pool(1);
-  options.pipeline.pool = &pool;
-  const auto host = make_cpu_backend(evaluation_pool);
-  const auto backend = make_cuda_backend(0, how.precision);
-  TrainOptions resolved = options;
-  const DevicePlan plan = plan_device(graph.dataset(), preparation, resolved, *backend, backend->free_bytes());
-  const DeviceSide side(*backend, plan, how.path, preparation, cpu_tier);
-  options.pipeline.gpu_tier = side.gpu_tier();
-  if (options.memory_bytes == 0) options.memory_bytes = 2ULL << 30;
-  return train(graph.dataset(), preparation, cpu_tier, options, {*backend, &side.uploader(), *host},
-               [](const EpochResult&) {});
+RunResult train_on_device(const LearnableGraph& graph, const TrainOptions& options, const std::string& name,
+                          const EmulatedRun::How& how = {}) {
+  return EmulatedRun(graph, options, name, how).train();
 }
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
@@ -112,4 +141,171 @@ TEST_CASE("with any options, a run on the device learns as the CPU does") {
     CHECK(largest_difference(run.step_losses, expected.step_losses) < 2e-3);
     CHECK(same_run(train_on_device(graph, options, "tiny", {.seed = 0}), run));
   }
+}
+
+TEST_CASE(
+    "columns of labels, one column, weights of classes and exact evaluation are learned on the device") {
+  const LearnableGraph classes;
+  TrainOptions weighted = short_run();
+  weighted.objective.class_weights = "balanced";
+  weighted.objective.label_smoothing = 0.1F;
+  weighted.optimizer.gradient_norm_max = 0.5F;
+  TrainOptions exact = short_run();
+  exact.exact_evaluation = true;
+  const LearnableGraph columns(0.1, 1, 5, true);
+  const LearnableGraph two(0.1, 1, 2);
+  TrainOptions binary = short_run();
+  binary.objective.task = Task::binary;
+  for (const auto& [graph, options] : {std::pair<const LearnableGraph*, TrainOptions>{&classes, weighted},
+                                       {&classes, exact},
+                                       {&columns, short_run()},
+                                       {&two, binary}}) {
+    const RunResult expected = graph->train(options);
+    const RunResult run = train_on_device(*graph, options, "tiny", {.seed = 3});
+    CHECK(largest_difference(run.step_losses, expected.step_losses) < 1e-3);
+    REQUIRE(run.valid_score.has_value());
+    CHECK(std::abs(*run.valid_score - *expected.valid_score) < 0.03);
+    CHECK(same_run(train_on_device(*graph, options, "all", {.seed = 1, .path = CpuRowPath::staged}), run));
+  }
+}
+
+TEST_CASE("products in tf32 and bf16 learn what f32 does, and are the same from run to run") {
+  const LearnableGraph graph;
+  const RunResult expected = graph.train(short_run());
+  for (const Precision precision : {Precision::tf32, Precision::bf16}) {
+    CAPTURE(name_of(precision));
+    const RunResult run = train_on_device(graph, short_run(), "tiny", {.seed = 3, .precision = precision});
+    CHECK(largest_difference(run.step_losses, expected.step_losses) < 0.05);
+    CHECK(largest_difference(run.step_losses, expected.step_losses) > 0);
+    CHECK(same_run(train_on_device(graph, short_run(), "none", {.seed = 0, .precision = precision}), run));
+  }
+}
+
+TEST_CASE("a device with too little memory is refused with what would do, and that does, taken at once") {
+  const LearnableGraph graph;
+  const TrainOptions options = short_run();
+  const std::uint64_t enough = EmulatedRun(graph, options, "tiny", {}).plan().total_bytes();
+  EXPECT_ERROR(EmulatedRun(graph, options, "tiny", {.budget = enough - 1}), Kind::config,
+               format_bytes_up(enough).c_str());
+  EmulatedRun run(graph, options, "tiny", {.budget = enough});
+  const std::uint64_t before = emulated_cuda::counters().allocations;
+  run.train();
+  run.train();  // its memory is free again for the next run
+  CHECK(emulated_cuda::counters().allocations == before);
+}
+
+TEST_CASE("the computing thread waits for one event a step, the uploading one for two") {
+  const LearnableGraph graph;
+  TrainOptions options = short_run();
+  options.schedule.eval_every = 0;
+  std::size_t steps = 0;
+  const auto waits = [&](std::uint32_t epochs) {
+    options.schedule.epochs = epochs;
+    EmulatedRun run(graph, options, "all", {});
+    const std::uint64_t before = emulated_cuda::counters().synchronizations;
+    steps = run.train().step_losses.size();
+    return emulated_cuda::counters().synchronizations - before;
+  };
+  const std::uint64_t short_waits = waits(2);
+  const std::size_t short_steps = steps;
+  const std::uint64_t long_waits = waits(6);
+  CHECK(long_waits - short_waits <= 3 * (steps - short_steps));
+}
+
+TEST_CASE("a run on the device that was killed after an epoch goes on to the same losses and scores") {
+  LearnableGraph graph(0.1, 2, 5, false, feature_dim);
+  prepare_tiers(graph);
+  for (const std::string name : {"tiers", "belady-tiers"}) {
+    CAPTURE(name);
+    TrainOptions options = short_run();
+    options.schedule.shuffle = false;
+    const RunResult expected = train_on_device(graph, options, name);
+    options.state = graph.folder() / (name + ".state");
+    struct Killed {};
+    CHECK_THROWS_AS(EmulatedRun(graph, options, name, {}).train([](const EpochResult& epoch) {
+      if (epoch.epoch == 2) throw Killed();  // before its state is written: the first epoch's is there
+    }),
+                    Killed);
+    options.resume = true;
+    const RunResult resumed = train_on_device(graph, options, name, {.seed = 7});
+    CHECK(resumed.resumed_after == 1);
+    CHECK(resumed.test == expected.test);
+    CHECK(std::ranges::equal(resumed.step_losses,
+                             std::span(expected.step_losses).last(resumed.step_losses.size())));
+    // On the CPU it is another run.
+    EXPECT_ERROR(graph.train(options, name), Kind::config, "device");
+  }
+}
+
+TEST_CASE("a loss that is no number is told of with its batch, though later batches were under way") {
+  const LearnableGraph graph;
+  TrainOptions options = short_run();
+  options.optimizer.learning_rate = 1e30F;
+  EXPECT_ERROR(train_on_device(graph, options, "tiny"), Kind::input, "the loss is no longer a number");
+}
+
+TEST_CASE("a device that fails at any call ends the run with its words, all threads joined") {
+  const LearnableGraph graph;
+  TrainOptions options = short_run();
+  options.schedule.epochs = 1;
+  for (const char* call : {"cudaMemcpyAsync", "cudaLaunchKernelEx", "cudaEventSynchronize", "cudaEventRecord",
+                           "cudaStreamSynchronize", "cudaMemcpy2DAsync", "cublasGemmEx"}) {
+    for (const std::uint64_t nth : {1U, 2U, 5U, 17U}) {
+      CAPTURE(call);
+      CAPTURE(nth);
+      EmulatedRun run(graph, options, "tiny", {});
+      emulated_cuda::fail_call(call, nth, cudaErrorLaunchFailure);
+      try {
+        run.train();
+        CHECK(emulated_cuda::pending_faults() > 0);
+      } catch (const Error& error) {
+        CHECK(error.kind() == Kind::io);
+        CHECK(emulated_cuda::pending_faults() == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("where memory cannot be pinned, batches come all the same") {
+  const LearnableGraph graph;
+  const RunResult expected = train_on_device(graph, short_run(), "tiny");
+  EmulatedRun run(graph, short_run(), "tiny", {});
+  for (std::uint64_t nth = 1; nth <= 12; ++nth) {
+    emulated_cuda::fail_call("cudaHostRegister", nth, cudaErrorNotSupported);
+  }
+  CHECK(same_run(run.train(), expected));
+}
+
+TEST_CASE("damage in the middle of a run is told of with its batch") {
+  const LearnableGraph graph;
+  const auto path = graph.folder() / "d.gneiss" / "prepared" / "none" / "pack.bin";
+  EmulatedRun run(graph, short_run(), "none", {});
+  const Preparation preparation = graph.open("none");
+  const SegmentEntry& entry = preparation.pack().entries()[5];
+  {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(entry.offset + 8));
+    file.put('\x55');
+    file.put('\x55');
+  }
+  EXPECT_ERROR(run.train(), Kind::corruption, to_string(entry.key).c_str());
+}
+
+TEST_CASE("the timeline has copies and the device's computation, by the device's clock") {
+  const LearnableGraph graph;
+  Trace trace;
+  TrainOptions options = short_run();
+  options.pipeline.trace = &trace;
+  const RunResult run = train_on_device(graph, options, "tiny");
+  CHECK(run.epochs.back().times.device_seconds > 0);
+  CHECK(run.epochs.back().times.uploader.busy_seconds > 0);
+  std::map<std::string, int> count;
+  const auto timeline = nlohmann::json::parse(trace.text());
+  for (const auto& event : timeline.at("traceEvents")) {
+    if (event.at("ph") == "X") ++count[event.at("name").get<std::string>()];
+    if (event.at("name") == "thread_name") ++count[event.at("args").at("name").get<std::string>()];
+  }
+  CHECK(count.at("upload") == count.at("read") + 1);  // and the lane's name
+  CHECK(count.at("device") == 1);
+  CHECK(count.at("compute") == count.at("upload"));
 }

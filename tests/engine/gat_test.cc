@@ -7,15 +7,16 @@
 #include <vector>
 
 #include "engine/compute/attention.h"
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
 #include "engine/nn/model.h"
 #include "storage/base/parallel.h"
 #include "storage/base/random.h"
 #include "tests/engine/random_batch.h"
 #include "tests/engine/reference_forward.h"
+#include "tests/engine/test_backend.h"
 
 using namespace gneiss;
+using gneiss::test::make_backend;
 using gneiss::test::RandomBatch;
 using reference::Matrix;
 
@@ -116,7 +117,7 @@ TEST_CASE("gat over a batch of all nodes with all neighbors is full-graph gat") 
   const std::vector<BlockMaxima> maxima(3, {node_count, node_count, whole.edge_count()});
 
   ThreadPool pool(2);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_backend(pool);
   const auto model = make_model("gat", *backend,
                                 {.feature_columns = feature_columns,
                                  .hidden_columns = 12,
@@ -155,7 +156,7 @@ TEST_CASE(
   const EdgeValues shares = edge_values(share_values);
   const EdgeValues weights = edge_values(weight_values);
   ThreadPool pool(2);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_backend(pool);
   std::size_t own_edges = 0;
   double weight_sum = 0;
   const int trials = 400;

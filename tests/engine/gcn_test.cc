@@ -5,14 +5,15 @@
 #include <cmath>
 #include <vector>
 
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
 #include "engine/nn/model.h"
 #include "storage/base/parallel.h"
 #include "storage/base/random.h"
 #include "tests/engine/reference_model.h"
+#include "tests/engine/test_backend.h"
 
 using namespace gneiss;
+using gneiss::test::make_backend;
 using reference::Matrix;
 
 namespace {
@@ -121,7 +122,7 @@ TEST_CASE("gcn over a batch of all nodes with all neighbors is full-graph gcn") 
   const std::vector<BlockMaxima> maxima(3, {graph.node_count, graph.node_count, edges});
 
   ThreadPool pool(2);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_backend(pool);
   const auto model = make_model("gcn", *backend,
                                 {.feature_columns = feature_columns,
                                  .hidden_columns = 12,
@@ -148,7 +149,7 @@ TEST_CASE("gcn gives a source that is no destination of block 0 the degree of th
   BatchView batch{.blocks = blocks};
   batch.input = TieredRows::of(ConstMatrixView(rows.data(), 4, 1));
   ThreadPool pool(1);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_backend(pool);
   const auto model = make_model(
       "gcn", *backend, {.feature_columns = 1, .hidden_columns = 1, .class_count = 1, .layer_count = 1},
       std::vector<BlockMaxima>{{2, 4, 5}});

@@ -64,8 +64,10 @@ inline double distance(const std::vector<float>& actual, const std::vector<doubl
   double largest = 0;
   double difference = 0;
   for (std::size_t i = 0; i < actual.size(); ++i) {
+    const double error = std::abs(static_cast<double>(actual[i]) - expected[i]);
+    if (std::isnan(error)) return error;  // of which std::max() would take no notice
     largest = std::max(largest, std::abs(expected[i]));
-    difference = std::max(difference, std::abs(static_cast<double>(actual[i]) - expected[i]));
+    difference = std::max(difference, error);
   }
   return largest > 0 ? difference / largest : difference;
 }

@@ -1,235 +1,27 @@
-// Every CPU kernel against the f64 reference, over one table of shapes, types and tier splits.
+// Products, element-wise operators, dropout and the optimizer against the f64 reference.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "engine/compute/batch_view.h"
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
-#include "engine/compute/tensor_view.h"
-#include "storage/base/parallel.h"
-#include "storage/base/random.h"
-#include "tests/engine/random_batch.h"
-#include "tests/support/expect_error.h"
+#include "tests/engine/framed_matrix.h"
+#include "tests/engine/model_runs.h"
+#include "tests/engine/test_backend.h"
 
 using namespace gneiss;
-using gneiss::test::RandomBatch;
+using namespace gneiss::test;
 using reference::Matrix;
-
-namespace {
-
-constexpr float untouched = 12345.0F;
-
-// A matrix inside a wider one: kernels must keep to their columns.
-struct Framed {
-  std::vector<float> memory;
-  MatrixView view;
-
-  Framed(std::size_t rows, std::size_t columns)
-      : memory(rows * (columns + 3) + 1, untouched), view(memory.data(), rows, columns, columns + 3) {}
-  bool frame_is_untouched() const {
-    for (std::size_t r = 0; r < view.rows; ++r) {
-      const float* end = view.row(r) + view.columns;
-      if (!std::all_of(end, end + 3, [](float x) { return x == untouched; })) return false;
-    }
-    return memory.back() == untouched;
-  }
-};
-
-Framed random_matrix(std::uint64_t seed, std::size_t rows, std::size_t columns) {
-  Framed framed(rows, columns);
-  RandomStream draws(mix_key(seed));
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t c = 0; c < columns; ++c) framed.view(r, c) = static_cast<float>(draws.normal());
-  }
-  return framed;
-}
-
-double distance(const Matrix& a, const Matrix& b) {
-  REQUIRE(a.rows == b.rows);
-  REQUIRE(a.columns == b.columns);
-  double largest = 1e-3;
-  double difference = 0;
-  for (std::size_t i = 0; i < a.values.size(); ++i) {
-    largest = std::max(largest, std::abs(b.values[i]));
-    difference = std::max(difference, std::abs(a.values[i] - b.values[i]));
-  }
-  return difference / largest;
-}
-
-std::vector<NodeId> nodes_from(std::uint32_t first, std::size_t count) {
-  std::vector<NodeId> nodes;
-  for (std::size_t i = 0; i < count; ++i) nodes.push_back(NodeId{first + static_cast<std::uint32_t>(i) * 7});
-  return nodes;
-}
-
-struct Machine {
-  ThreadPool pool{2};
-  std::unique_ptr<Backend> backend = make_cpu_backend(pool);
-};
-
-// Factors for a block, some sources unknown, and the weights that follow from them edge by edge.
-struct RandomScales {
-  std::vector<float> destination, source, self;
-  std::vector<double> edge_weights, self_weights;
-
-  RandomScales(std::uint64_t seed, const BlockView& block) {
-    RandomStream draws(mix_key(seed, 4));
-    const auto draw = [&] { return static_cast<float>(draws.uniform() + 0.1); };
-    for (std::uint32_t s = 0; s < block.src_count; ++s) source.push_back(draws.below(3) == 0 ? 0 : draw());
-    for (std::uint32_t d = 0; d < block.dst_count; ++d) {
-      destination.push_back(draw());
-      self.push_back(draw() - 0.6F);
-      const auto scale = static_cast<double>(destination[d]);
-      self_weights.push_back(static_cast<double>(self[d]) * scale);
-      for (std::uint32_t e = block.indptr[d]; e < block.indptr[d + 1]; ++e) {
-        const auto of_source = static_cast<double>(source[block.indices[e]]);
-        edge_weights.push_back(scale * (of_source == 0 ? scale : of_source));
-      }
-    }
-  }
-  EdgeScales view() const { return {.destination = destination, .source = source, .self = self}; }
-};
-
-const std::vector<std::uint32_t> widths{1, 2, 7, 15, 16, 17, 31, 64, 100, 128, 129, 300, 1433, 2048};
-
-}  // namespace
-
-TEST_CASE(
-    "means, weighted sums and gathered rows are the reference's, for any width, type and split of tiers") {
-  Machine machine;
-  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
-    for (const std::uint32_t columns : widths) {
-      const std::uint32_t tiers = columns % 4 + 1;
-      const RandomBatch batch(
-          {.seed = columns, .tier_count = tiers, .fanouts = {9}, .columns = columns, .dtype = dtype});
-      CAPTURE(columns);
-      CAPTURE(name_of(dtype));
-      const BlockView& block = batch.view().blocks[0];
-      const Matrix rows = reference::widen(batch.view().input);
-      Framed out(block.dst_count, columns);
-      machine.backend->aggregate_mean(batch.view().input, block, out.view);
-      CHECK(distance(reference::widen(out.view), reference::aggregate_mean(rows, block)) < 1e-6);
-      const RandomScales scales(columns, block);
-      machine.backend->aggregate_sum(batch.view().input, block, scales.view(), out.view);
-      CHECK(distance(reference::widen(out.view),
-                     reference::aggregate_weighted(rows, block, scales.edge_weights, scales.self_weights)) <
-            1e-6);
-      machine.backend->aggregate_sum(batch.view().input, block, {}, out.view);
-      const std::vector<double> ones(block.edge_count() + block.dst_count, 1.0);
-      CHECK(distance(reference::widen(out.view), reference::aggregate_weighted(rows, block, ones, ones)) <
-            1e-6);
-      machine.backend->gather(batch.view().input, block.dst_in_src, out.view);
-      CHECK(reference::widen(out.view).values ==
-            reference::gather(rows, block.dst_in_src, block.dst_count).values);
-      CHECK(out.frame_is_untouched());
-    }
-  }
-}
-
-TEST_CASE("blocks without edges, without destinations, and with a thousand edges a row are aggregated") {
-  Machine machine;
-  const Framed rows = random_matrix(1, 50, 37);
-  const TieredRows input = TieredRows::of(rows.view);
-  for (const std::uint32_t degree : {0U, 1U, 31U, 32U, 33U, 1000U}) {
-    CAPTURE(degree);
-    std::vector<std::uint32_t> indptr{0, degree, degree, 2 * degree};
-    std::vector<std::uint32_t> indices;
-    for (std::uint32_t e = 0; e < 2 * degree; ++e) indices.push_back(e * e % 50);
-    const BlockView block{.dst_count = 3, .src_count = 50, .indptr = indptr, .indices = indices};
-    Framed out(3, 37);
-    machine.backend->aggregate_mean(input, block, out.view);
-    const Matrix expected = reference::aggregate_mean(reference::widen(rows.view), block);
-    CHECK(distance(reference::widen(out.view), expected) < 1e-5);
-    const RandomScales scales(degree, block);
-    machine.backend->aggregate_sum(input, block, scales.view(), out.view);
-    CHECK(distance(reference::widen(out.view),
-                   reference::aggregate_weighted(reference::widen(rows.view), block, scales.edge_weights,
-                                                 scales.self_weights)) < 1e-5);
-    CHECK(out.frame_is_untouched());
-  }
-  const std::vector<std::uint32_t> zero{0};
-  const BlockView none{.dst_count = 0, .src_count = 50, .indptr = zero, .indices = {}};
-  machine.backend->aggregate_mean(input, none, MatrixView(nullptr, 0, 37));
-  machine.backend->aggregate_sum(input, none, {}, MatrixView(nullptr, 0, 37));
-  machine.backend->gather(input, {}, MatrixView(nullptr, 0, 37));
-}
-
-TEST_CASE("the way back of an aggregation is the reference's, through every epilogue") {
-  Machine machine;
-  for (const std::uint32_t columns : widths) {
-    const RandomBatch batch({.seed = columns, .fanouts = {2, 6}, .columns = 3});
-    const BlockView& block = batch.view().blocks[1];
-    const Framed both = random_matrix(2, block.dst_count, 2 * columns);
-    const MatrixView d_mean = both.view.column_range(0, columns);
-    const MatrixView d_self = both.view.column_range(columns, columns);
-    for (const Activation activation : {Activation::none, Activation::relu}) {
-      for (const float probability : {0.0F, 0.4F}) {
-        CAPTURE(columns);
-        const Epilogue epilogue{.activation = activation,
-                                .dropout = {probability, mix_key(9), batch.view().hidden_nodes}};
-        Framed activated = random_matrix(3, block.src_count, columns);
-        const Matrix before = reference::widen(activated.view);
-        Matrix after = before;
-        reference::activate(after, activation, epilogue.dropout);
-        for (std::size_t r = 0; r < after.rows; ++r) {
-          for (std::size_t c = 0; c < columns; ++c) activated.view(r, c) = static_cast<float>(after(r, c));
-        }
-        Matrix expected = reference::aggregate_mean_gradient(block, reference::widen(d_mean));
-        for (std::size_t r = 0; r < block.dst_count; ++r) {
-          for (std::size_t c = 0; c < columns; ++c) expected(r, c) += static_cast<double>(d_self(r, c));
-        }
-        reference::activate_gradient(before, activation, epilogue.dropout, expected);
-        Framed dz(block.src_count, columns);
-        machine.backend->aggregate_mean_gradient(block, d_mean, d_self, activated.view, epilogue, dz.view);
-        CHECK(distance(reference::widen(dz.view), expected) < 1e-6);
-
-        const RandomScales scales(columns, block);
-        expected = reference::aggregate_weighted_gradient(block, scales.edge_weights, scales.self_weights,
-                                                          reference::widen(d_mean));
-        reference::activate_gradient(before, activation, epilogue.dropout, expected);
-        machine.backend->aggregate_sum_gradient(block, scales.view(), d_mean, activated.view, epilogue,
-                                                dz.view);
-        CHECK(distance(reference::widen(dz.view), expected) < 1e-6);
-        CHECK(dz.frame_is_untouched());
-      }
-    }
-  }
-}
-
-TEST_CASE("symmetric scales count neighbors, and edges to oneself as one self-loop") {
-  Machine machine;
-  // Destinations stand at rows 4, 1 and 0. The first has two edges to itself and one neighbor, the second
-  // three neighbors, two of them the same, the third none.
-  const std::vector<std::uint32_t> indptr{0, 3, 6, 6};
-  const std::vector<std::uint32_t> indices{4, 2, 4, 0, 3, 0};
-  const std::vector<std::uint32_t> rows{4, 1, 0};
-  const BlockView block{
-      .dst_count = 3, .src_count = 5, .indptr = indptr, .indices = indices, .dst_in_src = rows};
-  std::vector<float> destination(3);
-  std::vector<float> source(5, untouched);
-  std::vector<float> self(3);
-  machine.backend->symmetric_scales(block, destination, source);
-  machine.backend->self_loop_scales(block, source, self);
-  const float half_root = 1 / std::sqrt(2.0F);
-  CHECK(destination == std::vector<float>{half_root, 0.5F, 1.0F});
-  CHECK(source == std::vector<float>{1.0F, 0.5F, 0.0F, 0.0F, half_root});
-  CHECK(self == std::vector<float>{-half_root, 0.5F, 1.0F});
-  std::vector<float> again(3);
-  machine.backend->symmetric_scales(block, again, {});
-  CHECK(again == destination);
-}
 
 TEST_CASE("products with their epilogues, and both of their gradients, are the reference's") {
   Machine machine;
   struct Shape {
     std::size_t n, k, m;
   };
-  for (const Shape& s : {Shape{1, 1, 1}, Shape{3, 5, 7}, Shape{255, 16, 32}, Shape{257, 33, 17},
-                         Shape{1025, 20, 47}, Shape{5000, 9, 3}, Shape{40, 300, 130}, Shape{0, 4, 4}}) {
+  for (const Shape& s :
+       {Shape{1, 1, 1}, Shape{3, 5, 7}, Shape{255, 16, 32}, Shape{257, 33, 17}, Shape{1025, 20, 47},
+        Shape{5000, 9, 3}, Shape{40, 300, 130}, Shape{1, 2048, 37}, Shape{9, 3, 2048}, Shape{0, 4, 4}}) {
     CAPTURE(s.n);
     const Framed x = random_matrix(1, s.n, s.k);
     const Framed weight = random_matrix(2, s.m, s.k);
@@ -268,18 +60,20 @@ TEST_CASE("products with their epilogues, and both of their gradients, are the r
 
 TEST_CASE("an epilogue's gradient passes what the epilogue passed") {
   Machine machine;
-  for (const std::uint32_t columns : widths) {
+  for (const Width& width : widths) {
+    const std::uint32_t columns = width.columns;
+    CAPTURE(columns);
     const std::vector<NodeId> nodes = nodes_from(1, 40);
     for (const Activation activation : {Activation::none, Activation::relu}) {
       const Dropout dropout{0.5F, mix_key(6), nodes};
-      Framed activated = random_matrix(1, 40, columns);
+      Framed activated = random_matrix(1, 40, columns, width.margin);
       const Matrix before = reference::widen(activated.view);
       Matrix after = before;
       reference::activate(after, activation, dropout);
       for (std::size_t r = 0; r < 40; ++r) {
         for (std::size_t c = 0; c < columns; ++c) activated.view(r, c) = static_cast<float>(after(r, c));
       }
-      Framed gradient = random_matrix(2, 40, columns);
+      Framed gradient = random_matrix(2, 40, columns, width.margin);
       Matrix expected = reference::widen(gradient.view);
       reference::activate_gradient(before, activation, dropout, expected);
       machine.backend->epilogue_gradient(activated.view, {.activation = activation, .dropout = dropout},
@@ -290,31 +84,57 @@ TEST_CASE("an epilogue's gradient passes what the epilogue passed") {
   }
 }
 
-TEST_CASE("loss, correct count and gradient are the reference's, extreme logits and unlabelled rows too") {
+TEST_CASE("an epilogue alone, sums of two matrices and outer products added are the reference's") {
   Machine machine;
-  for (const std::size_t classes : {1U, 2U, 16U, 17U, 172U}) {
-    for (const std::size_t rows : {0U, 1U, 700U}) {
-      Framed logits = random_matrix(classes, rows, classes);
-      RandomStream draws(mix_key(rows, classes));
-      std::vector<std::int32_t> targets;
-      for (std::size_t r = 0; r < rows; ++r) {
-        targets.push_back(static_cast<std::int32_t>(draws.below(classes + 1)) - 1);
-        if (r % 50 == 0) logits.view(r, 0) = r % 100 == 0 ? 300.0F : -300.0F;
-      }
-      Framed gradient(rows, classes);
-      const LossSum sum = machine.backend->cross_entropy(logits.view, targets, {}, gradient.view);
-      const reference::Loss expected = reference::cross_entropy(reference::widen(logits.view), targets);
-      CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
-      CHECK(sum.correct_count == expected.correct_count);
-      CHECK(sum.labelled_count == expected.labelled_count);
-      CHECK(distance(reference::widen(gradient.view), expected.gradient) < 1e-5);
-      CHECK(gradient.frame_is_untouched());
-      CHECK(machine.backend->cross_entropy(logits.view, targets, {}, {}).loss == sum.loss);
+  for (const Width& width : widths) {
+    const std::uint32_t columns = width.columns;
+    CAPTURE(columns);
+    for (const std::size_t rows : {1U, 21U}) {
+      const std::vector<NodeId> nodes = nodes_from(2, rows);
+      Framed values = random_matrix(1, rows, columns, width.margin);
+      const Framed more = random_matrix(2, rows, columns, width.margin);
+      const std::vector<float> bias(columns, -0.5F);
+      const Epilogue epilogue{
+          .bias = bias, .activation = Activation::relu, .dropout = {0.25F, mix_key(7), nodes}};
+      Matrix expected = reference::widen(values.view);
+      const Matrix added = reference::widen(more.view);
+      for (std::size_t i = 0; i < expected.values.size(); ++i) expected.values[i] += added.values[i];
+      machine.backend->add(more.view, values.view);
+      CHECK(distance(reference::widen(values.view), expected) < 1e-6);
+      reference::add_bias(expected, std::vector<double>(columns, -0.5));
+      reference::activate(expected, epilogue.activation, epilogue.dropout);
+      machine.backend->apply_epilogue(epilogue, values.view);
+      CHECK(distance(reference::widen(values.view), expected) < 1e-6);
+      CHECK(values.frame_is_untouched());
+
+      const Framed few = random_matrix(3, rows, 4);
+      Framed sums = random_matrix(4, 4, columns, width.margin);
+      expected = reference::widen(sums.view);
+      const Matrix products = reference::weight_gradient(added, reference::widen(few.view));
+      for (std::size_t i = 0; i < expected.values.size(); ++i) expected.values[i] += products.values[i];
+      machine.backend->add_outer_products(more.view, few.view, sums.view);
+      CHECK(distance(reference::widen(sums.view), expected) < 1e-5);
+      CHECK(sums.frame_is_untouched());
     }
   }
-  const Framed logits = random_matrix(1, 3, 4);
-  const std::vector<std::int32_t> none(3, no_label);
-  CHECK(machine.backend->cross_entropy(logits.view, none, {}, {}).mean() == 0);
+}
+
+TEST_CASE("a product's columns in a wider matrix have the dropout of their place there") {
+  Machine machine;
+  const std::vector<NodeId> nodes = nodes_from(1, 50);
+  const Framed x = random_matrix(1, 50, 9);
+  const Framed weight = random_matrix(2, 24, 9);
+  const Dropout dropout{0.5F, mix_key(3), nodes};
+  Framed whole(50, 24);
+  machine.backend->linear(x.view, weight.view, {.dropout = dropout}, whole.view);
+  Framed parts(50, 24);
+  for (const std::size_t first : {0U, 7U, 16U}) {
+    const std::size_t count = first == 0 ? 7 : first == 7 ? 9 : 8;
+    machine.backend->linear(x.view, weight.view.row_range(first, count),
+                            {.dropout = dropout, .first_column = first},
+                            parts.view.column_range(first, count));
+  }
+  CHECK(distance(reference::widen(parts.view), reference::widen(whole.view)) < 1e-6);
 }
 
 TEST_CASE("steps of Adam and AdamW are the reference's") {
@@ -386,90 +206,4 @@ TEST_CASE("dropout keeps the share it should, and a node's mask wherever the nod
     }
     CHECK(same);
   }
-}
-
-TEST_CASE("edges transposed are the same edges, by source, in their order") {
-  const std::vector<std::uint32_t> indptr{0, 3, 3, 5, 6};
-  const std::vector<std::uint32_t> indices{4, 0, 4, 4, 1, 0};
-  BlockView block{.dst_count = 4, .src_count = 6, .indptr = indptr, .indices = indices};
-  std::vector<std::uint32_t> t_indptr(7);
-  std::vector<std::uint32_t> t_indices(6);
-  std::vector<std::uint32_t> t_edges(6);
-  transpose(block, t_indptr, t_indices, t_edges);
-  CHECK(t_indptr == std::vector<std::uint32_t>{0, 2, 3, 3, 3, 6, 6});
-  CHECK(t_indices == std::vector<std::uint32_t>{0, 3, 2, 0, 0, 2});
-  CHECK(t_edges == std::vector<std::uint32_t>{1, 5, 4, 0, 2, 3});
-  CHECK(block.is_transposed());
-}
-
-TEST_CASE("a block that does not hold together is reported as corruption") {
-  const std::vector<std::uint32_t> indptr{0, 2, 3};
-  const std::vector<std::uint32_t> indices{0, 2, 1};
-  const BlockView good{.dst_count = 2, .src_count = 3, .indptr = indptr, .indices = indices};
-  check_block(good, "block");
-  const auto with = [&](auto change) {
-    BlockView block = good;
-    change(block);
-    check_block(block, "train epoch 0 batch 3");
-  };
-  const std::vector<std::uint32_t> falling{0, 4, 3};
-  const std::vector<std::uint32_t> late{1, 2, 3};
-  const std::vector<std::uint32_t> far{3, 0};
-  const std::vector<std::uint32_t> one{0};
-  EXPECT_ERROR(with([&](BlockView& b) { b.indptr = falling; }), Kind::corruption, "batch 3");
-  EXPECT_ERROR(with([&](BlockView& b) { b.indptr = late; }), Kind::corruption, "offsets");
-  EXPECT_ERROR(with([&](BlockView& b) { b.dst_count = 3; }), Kind::corruption, "offsets");
-  EXPECT_ERROR(with([&](BlockView& b) { b.src_count = 2; }), Kind::corruption, "outside the 2 rows");
-  EXPECT_ERROR(with([&](BlockView& b) { b.dst_in_src = far; }), Kind::corruption, "outside");
-  EXPECT_ERROR(with([&](BlockView& b) { b.dst_in_src = one; }), Kind::corruption, "1 of 2");
-}
-
-TEST_CASE("views describe themselves as DLPack does") {
-  const Framed framed = random_matrix(1, 3, 5);
-  const TensorView tensor = tensor_view(framed.view);
-  CHECK(tensor.data == framed.memory.data());
-  CHECK(tensor.shape == std::array<std::int64_t, 2>{3, 5});
-  CHECK(tensor.strides == std::array<std::int64_t, 2>{8, 1});
-  CHECK(to_dlpack(tensor.dtype) == DlpackDtype{2, 32, 1});
-  CHECK(to_dlpack(Dtype::bf16) == DlpackDtype{4, 16, 1});
-  CHECK(tensor.device == Device{Device::Type::cpu, 0});
-  const std::vector<std::int32_t> labels{1, 2};
-  CHECK(tensor_view(std::span(labels), Dtype::i32).shape[0] == 2);
-  std::vector<std::uint16_t> rows(20);
-  TieredRows tiers(Dtype::f16, 4, 10);
-  tiers.append(reinterpret_cast<const std::byte*>(rows.data()), 4);
-  CHECK(tensor_view(tiers, 0).strides[0] == 5);
-}
-
-TEST_CASE(
-    "the largest of the neighbors is the first of equals, 0 where there is none, and alone has the "
-    "gradient") {
-  // Destination 0 has the neighbors 2, 1, 3 and 2 again; destination 1 none; destination 2 has 0.
-  const std::vector<std::uint32_t> indptr{0, 4, 4, 5};
-  const std::vector<std::uint32_t> indices{2, 1, 3, 2, 0};
-  BlockView block{.dst_count = 3, .src_count = 4, .indptr = indptr, .indices = indices};
-  std::vector<std::uint32_t> t_indptr(5);
-  std::vector<std::uint32_t> t_indices(5);
-  transpose(block, t_indptr, t_indices);
-  const std::vector<float> rows{-1, -2, /**/ 5, -7, /**/ 5, -9, /**/ 4, -8};
-  const Machine machine;
-  std::vector<float> out(6, untouched);
-  std::vector<std::uint32_t> winner_values(6, 99);
-  const IndexMatrixView winners(winner_values.data(), 3, 2);
-  machine.backend->aggregate_max(TieredRows::of(ConstMatrixView(rows.data(), 4, 2)), block,
-                                 MatrixView(out.data(), 3, 2), winners);
-  CHECK(out == std::vector<float>{5, -7, 0, 0, -1, -2});
-  CHECK(winner_values == std::vector<std::uint32_t>{2, 1, no_source, no_source, 0, 0});
-  std::vector<float> unwanted(6, untouched);
-  machine.backend->aggregate_max(TieredRows::of(ConstMatrixView(rows.data(), 4, 2)), block,
-                                 MatrixView(unwanted.data(), 3, 2), {});
-  CHECK(unwanted == out);
-
-  const std::vector<float> d_aggregate{1, 2, /**/ 30, 40, /**/ 500, 600};
-  const std::vector<float> d_self{7, 7, /**/ 8, 8, /**/ 9, 9};
-  const std::vector<float> activated(8, 1.0F);
-  std::vector<float> dz(8, untouched);
-  machine.backend->aggregate_max_gradient(block, winners, {d_aggregate.data(), 3, 2}, {d_self.data(), 3, 2},
-                                          {activated.data(), 4, 2}, {}, {dz.data(), 4, 2});
-  CHECK(dz == std::vector<float>{507, 607, /**/ 8, 10, /**/ 10, 9, /**/ 0, 0});
 }

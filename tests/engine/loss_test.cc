@@ -3,27 +3,24 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/reference.h"
 #include "engine/nn/binary_cross_entropy.h"
 #include "engine/nn/cross_entropy.h"
-#include "storage/base/parallel.h"
 #include "storage/base/random.h"
+#include "tests/engine/blocking.h"
+#include "tests/engine/framed_matrix.h"
 #include "tests/engine/golden_losses.h"
+#include "tests/engine/model_runs.h"
+#include "tests/engine/test_backend.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
 
 namespace {
-
-struct Machine {
-  explicit Machine(std::size_t threads = 2) : pool(threads), backend(make_cpu_backend(pool)) {}
-  ThreadPool pool;
-  std::unique_ptr<Backend> backend;
-};
 
 std::vector<float> dense(MatrixView matrix) {
   std::vector<float> values;
@@ -66,6 +63,40 @@ std::vector<std::uint8_t> random_entries(std::uint64_t seed, std::size_t count) 
 
 }  // namespace
 
+TEST_CASE("loss, correct count and gradient are the reference's, extreme logits and unlabelled rows too") {
+  Machine machine;
+  for (const std::size_t classes : {1U, 2U, 16U, 17U, 172U}) {
+    for (const std::size_t rows : {0U, 1U, 700U}) {
+      Framed logits = random_matrix(classes, rows, classes);
+      RandomStream draws(mix_key(rows, classes));
+      std::vector<std::int32_t> targets;
+      for (std::size_t r = 0; r < rows; ++r) {
+        targets.push_back(static_cast<std::int32_t>(draws.below(classes + 1)) - 1);
+        if (r % 50 == 0) logits.view(r, 0) = r % 100 == 0 ? 300.0F : -300.0F;
+      }
+      Framed gradient(rows, classes);
+      const LossSum sum = cross_entropy(*machine.backend, logits.view, targets, {}, gradient.view);
+      const reference::Loss expected = reference::cross_entropy(reference::widen(logits.view), targets);
+      CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
+      CHECK(sum.correct_count == expected.correct_count);
+      CHECK(sum.labelled_count == expected.labelled_count);
+      CHECK(distance(reference::widen(gradient.view), expected.gradient) < 1e-5);
+      CHECK(gradient.frame_is_untouched());
+      CHECK(cross_entropy(*machine.backend, logits.view, targets, {}, {}).loss == sum.loss);
+    }
+  }
+  const Framed logits = random_matrix(1, 3, 4);
+  const std::vector<std::int32_t> none(3, no_label);
+  Framed gradient(3, 4);
+  const LossSum sum = cross_entropy(*machine.backend, logits.view, none, {}, gradient.view);
+  CHECK(sum.loss == 0);
+  CHECK(sum.weight == 0);
+  CHECK(sum.labelled_count == 0);
+  CHECK(sum.correct_count == 0);
+  CHECK(reference::widen(gradient.view).values == std::vector<double>(12, 0.0));
+  CHECK(gradient.frame_is_untouched());
+}
+
 TEST_CASE("cross-entropy with weights and smoothing is PyTorch's, and so is its gradient") {
   const GoldenLosses golden;
   Machine machine;
@@ -88,8 +119,9 @@ TEST_CASE("cross-entropy with weights and smoothing is PyTorch's, and so is its 
 
 TEST_CASE("weighted and smoothed cross-entropy is the reference's for any width") {
   Machine machine;
-  for (const std::size_t classes : {1U, 2U, 15U, 16U, 17U, 172U}) {
-    for (const std::size_t rows : {1U, 300U, 1025U}) {
+  for (const std::size_t classes : {1U, 2U, 15U, 16U, 17U, 172U, 2048U}) {
+    for (const std::size_t rows : {1U, 7U, 300U, 1025U}) {
+      if (classes == 2048 && rows > 7) continue;
       CAPTURE(classes);
       CAPTURE(rows);
       std::vector<float> values = random_values(classes, rows * classes, -4, 4);
@@ -99,7 +131,7 @@ TEST_CASE("weighted and smoothed cross-entropy is the reference's for any width"
       std::vector<float> memory(rows * classes);
       const MatrixView gradient(memory.data(), rows, classes);
       const ClassWeighting how{.weights = weights, .smoothing = 0.25F};
-      const LossSum sum = machine.backend->cross_entropy(logits, targets, how, gradient);
+      const LossSum sum = cross_entropy(*machine.backend, logits, targets, how, gradient);
       const reference::Loss expected = reference::cross_entropy(reference::widen(logits), targets, how);
       CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
       CHECK(sum.correct_count == expected.correct_count);
@@ -117,7 +149,7 @@ TEST_CASE("rows whose class weighs nothing have no loss and no gradient, and may
   const std::vector<float> weights{1, 0};
   std::vector<float> memory(6, 5.0F);
   const LossSum sum =
-      machine.backend->cross_entropy(logits, targets, {.weights = weights}, MatrixView(memory.data(), 3, 2));
+      cross_entropy(*machine.backend, logits, targets, {.weights = weights}, MatrixView(memory.data(), 3, 2));
   CHECK(sum.mean() == 0);
   CHECK(sum.labelled_count == 2);
   CHECK(std::ranges::count(memory, 0.0F) == 6);
@@ -147,8 +179,9 @@ TEST_CASE("binary cross-entropy is PyTorch's over the entries that have a label,
 
 TEST_CASE("binary cross-entropy is the reference's for any width, and nothing where nothing has a label") {
   Machine machine;
-  for (const std::size_t columns : {1U, 3U, 15U, 16U, 17U, 112U}) {
-    for (const std::size_t rows : {1U, 300U, 1025U}) {
+  for (const std::size_t columns : {1U, 3U, 15U, 16U, 17U, 112U, 2048U}) {
+    for (const std::size_t rows : {1U, 7U, 300U, 1025U}) {
+      if (columns == 2048 && rows > 7) continue;
       CAPTURE(columns);
       CAPTURE(rows);
       std::vector<float> values = random_values(columns, rows * columns, -30, 30);
@@ -157,14 +190,14 @@ TEST_CASE("binary cross-entropy is the reference's for any width, and nothing wh
       labels[0] = 1;
       std::vector<float> memory(rows * columns, 7.0F);
       const MatrixView gradient(memory.data(), rows, columns);
-      const LossSum sum = machine.backend->binary_cross_entropy(logits, labels, gradient);
+      const LossSum sum = binary_cross_entropy(*machine.backend, logits, {.entries = labels}, gradient);
       const reference::Loss expected = reference::binary_cross_entropy(reference::widen(logits), labels);
       CHECK(sum.mean() == doctest::Approx(expected.mean).epsilon(1e-5));
       CHECK(sum.correct_count == expected.correct_count);
       CHECK(sum.labelled_count == expected.labelled_count);
       CHECK(distance(memory, expected.gradient.values) < 1e-5);
       std::ranges::fill(labels, unlabelled);
-      const LossSum none = machine.backend->binary_cross_entropy(logits, labels, gradient);
+      const LossSum none = binary_cross_entropy(*machine.backend, logits, {.entries = labels}, gradient);
       CHECK(none.mean() == 0);
       CHECK(none.labelled_count == 0);
       CHECK(std::ranges::count(memory, 0.0F) == static_cast<std::ptrdiff_t>(memory.size()));
@@ -179,17 +212,23 @@ TEST_CASE("the gradient's norm is clipped as PyTorch clips it") {
     CAPTURE(name);
     auto values = golden.values<float>(name + ".values");
     const auto norm_max = static_cast<double>(golden.values<float>(name + ".norm_max")[0]);
-    CHECK(machine.backend->clip_norm(values, norm_max) ==
+    CHECK(clip_norm(*machine.backend, values, norm_max) ==
           doctest::Approx(golden.number(name + ".norm")).epsilon(1e-9));
     CHECK(distance(values, golden.values<double>(name + ".clipped")) < 1e-6);
   }
   std::vector<float> small = random_values(3, 100, -0.01, 0.01);
   const std::vector<float> before = small;
-  machine.backend->clip_norm(small, 1);
+  clip_norm(*machine.backend, small, 1);
   CHECK(small == before);  // to the bit: nothing is multiplied by one
+  CHECK(clip_norm(*machine.backend, {}, 1) == 0);
+  // A norm that is not finite leaves its mark.
   std::vector<float> broken{1, std::numeric_limits<float>::infinity()};
-  machine.backend->clip_norm(broken, 1);
+  CHECK(std::isinf(clip_norm(*machine.backend, broken, 1)));
+  CHECK(broken[0] == 0);
   CHECK(std::isnan(broken[1]));
+  broken = {1, 2, std::numeric_limits<float>::quiet_NaN()};
+  CHECK(std::isnan(clip_norm(*machine.backend, broken, 1)));
+  CHECK(std::ranges::count_if(broken, [](float x) { return std::isnan(x); }) == 3);
 }
 
 TEST_CASE("losses, gradients and norms are the same to the bit for any number of threads") {
@@ -205,14 +244,14 @@ TEST_CASE("losses, gradients and norms are the same to the bit for any number of
     std::vector<float> result(rows * classes);
     const ClassWeighting how{.weights = weights, .smoothing = 0.1F};
     const MatrixView gradient(result.data(), rows, classes);
-    std::vector<double> sums{machine.backend->cross_entropy(logits, targets, how, gradient).loss};
+    std::vector<double> sums{cross_entropy(*machine.backend, logits, targets, how, gradient).loss};
     std::vector<float> of_entries(rows * classes);
-    sums.push_back(
-        machine.backend->binary_cross_entropy(logits, entries, MatrixView(of_entries.data(), rows, classes))
-            .loss);
+    sums.push_back(binary_cross_entropy(*machine.backend, logits, {.entries = entries},
+                                        MatrixView(of_entries.data(), rows, classes))
+                       .loss);
     result.insert(result.end(), of_entries.begin(), of_entries.end());
     std::vector<float> clipped = random_values(8, 1'300'000, -1, 1);
-    sums.push_back(machine.backend->clip_norm(clipped, 0.5));
+    sums.push_back(clip_norm(*machine.backend, clipped, 0.5));
     result.insert(result.end(), clipped.begin(), clipped.end());
     return std::pair(sums, result);
   };

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/cpu/kernels.h"
 #include "engine/nn/cross_entropy.h"
 #include "engine/nn/model.h"
@@ -19,10 +18,14 @@
 #include "tests/engine/model_runs.h"
 #include "tests/engine/random_batch.h"
 #include "tests/engine/reference_forward.h"
+#include "tests/engine/test_backend.h"
 
 using namespace gneiss;
 using gneiss::test::distance;
 using gneiss::test::equal_bits;
+using gneiss::test::fitting_rows;
+using gneiss::test::Machine;
+using gneiss::test::of_cpu;
 using gneiss::test::RandomBatch;
 using gneiss::test::RandomBatchOptions;
 using gneiss::test::train;
@@ -81,11 +84,6 @@ std::vector<Case> cases() {
 }
 
 constexpr StepContext training{.is_training = true, .seed = 3, .step = 9};
-
-struct Machine {
-  ThreadPool pool{2};
-  std::unique_ptr<Backend> backend = make_cpu_backend(pool);
-};
 
 // Biases start at 0, and a model of zeros shows little: gives every parameter some noise.
 void disturb(Model& model) {
@@ -156,7 +154,7 @@ TEST_CASE("with any options, logits are those of the f64 forward and gradients t
   }
 }
 
-TEST_CASE("with any options, every instruction set computes the same") {
+TEST_CASE("with any options, every instruction set computes the same" * of_cpu) {
   for (const Case& c : cases()) {
     CAPTURE(c.model);
     CAPTURE(c.options.hidden_columns);
@@ -184,11 +182,11 @@ TEST_CASE("with any options, every instruction set computes the same") {
   }
 }
 
-TEST_CASE("with any options, the number of threads changes no bit of a training run") {
+TEST_CASE("with any options, the number of threads, or a device's order, changes no bit of a training run") {
   for (Case c : cases()) {
     CAPTURE(c.model);
-    c.batch.node_count = 3000;
-    c.batch.seed_count = 700;  // several pieces
+    c.batch.node_count = fitting_rows(3000);
+    c.batch.seed_count = fitting_rows(700);  // several pieces
     const RandomBatch batch(c.batch);
     const auto alone = train(c.model, c.options, batch.view(), batch.maxima(), 1);
     for (const std::size_t threads : {2U, 5U}) {

@@ -11,7 +11,8 @@
 
 namespace gneiss::test {
 
-// The largest difference as a share of the largest value. Fails the test where shapes differ.
+// The largest difference as a share of the largest value; no number where there is one without. Fails the
+// test where shapes differ.
 double distance(const reference::Matrix& a, const reference::Matrix& b);
 
 // Logits, losses and parameters after three steps.

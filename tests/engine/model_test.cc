@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/compute/cpu/cpu_backend.h"
 #include "engine/compute/cpu/kernels.h"
 #include "engine/nn/cross_entropy.h"
 #include "engine/nn/optimizer.h"
@@ -20,11 +19,14 @@
 #include "tests/engine/model_runs.h"
 #include "tests/engine/random_batch.h"
 #include "tests/engine/reference_model.h"
+#include "tests/engine/test_backend.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
 using gneiss::test::distance;
 using gneiss::test::equal_bits;
+using gneiss::test::make_backend;
+using gneiss::test::of_cpu;
 using gneiss::test::RandomBatch;
 using gneiss::test::RandomBatchOptions;
 using gneiss::test::train;
@@ -66,7 +68,7 @@ void check_against_reference(const Case& c) {
   CAPTURE(c.hidden);
   const RandomBatch batch(c.batch);
   ThreadPool pool(2);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_backend(pool);
   const auto model = make_model(c.model, *backend, options_of(c), batch.maxima());
   CrossEntropy loss(*backend, batch.maxima().back().dst_count, c.batch.class_count);
   const StepContext context{.is_training = true, .seed = 3, .step = 9};
@@ -89,13 +91,13 @@ void check_against_reference(const Case& c) {
 
 }  // namespace
 
-TEST_CASE("the reference's gradients are what finite differences say") {
+TEST_CASE("the reference's gradients are what finite differences say" * of_cpu) {
   for (Case c : cases()) {
     CAPTURE(c.model);
     c.batch.seed_count = std::min(c.batch.seed_count, 12U);
     const RandomBatch batch(c.batch);
     ThreadPool pool(1);
-    const auto backend = make_cpu_backend(pool);
+    const auto backend = make_backend(pool);
     const auto model = make_model(c.model, *backend, options_of(c), batch.maxima());
     const StepContext context{.is_training = true, .seed = 3, .step = 9};
     gneiss::test::Parameters parameters = gneiss::test::read_parameters(*model);
@@ -124,7 +126,7 @@ TEST_CASE("a model's logits, loss and gradients are the reference's") {
   for (const Case& c : cases()) check_against_reference(c);
 }
 
-TEST_CASE("every instruction set that this processor has computes the reference's numbers") {
+TEST_CASE("every instruction set that this processor has computes the reference's numbers" * of_cpu) {
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
@@ -173,7 +175,7 @@ TEST_CASE("evaluation has no dropout, and training at the same step the same dro
     const Case c{name, {}, 32, 0.5F};
     const RandomBatch batch(c.batch);
     ThreadPool pool(1);
-    const auto backend = make_cpu_backend(pool);
+    const auto backend = make_backend(pool);
     const auto model = make_model(name, *backend, options_of(c), batch.maxima());
     const auto logits = [&](const StepContext& context) {
       return reference::widen(model->forward(batch.view(), context)).values;
@@ -194,7 +196,7 @@ TEST_CASE("a few steps of training lower the loss") {
     const Case c{name, {.seed_count = 60}, 32, 0.0F};
     const RandomBatch batch(c.batch);
     ThreadPool pool(2);
-    const auto backend = make_cpu_backend(pool);
+    const auto backend = make_backend(pool);
     const auto model = make_model(name, *backend, options_of(c), batch.maxima());
     CrossEntropy loss(*backend, 60, c.batch.class_count);
     Optimizer optimizer(model->parameters(), {.learning_rate = 0.02F});
@@ -254,7 +256,7 @@ TEST_CASE("parameters have PyG's names and shapes, and start inside PyG's bounds
     const Case c{kind, {}, 16, 0.0F};
     const RandomBatch batch(c.batch);
     ThreadPool pool(1);
-    const auto backend = make_cpu_backend(pool);
+    const auto backend = make_backend(pool);
     const auto model = make_model(kind, *backend, options_of(c), batch.maxima());
     const auto parameters = model->parameters().parameters();
     REQUIRE(parameters.size() == expected.size());
@@ -281,7 +283,7 @@ TEST_CASE("what a model says it will take is what it takes, and a step takes no 
     CAPTURE(c.model);
     const RandomBatch batch(c.batch);
     ThreadPool pool(1);
-    const auto cpu = make_cpu_backend(pool);
+    const auto cpu = make_backend(pool);
     gneiss::test::CountingBackend backend(*cpu);
     const auto model = make_model(c.model, backend, options_of(c), batch.maxima());
     CHECK(find_model_kind(c.model).parameter_count(options_of(c)) == model->parameters().element_count());
@@ -300,7 +302,7 @@ TEST_CASE("what a model says it will take is what it takes, and a step takes no 
 
 TEST_CASE("options that cannot be are refused with a sentence") {
   ThreadPool pool(1);
-  const auto backend = make_cpu_backend(pool);
+  const auto backend = make_backend(pool);
   const std::vector<BlockMaxima> maxima(2, BlockMaxima{10, 20, 30});
   const ModelOptions good{.feature_columns = 4, .hidden_columns = 8, .class_count = 3, .layer_count = 2};
   const auto make = [&](const char* name, auto change) {

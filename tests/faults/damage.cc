@@ -139,7 +139,7 @@ DamageGround::DamageGround() : root_(fs::canonical(folder_.path()) / "w") {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  expect_done(with(prepare, {"own", "--sample-epochs", "1", "--residency", "static"}));
+  expect_done(with(prepare, {"own", "--sample-epochs", "1", "--residency", "static", "--gpu-cache", "4KiB"}));
   expect_done(
       with(prepare, {"shared", "--sample-epochs", "2", "--residency", "belady", "--disk-budget", "800KiB"}));
   // One run that is finished, for infer; one that stopped after two epochs, to go on with.

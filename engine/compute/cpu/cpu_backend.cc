@@ -272,8 +272,9 @@ class CpuBackend final : public Backend {
                             LossSum& result) override {
     const std::span<const std::uint8_t> entries = labels.entries;
     const bool are_classes = entries.empty();
-    GNEISS_ASSERT(are_classes ? labels.classes.size() == logits.rows && (logits.rows == 0 || logits.columns == 1)
-                              : entries.size() == logits.rows * logits.columns);
+    GNEISS_ASSERT(are_classes
+                      ? labels.classes.size() == logits.rows && (logits.rows == 0 || logits.columns == 1)
+                      : entries.size() == logits.rows * logits.columns);
     LossSum total;
     for (const std::uint8_t entry : entries) total.labelled_count += entry <= 1 ? 1 : 0;
     for (const std::int32_t target : labels.classes) total.labelled_count += target == no_label ? 0 : 1;
@@ -356,7 +357,8 @@ class CpuBackend final : public Backend {
     for (std::size_t first = range.first; first < range.last; first += entries.size()) {
       const std::size_t count = std::min(entries.size(), range.last - first);
       for (std::size_t i = 0; i < count; ++i) {
-        entries[i] = classes[first + i] == no_label ? unlabelled : static_cast<std::uint8_t>(classes[first + i]);
+        entries[i] =
+            classes[first + i] == no_label ? unlabelled : static_cast<std::uint8_t>(classes[first + i]);
       }
       const LossSum part = cpu::binary_cross_entropy(
           logits.row_range(first, count), std::span(entries).first(count), scale, {0, count},

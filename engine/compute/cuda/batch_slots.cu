@@ -1,10 +1,9 @@
-#include "engine/compute/cuda/batch_slots.h"
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <vector>
 
+#include "engine/compute/cuda/batch_slots.h"
 #include "engine/compute/cuda/copy_rows.h"
 #include "engine/compute/cuda/device_memory.h"
 #include "engine/compute/cuda/stream.h"

@@ -1,11 +1,10 @@
-#include "engine/compute/cuda/bus_profile.h"
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
 #include <memory>
 
+#include "engine/compute/cuda/bus_profile.h"
 #include "engine/compute/cuda/copy_rows.h"
 #include "engine/compute/cuda/stream.h"
 
@@ -66,14 +65,14 @@ BusProfile measure_bus(std::uint64_t row_bytes) {
     slots[i] = static_cast<std::uint32_t>(std::uint64_t{i} * 2654435761U % (2 * std::uint64_t{rows}));
   }
   const auto copy = [&](std::byte* to, const std::byte* from, std::size_t count) {
-    cuda::check(cudaMemcpyAsync(to, from, count, cudaMemcpyHostToDevice, stream.get()), "copying to the device");
+    cuda::check(cudaMemcpyAsync(to, from, count, cudaMemcpyHostToDevice, stream.get()),
+                "copying to the device");
     stream.wait();
   };
   copy(device_slots.get(), slot_bytes.get(), rows * sizeof(std::uint32_t));
 
   BusProfile profile;
-  profile.copy_bytes_per_second =
-      bytes_per_second(bytes, [&] { copy(target.get(), staging.get(), bytes); });
+  profile.copy_bytes_per_second = bytes_per_second(bytes, [&] { copy(target.get(), staging.get(), bytes); });
   const TierRange range{.base = tier.get(),
                         .first_local = 0,
                         .count = rows,

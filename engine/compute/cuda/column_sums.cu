@@ -16,20 +16,32 @@ __global__ void piece_sums_kernel(ConstFloatMatrix matrix, std::uint32_t piece_r
   parts[std::size_t{blockIdx.x} * matrix.columns + column] = sum;
 }
 
+// A warp's lanes have neighboring elements, and each of a block's warps every eighth part, for the parts are
+// many and the elements may be few; the warps' sums are added in their order.
+constexpr unsigned sum_lanes = 32;
+constexpr unsigned sum_warps = block_threads / sum_lanes;
+
 __global__ void sum_parts_kernel(const float* parts, std::uint32_t part_count, std::size_t size,
                                  bool continues, float* out) {
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size;
-       i += std::size_t{gridDim.x} * blockDim.x) {
-    float sum = continues ? out[i] : 0.0F;
-    for (std::uint32_t p = 0; p < part_count; ++p) sum += parts[p * size + i];
-    out[i] = sum;
+  __shared__ float sums[sum_warps][sum_lanes];
+  const std::size_t i = std::size_t{blockIdx.x} * sum_lanes + threadIdx.x;
+  float sum = 0;
+  if (i < size) {
+    for (std::uint32_t p = threadIdx.y; p < part_count; p += sum_warps) sum += parts[p * size + i];
   }
+  sums[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || i >= size) return;
+  float total = continues ? out[i] : 0.0F;
+  for (unsigned warp = 0; warp < sum_warps; ++warp) total += sums[warp][threadIdx.x];
+  out[i] = total;
 }
 
 void sum_parts(cudaStream_t stream, const float* parts, std::size_t part_count, bool continues,
                std::span<float> out) {
-  launch(stream, flat_grid(out.size()), sum_parts_kernel, parts, static_cast<std::uint32_t>(part_count),
-         out.size(), continues, out.data());
+  launch(stream,
+         {dim3(static_cast<unsigned>(divide_up(out.size(), sum_lanes))), dim3(sum_lanes, sum_warps)},
+         sum_parts_kernel, parts, static_cast<std::uint32_t>(part_count), out.size(), continues, out.data());
 }
 
 }  // namespace

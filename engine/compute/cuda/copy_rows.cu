@@ -1,5 +1,4 @@
 #include "engine/compute/cuda/copy_rows.h"
-
 #include "engine/compute/cuda/launch.cuh"
 
 namespace gneiss::cuda {
@@ -35,10 +34,8 @@ void copy_words(cudaStream_t stream, const TierRange& from, std::size_t row_byte
 
 void copy_rows(cudaStream_t stream, const TierRange& from, std::size_t row_bytes, std::byte* to) {
   if (fits<uint4>(from, row_bytes, to)) return copy_words<uint4>(stream, from, row_bytes, to);
-  if (fits<std::uint32_t>(from, row_bytes, to))
-    return copy_words<std::uint32_t>(stream, from, row_bytes, to);
-  if (fits<std::uint16_t>(from, row_bytes, to))
-    return copy_words<std::uint16_t>(stream, from, row_bytes, to);
+  if (fits<std::uint32_t>(from, row_bytes, to)) return copy_words<std::uint32_t>(stream, from, row_bytes, to);
+  if (fits<std::uint16_t>(from, row_bytes, to)) return copy_words<std::uint16_t>(stream, from, row_bytes, to);
   copy_words<unsigned char>(stream, from, row_bytes, to);
 }
 

@@ -14,8 +14,8 @@ void* open_library() {
   for (const std::string& path : {name, std::string(GNEISS_CUBLAS_FOLDER "/") + name}) {
     if (void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
   }
-  fail(Kind::config, "{} is not found, which --device cuda needs; install CUDA's libraries, or use --device cpu",
-       name);
+  fail(Kind::config,
+       "{} is not found, which --device cuda needs; install CUDA's libraries, or use --device cpu", name);
 }
 
 template <class Function>

@@ -1,5 +1,3 @@
-#include "engine/compute/cuda/cuda_backend.h"
-
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -8,6 +6,7 @@
 #include "engine/compute/cuda/batch_slots.h"
 #include "engine/compute/cuda/column_sums.h"
 #include "engine/compute/cuda/cuda_attention.h"
+#include "engine/compute/cuda/cuda_backend.h"
 #include "engine/compute/cuda/cuda_norms.h"
 #include "engine/compute/cuda/device_memory.h"
 #include "engine/compute/cuda/elements.h"
@@ -23,9 +22,9 @@ namespace {
 // overtaken is waited for by a later one's event.
 constexpr std::size_t mark_count = 16;
 
-constexpr std::uint64_t fixed_bytes =
-    cuda::loss_part_count * sizeof(LossSum) + sizeof(LossSum) + cuda::norm_part_count * sizeof(double) +
-    sizeof(double) + 8 * device_alignment;
+constexpr std::uint64_t fixed_bytes = cuda::loss_part_count * sizeof(LossSum) + sizeof(LossSum) +
+                                      cuda::norm_part_count * sizeof(double) + sizeof(double) +
+                                      8 * device_alignment;
 
 class CudaDevice final : public CudaBackend {
  public:
@@ -75,15 +74,15 @@ class CudaDevice final : public CudaBackend {
   }
 
   void copy_in(std::span<const float> host, float* device_data) override {
-    cuda::check(cudaMemcpyAsync(device_data, host.data(), host.size_bytes(), cudaMemcpyHostToDevice,
-                                stream_.get()),
-                "copying to the device");
+    cuda::check(
+        cudaMemcpyAsync(device_data, host.data(), host.size_bytes(), cudaMemcpyHostToDevice, stream_.get()),
+        "copying to the device");
     stream_.wait();
   }
   void copy_out(const float* device_data, std::span<float> host) override {
-    cuda::check(cudaMemcpyAsync(host.data(), device_data, host.size_bytes(), cudaMemcpyDeviceToHost,
-                                stream_.get()),
-                "copying from the device");
+    cuda::check(
+        cudaMemcpyAsync(host.data(), device_data, host.size_bytes(), cudaMemcpyDeviceToHost, stream_.get()),
+        "copying from the device");
     stream_.wait();
   }
   HostMemory allocate_host(std::size_t bytes) override {

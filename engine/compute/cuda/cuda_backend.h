@@ -18,7 +18,8 @@
 
 namespace gneiss {
 
-// Of whatever is dealt out of a device's memory: what cudaMalloc() aligns to, and every vector load needs less.
+// Of whatever is dealt out of a device's memory: what cudaMalloc() aligns to, and every vector load needs
+// less.
 inline constexpr std::size_t device_alignment = 256;
 
 // The largest batch, in the device's memory.

@@ -1,7 +1,6 @@
-#include "engine/compute/cuda/elements.h"
-
 #include <cmath>
 
+#include "engine/compute/cuda/elements.h"
 #include "engine/compute/cuda/epilogue.cuh"
 #include "engine/compute/cuda/launch.cuh"
 
@@ -142,16 +141,15 @@ void adam(cudaStream_t stream, const AdamStep& step, std::span<float> values,
   const auto count = static_cast<double>(step.step);
   const double correction1 = 1.0 - std::pow(static_cast<double>(step.beta1), count);
   const double correction2 = 1.0 - std::pow(static_cast<double>(step.beta2), count);
-  const AdamFactors factors{
-      .rate = static_cast<float>(static_cast<double>(step.learning_rate) / correction1),
-      .root2 = static_cast<float>(std::sqrt(correction2)),
-      .epsilon = step.epsilon,
-      .beta1 = step.beta1,
-      .beta2 = step.beta2,
-      .rest1 = 1.0F - step.beta1,
-      .rest2 = 1.0F - step.beta2,
-      .l2 = step.is_decoupled ? 0.0F : step.weight_decay,
-      .keep = step.is_decoupled ? 1.0F - step.learning_rate * step.weight_decay : 1.0F};
+  const AdamFactors factors{.rate = static_cast<float>(static_cast<double>(step.learning_rate) / correction1),
+                            .root2 = static_cast<float>(std::sqrt(correction2)),
+                            .epsilon = step.epsilon,
+                            .beta1 = step.beta1,
+                            .beta2 = step.beta2,
+                            .rest1 = 1.0F - step.beta1,
+                            .rest2 = 1.0F - step.beta2,
+                            .l2 = step.is_decoupled ? 0.0F : step.weight_decay,
+                            .keep = step.is_decoupled ? 1.0F - step.learning_rate * step.weight_decay : 1.0F};
   launch(stream, flat_grid(values.size()), adam_kernel, factors, values.size(), values.data(),
          gradients.data(), first_moments.data(), second_moments.data());
 }

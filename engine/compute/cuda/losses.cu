@@ -1,9 +1,8 @@
 // Losses in three steps: what all rows weigh, which every row's gradient is divided by; the rows, in parts
 // that their number decides; the parts, in order. Nothing is added in the order in which threads come by.
-#include "engine/compute/cuda/losses.h"
-
 #include "engine/compute/batch_view.h"
 #include "engine/compute/cuda/launch.cuh"
+#include "engine/compute/cuda/losses.h"
 #include "engine/compute/cuda/views.cuh"
 
 namespace gneiss::cuda {
@@ -129,7 +128,8 @@ __device__ Sum row_cross_entropy(const float* row, std::uint32_t columns, std::u
   if (classes.smoothing > 0) {
     spread = warp_sum(spread);
     spread_weight = warp_sum(spread_weight);
-    result.loss += static_cast<double>(spread_share) * (spread + static_cast<double>(spread_weight) * log_sum);
+    result.loss +=
+        static_cast<double>(spread_share) * (spread + static_cast<double>(spread_weight) * log_sum);
   }
   if (gradient == nullptr) return result;
   const float factor = gradient_scale * (target_weight + spread_weight * spread_share) / sum;

@@ -1,9 +1,8 @@
-#include "engine/compute/cuda/products.h"
-
 #include <algorithm>
 
 #include "engine/compute/cuda/check.h"
 #include "engine/compute/cuda/launch.cuh"
+#include "engine/compute/cuda/products.h"
 #include "engine/compute/cuda/vectors.cuh"
 #include "engine/compute/cuda/views.cuh"
 #include "storage/base/error.h"
@@ -15,7 +14,8 @@ namespace {
 constexpr std::uint64_t workspace_bytes = 32ULL << 20;
 // Narrowed rows: 64 MiB are 131,072 of 256 columns, and a few pieces of a batch keep every multiprocessor.
 constexpr std::uint64_t narrowed_rows_bytes = 64ULL << 20;
-// Few rows are multiplied in f32, as on the CPU: weights of weights, as attention has them, keep their digits.
+// Few rows are multiplied in f32, as on the CPU: weights of weights, as attention has them, keep their
+// digits.
 constexpr std::size_t narrowed_rows_min = 16;
 // Tensor cores want rows of 16 bytes.
 constexpr std::size_t narrowed_columns = 8;
@@ -90,8 +90,7 @@ Products::Narrowed Products::narrow(ConstMatrixView matrix, std::span<std::byte>
 }
 
 std::span<std::byte> Products::weight_memory(ConstMatrixView weight) const {
-  return weights_memory_.first(
-      std::min(weights_memory_.size(), narrowed_bytes(weight.rows, weight.columns)));
+  return weights_memory_.first(std::min(weights_memory_.size(), narrowed_bytes(weight.rows, weight.columns)));
 }
 
 // out = or += left . right over `inner`. cuBLAS thinks in columns: it is asked for out^T = right^T . left^T.

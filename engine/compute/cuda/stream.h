@@ -28,8 +28,9 @@ class Event {
   enum class Kind { order, timing };
 
   explicit Event(Kind kind = Kind::order) {
-    check(cudaEventCreateWithFlags(&event_, kind == Kind::timing ? cudaEventDefault : cudaEventDisableTiming),
-          "making an event");
+    // Who waits sleeps: the processor's cores have batches to assemble.
+    const unsigned flags = cudaEventBlockingSync | (kind == Kind::timing ? 0U : cudaEventDisableTiming);
+    check(cudaEventCreateWithFlags(&event_, flags), "making an event");
   }
   Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
   ~Event() {
