@@ -2,6 +2,7 @@
 """One training step by Gneiss against PyTorch, on the same sampled blocks from the same weights.
 
     bench/training_step.py build/release FOLDER [--python /work/venv-step/bin/python] [--rounds 5] [--steps 24]
+    bench/training_step.py build/release FOLDER --device cuda [--json FILE]
 
 Graph: 1 M nodes, average degree 15, 128 features f32; 3 hops of 10,10,10, batch 1,024, hidden 256, no dropout, Adam, 2
 threads. The batches are held in memory on both sides: what brings them is no part of the step. Against PyG's default
@@ -9,6 +10,10 @@ path (index_select and scatter) and against torch's CSR product with indices and
 bench/step. Runs alternate, each a process of its own; what is quoted is the ratio of medians over all steps. The losses
 of the first steps, each on another batch and after the updates before it, must agree: that is what shows that the
 computation is the same. Writes training_step.md beside itself, or --out.
+
+With --device cuda the batches are held in the device's memory on both sides, steps are timed by the device's events
+from before the first to after the last, and each is compared in f32, in tf32 and with bf16 products (PyTorch: autocast).
+Writes training_step_cuda.md.
 """
 
 import argparse
@@ -22,7 +27,8 @@ from gneiss_runs import machine, markdown_table, part_from
 
 HERE = Path(__file__).resolve().parent
 GOALS = {"default": 2.0, "csr": 1.1, "bf16": 1.4}
-LOSS_BOUND = {"f32": 1e-4, "bf16": 2e-2}
+LOSS_BOUND = {"f32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
+CUDA_PRECISIONS = ("f32", "tf32", "bf16")
 
 
 def run(command, folder=None):
@@ -47,28 +53,37 @@ class Bench:
         if (self.folders[-1] / "features.npy").exists():
             return
         if not self.dataset.exists():
-            run([self.gneiss, "generate", self.dataset, "--nodes", 1_000_000, "--avg-degree", 15, "--features", 128,
-                 "--classes", 32, "--train-share", 0.005, "--valid-share", 0.0005, "--test-share", 0.0005, "--seed", 7])
-        run([self.gneiss, "prepare", "--dataset", self.dataset, "--name", "step", "--fanout", "10,10,10", "--batch-size",
-             1024, "--sample-epochs", 1, "--cpu-cache", "160MiB", "--force"])
+            run([self.gneiss, "generate", self.dataset, "--nodes", self.args.nodes, "--avg-degree", 15, "--features", 128,
+                 "--classes", 32, "--train-share", self.train_share(), "--valid-share", 0.0005, "--test-share", 0.0005, "--seed", 7, *self.memory()])
+        run([self.gneiss, "prepare", "--dataset", self.dataset, "--name", "step", "--fanout", self.args.fanout, "--batch-size",
+             self.args.batch_size, "--sample-epochs", 1, "--cpu-cache", "160MiB", "--force", *self.memory()])
         for i, folder in enumerate(self.folders):
             run([self.gneiss, "inspect", "--dataset", self.dataset, "--preparation", "step", "--epoch", 0, "--batch", i,
                  "--out", folder])
 
+    def train_share(self):
+        """Whole batches, and one more: as many as are held."""
+        return max(0.005, (self.args.batches + 1) * self.args.batch_size / self.args.nodes)
+
+    def memory(self):
+        return ["--memory", self.args.memory] if self.args.memory else []
+
     def ours(self, model, precision):
         summary = self.work / "gneiss.json"
-        text = run([self.step, "--dataset", self.dataset, "--preparation", "step", "--model", model, "--hidden", 256,
-                    "--batches", self.args.batches, "--steps", self.args.steps, "--threads", self.args.threads,
-                    "--clock", self.args.clock, "--precision", precision, "--weights", self.weights(model), "--summary", summary])
+        text = run([self.step, "--dataset", self.dataset, "--preparation", "step", "--model", model, "--hidden",
+                    self.args.hidden, "--device", self.args.device, "--batches", self.args.batches, "--steps", self.args.steps, "--threads", self.args.threads,
+                    "--clock", self.args.clock, "--precision", precision, "--weights", self.weights(model),
+                    "--summary", summary])
         print(f"Gneiss {precision}, {text.splitlines()[0]}", flush=True)
         return json.loads(summary.read_text())
 
-    def torch(self, model, path):
+    def torch(self, model, ways):
+        """A result a way, of one process."""
         summary = self.work / "torch.json"
         text = run([self.args.python, "torch_step.py", "--batches", *self.folders, "--weights", self.weights(model),
-                    "--model", model, "--path", path, "--steps", self.args.steps, "--threads", self.args.threads,
-                    "--clock", self.args.clock, "--summary", summary], folder=HERE / "step")
-        print(f"PyTorch, {text.splitlines()[-1]}", flush=True)
+                    "--model", model, "--ways", *ways, "--steps", self.args.steps, "--threads", self.args.threads,
+                    "--clock", self.args.clock, "--device", self.args.device, "--summary", summary], folder=HERE / "step")
+        print("".join(f"PyTorch, {line}\n" for line in text.splitlines() if "first losses" in line), end="", flush=True)
         return json.loads(summary.read_text())
 
     def weights(self, model):
@@ -91,11 +106,23 @@ def largest_difference(results, reference):
 def measure(bench, model, precisions, rounds):
     """{way: [result of each round]}; ways alternate."""
     ways = {precision: lambda p=precision: bench.ours(model, p) for precision in precisions}
-    ways |= {path: lambda p=path: bench.torch(model, p) for path in ("default", "csr")}
+    ways |= {path: lambda p=path: bench.torch(model, [f"{p}/f32"])[0] for path in ("default", "csr")}
     results = {way: [] for way in ways}
     for _ in range(rounds):
         for way, once in ways.items():
             results[way].append(once())
+    return results
+
+
+def measure_on_device(bench, model, rounds):
+    """The same by (who, precision): ours, PyG's default path, torch's CSR product. PyTorch starts once a round."""
+    torch_ways = [("default", p) for p in CUDA_PRECISIONS] + [("csr", p) for p in ("f32", "tf32")]
+    results = {way: [] for way in [("ours", p) for p in CUDA_PRECISIONS] + torch_ways}
+    for _ in range(rounds):
+        for precision in CUDA_PRECISIONS:
+            results["ours", precision].append(bench.ours(model, precision))
+        for way, result in zip(torch_ways, bench.torch(model, ["/".join(way) for way in torch_ways])):
+            results[way].append(result)
     return results
 
 
@@ -149,6 +176,54 @@ def report(all_results, args):
     return "\n".join(lines)
 
 
+def checked_difference(model, way, precision, results, reference):
+    share = largest_difference(results, reference)
+    if share > LOSS_BOUND[precision]:
+        sys.exit(f"{model}: the losses of {way} in {precision} differ by a share of {share:.1e}: not the same computation")
+    return share
+
+
+def device_rows(all_results):
+    """A row a model and precision, as the table and the JSON have it."""
+    rows = []
+    for model, results in all_results.items():
+        reference = results["ours", "f32"][0]
+        for precision in CUDA_PRECISIONS:
+            row = {"model": model, "precision": precision}
+            for who in ("ours", "default", "csr"):
+                if (who, precision) in results:
+                    row[f"{who}_ms"] = median_ms(results[who, precision])
+                    row[f"{who}_loss_difference"] = checked_difference(model, who, precision, results[who, precision],
+                                                                       reference)
+            rows.append(row)
+    return rows
+
+
+def device_report(all_results, rows, args):
+    some = next(iter(all_results.values()))
+    times = lambda row, key: f"{row[key]:.2f}" if key in row else "-"
+    ratio = lambda row, key: f"**{row[key] / row['ours_ms']:.2f}**" if key in row else "-"
+    share = lambda row, key: f"{row[key]:.1e}" if key in row else "-"
+    table = [[row["model"], row["precision"], times(row, "ours_ms"), times(row, "default_ms"), ratio(row, "default_ms"),
+              times(row, "csr_ms"), ratio(row, "csr_ms"), share(row, "ours_loss_difference"),
+              share(row, "default_loss_difference"), share(row, "csr_loss_difference")] for row in rows]
+    header = ["model", "precision", "Gneiss, ms", "PyG's default path, ms", "times as long", "CSR, ms", "times as long",
+              "losses differ by: Gneiss", "PyG", "CSR"]
+    operators = [[model, name, "yes" if entry["is_product"] else "", f"{entry['calls_per_step']:.0f}",
+                  f"{1e3 * entry['seconds_per_step']:.3f}"]
+                 for model, results in all_results.items()
+                 for name, entry in sorted(results["ours", "f32"][-1]["operators"].items(),
+                                           key=lambda item: -item[1]["seconds_per_step"])]
+    return "\n".join([
+        "# One training step on a CUDA device against PyTorch", "",
+        "Made by `bench/training_step.py --device cuda`; what is compared, and how, stands at its head and in `bench/step`.",
+        "", f"{machine()}; {some['default', 'f32'][0]['library']}; fanout {args.fanout}, batch {args.batch_size}, hidden "
+        f"{args.hidden}; {args.rounds} alternating rounds of {args.steps} steps. Losses: of the first steps, against our "
+        "f32, as a share.", "", markdown_table(header, table), "## What our f32 step is made of", "",
+        "Each operator waited for, so that together they take longer than a step.", "",
+        markdown_table(["model", "operator", "product", "calls", "ms a step"], operators)])
+
+
 def has_bf16():
     return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
 
@@ -165,14 +240,29 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
                         help="cpu: the processor's time, on a machine that others use; the table says so")
-    parser.add_argument("--out", default=str(HERE / "training_step.md"))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--nodes", type=int, default=1_000_000)
+    parser.add_argument("--fanout", default="10,10,10")
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--memory", help="for making graph and batches, such as 16GiB, where not all of it shows yet")
+    parser.add_argument("--out", help="default: training_step.md beside this, or training_step_cuda.md")
+    parser.add_argument("--json", help="with --device cuda: the rows of the table")
     args = parser.parse_args()
     bench = Bench(args)
     bench.prepare()
-    precisions = ["f32", "bf16"] if has_bf16() else ["f32"]
-    results = {model: measure(bench, model, precisions, args.rounds) for model in args.models}
-    text = report(results, args)
-    out = Path(args.out)
+    if args.device == "cuda":
+        results = {model: measure_on_device(bench, model, args.rounds) for model in args.models}
+        rows = device_rows(results)
+        text = device_report(results, rows, args)
+        if args.json:
+            library = results[args.models[0]]["default", "f32"][0]["library"]
+            Path(args.json).write_text(json.dumps({"library": library, "rows": rows}, indent=2))
+    else:
+        precisions = ["f32", "bf16"] if has_bf16() else ["f32"]
+        results = {model: measure(bench, model, precisions, args.rounds) for model in args.models}
+        text = report(results, args)
+    out = Path(args.out or HERE / ("training_step.md" if args.device == "cpu" else "training_step_cuda.md"))
     kept = part_from(out, "## What stands out")
     out.write_text(text + ("\n" + kept if kept else ""))
     print(text)

@@ -4,9 +4,9 @@
 
 namespace gneiss::step {
 
-HeldBatches::HeldBatches(const Dataset& dataset, const Preparation& preparation, std::uint32_t count)
-    : gpu_tier_(preparation), cpu_tier_(preparation) {
-  if (cpu_tier_.is_exchanged()) {
+HeldBatches::HeldBatches(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
+                         TierBase gpu_tier, std::uint32_t count) {
+  if (cpu_tier.is_exchanged()) {
     fail(Kind::config, "rows of preparation '{}' come and go; prepare with --residency static",
          preparation.name());
   }
@@ -16,11 +16,11 @@ HeldBatches::HeldBatches(const Dataset& dataset, const Preparation& preparation,
   }
   PipelineOptions options;
   options.slot_count = 1;
-  options.gpu_tier = gpu_tier_.base();
+  options.gpu_tier = gpu_tier;
   for (std::uint32_t batch = 0; batch < count; ++batch) {
     const std::size_t index = preparation.pool().find({.split = Split::train, .batch = batch});
     sources_.push_back(
-        std::make_unique<PipelinedSource>(preparation, dataset.info(), cpu_tier_, options,
+        std::make_unique<PipelinedSource>(preparation, dataset.info(), cpu_tier, options,
                                           [index](std::uint64_t position) -> std::optional<std::size_t> {
                                             if (position > 0) return std::nullopt;
                                             return index;

@@ -8,22 +8,21 @@
 #include <vector>
 
 #include "engine/pipeline/pipelined_source.h"
-#include "engine/tiers/host_gpu_tier.h"
 
 namespace gneiss::step {
 
 class HeldBatches {
  public:
-  // The first `count` training batches of the pool's epoch 0, which must have as many.
+  // The first `count` training batches of the pool's epoch 0, which must have as many. Borrows all but
+  // `gpu_tier`.
   // Throws Error: config (fewer batches; rows that come and go), io, corruption.
-  HeldBatches(const Dataset& dataset, const Preparation& preparation, std::uint32_t count);
+  HeldBatches(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier, TierBase gpu_tier,
+              std::uint32_t count);
 
   std::size_t size() const noexcept { return batches_.size(); }
-  const BatchView& operator[](std::size_t index) const noexcept { return batches_[index]->view; }
+  const SourcedBatch& operator[](std::size_t index) const noexcept { return *batches_[index]; }
 
  private:
-  HostGpuTier gpu_tier_;
-  CpuTier cpu_tier_;
   std::vector<std::unique_ptr<PipelinedSource>> sources_;  // one a batch: each keeps its slot
   std::vector<const SourcedBatch*> batches_;
 };

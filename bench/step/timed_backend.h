@@ -1,7 +1,9 @@
 // A backend that hands everything on to another and keeps the time of each operator: what a step is made of.
 //
-// Why:     matrix products and all else have different ceilings, so their times are shown apart; operators
-//          return when their work is done, so wall time is theirs.
+// Why:     matrix products and all else have different ceilings, so their times are shown apart. Each
+// operator
+//          is waited for, so wall time is its own; on a device that costs what it would do meanwhile, so
+//          whole steps are timed while this is paused.
 // Threads: one thread calls, as with any backend.
 #pragma once
 
@@ -23,12 +25,16 @@ struct OperatorTime {
 class OperatorTimes {
  public:
   enum class Sort : std::uint8_t { other, product };
-  explicit OperatorTimes(Clock clock) : clock_(clock) {}
+  // `backend` computes what is timed.
+  OperatorTimes(Clock clock, Backend& backend) : clock_(clock), backend_(backend) {}
   template <class Work>
-  auto time(const char* name, Sort sort, const Work& work) {
+  void time(const char* name, Sort sort, const Work& work) {
+    if (is_paused_) return work();
     const Span span(clock_, times_[name], sort == Sort::product);
-    return work();
+    work();
+    backend_.wait(backend_.mark());
   }
+  void pause(bool is_paused) noexcept { is_paused_ = is_paused; }
   const std::map<std::string, OperatorTime>& all() const noexcept { return times_; }
   void clear() { times_.clear(); }
 
@@ -50,6 +56,8 @@ class OperatorTimes {
     double start_;
   };
   Clock clock_;
+  Backend& backend_;
+  bool is_paused_ = false;
   std::map<std::string, OperatorTime> times_;
 };
 
@@ -100,7 +108,7 @@ class TimedAttention final : public AttentionOperators {
 class TimedBackend final : public Backend {
  public:
   TimedBackend(Backend& inner, Clock clock)
-      : inner_(inner), times_(clock), attention_(inner.attention(), times_) {}
+      : inner_(inner), times_(clock, inner), attention_(inner.attention(), times_) {}
   OperatorTimes& times() noexcept { return times_; }
 
   std::string_view name() const noexcept override { return inner_.name(); }

@@ -7,7 +7,7 @@ wants them, and as CSR with its transposition.
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,17 @@ def read_batch(folder):
         blocks.append(make_block(load(f"block{hop}_indptr"), indices, len(load(f"block{hop}_src_nodes"))))
     features = torch.from_numpy(np.ascontiguousarray(load("features")[order], dtype=np.float32))
     return Batch(features=features, labels=torch.from_numpy(load("labels").astype(np.int64)), blocks=blocks)
+
+
+def to_device(what, device):
+    """A batch, or what was made ready for it, with every tensor on `device`."""
+    if isinstance(what, torch.Tensor):
+        return what.to(device)
+    if isinstance(what, (list, tuple)):
+        return type(what)(to_device(part, device) for part in what)
+    if is_dataclass(what):
+        return type(what)(**{field.name: to_device(getattr(what, field.name), device) for field in fields(what)})
+    return what
 
 
 def read_safetensors(path):

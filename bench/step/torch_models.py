@@ -59,8 +59,9 @@ class PlainSage(torch.nn.Module):
     def forward(self, x, block):
         src, dst = block.edge_index
         rows = x[0].index_select(0, src)
-        sums = torch.zeros(block.dst_count, rows.shape[1]).scatter_add_(0, dst.view(-1, 1).expand_as(rows), rows)
-        count = torch.zeros(block.dst_count).scatter_add_(0, dst, torch.ones(len(dst))).clamp(min=1)
+        sums = rows.new_zeros(block.dst_count, rows.shape[1]).scatter_add_(0, dst.view(-1, 1).expand_as(rows), rows)
+        ones = torch.ones(len(dst), device=dst.device)
+        count = torch.zeros(block.dst_count, device=dst.device).scatter_add_(0, dst, ones).clamp(min=1)
         return self.lin_l(sums / count.view(-1, 1)) + self.lin_r(x[1])
 
 
@@ -72,7 +73,7 @@ class PlainGcn(torch.nn.Module):
 
     def forward(self, x, edge_index, weights, dst_count):
         rows = weights.view(-1, 1) * self.lin(x).index_select(0, edge_index[0])
-        sums = torch.zeros(dst_count, rows.shape[1])
+        sums = rows.new_zeros(dst_count, rows.shape[1])
         return sums.scatter_add_(0, edge_index[1].view(-1, 1).expand_as(rows), rows) + self.bias
 
 
@@ -94,7 +95,7 @@ class PlainGat(torch.nn.Module):
         alpha = softmax_over(score, dst, dst_count)
         messages = rows.index_select(0, src) * alpha.unsqueeze(-1)
         index = dst.view(-1, 1, 1).expand_as(messages)
-        return self.finish(torch.zeros(dst_count, self.heads, self.out).scatter_add_(0, index, messages))
+        return self.finish(messages.new_zeros(dst_count, self.heads, self.out).scatter_add_(0, index, messages))
 
     def finish(self, out):
         return (out.flatten(1) if self.concat else out.mean(1)) + self.bias
@@ -102,15 +103,15 @@ class PlainGat(torch.nn.Module):
 
 def softmax_over(score, dst, dst_count):
     index = dst.view(-1, 1).expand_as(score)
-    top = torch.full((dst_count, score.shape[1]), float("-inf")).scatter_reduce_(0, index, score.detach(), "amax")
+    top = score.new_full((dst_count, score.shape[1]), float("-inf")).scatter_reduce_(0, index, score.detach(), "amax")
     e = (score - top.index_select(0, dst)).exp()
-    return e / torch.zeros(dst_count, score.shape[1]).scatter_add_(0, index, e).index_select(0, dst)
+    return e / e.new_zeros(dst_count, score.shape[1]).scatter_add_(0, index, e).index_select(0, dst)
 
 
 def with_loops(block):
     src, dst = block.edge_index
     keep = src != dst
-    loop = torch.arange(block.dst_count)
+    loop = torch.arange(block.dst_count, device=src.device)
     return torch.stack([torch.cat([src[keep], loop]), torch.cat([dst[keep], loop])])
 
 
