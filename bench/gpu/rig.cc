@@ -70,7 +70,7 @@ double Rig::run(const std::function<void()>& work, std::size_t times) {
   for (std::size_t i = 0; i < times; ++i) work();
   uploader_->end_compute(0);
   const std::optional<SlotTimes> slot = uploader_->reclaim(0);
-  return (slot->compute_ended - slot->compute_began) / static_cast<double>(times);
+  return slot->compute_seconds / static_cast<double>(times);
 }
 
 }  // namespace gneiss::gpu

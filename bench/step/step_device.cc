@@ -63,11 +63,11 @@ class OnCuda final : public StepDevice {
     for (std::uint32_t i = 0; i < count; ++i) ask_for_step(i);
     uploader().end_compute(0);
     const std::optional<SlotTimes> times = uploader().reclaim(0);
-    return {(times->compute_ended - times->compute_began) / count};
+    return {times->compute_seconds / count};
   }
 
  private:
-  // As gneiss train plans it, but with a slot for every batch.
+  // As gneiss train plans it, but with a slot for every batch; what is planned is taken.
   static DevicePlan plan(const StepRequest& request, CudaBackend& backend) {
     constexpr double usable_share = 0.95;
     const double usable = usable_share * static_cast<double>(backend.free_bytes());
@@ -78,6 +78,7 @@ class OnCuda final : public StepDevice {
       fail(Kind::config, "{} batches do not fit into the device's memory; give fewer --batches",
            request.batches);
     }
+    DeviceSide::take(backend, plan);
     return plan;
   }
   BatchUploader& uploader() const { return side_.uploader(); }
