@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "tests/emulated_cuda/die.h"
 
@@ -34,6 +35,9 @@ constexpr int nan_pattern = 0xff;
 std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 // What an allocation takes of the addresses: itself and its gap.
 std::size_t span_of(std::size_t bytes) { return round_up(bytes, alignment) + gap_bytes; }
+std::size_t end_of(const std::pair<const std::size_t, std::size_t>& allocation) {
+  return allocation.first + span_of(allocation.second);
+}
 
 // Who reads it as a float of any kind reads NaN, but not the NaN of fresh memory, nor one that arithmetic
 // makes.
@@ -108,9 +112,12 @@ bool DeviceMemory::free(void* pointer) {
 #ifdef GNEISS_ASAN_MEMORY
   __asan_poison_memory_region(base_ + begin, bytes);
 #endif
-  if (!was_open) close();
   used_ -= bytes;
   allocations_.erase(found);
+  // What lies behind the last allocation stays locked: opening and closing take longer the more there is.
+  close();
+  end_ = allocations_.empty() ? 0 : round_up(end_of(*allocations_.rbegin()), page_bytes);
+  if (was_open) open();
   return true;
 }
 

@@ -47,7 +47,7 @@ class DeviceMemory {
   std::byte* base_ = nullptr;
   std::size_t capacity_ = std::size_t{256} << 20;
   std::size_t used_ = 0;
-  std::size_t end_ = 0;                             // beyond it nothing has been allocated
+  std::size_t end_ = 0;                             // beyond it nothing is allocated, and all is locked
   std::map<std::size_t, std::size_t> allocations_;  // bytes, by the offset at which they begin
   bool is_open_ = false;
 };

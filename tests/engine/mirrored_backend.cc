@@ -104,7 +104,7 @@ class MirroredNorms final : public NormOperators {
 
 class MirroredBackend final : public Backend {
  public:
-  explicit MirroredBackend(std::unique_ptr<CudaBackend> device)
+  explicit MirroredBackend(std::shared_ptr<CudaBackend> device)
       : device_(std::move(device)), attention_(*device_), norms_(*device_) {}
 
   std::string_view name() const noexcept override { return device_->name(); }
@@ -232,14 +232,14 @@ class MirroredBackend final : public Backend {
     run(*device_, static_cast<Backend&>(*device_), operation_and_arguments...);
   }
 
-  std::unique_ptr<CudaBackend> device_;
+  std::shared_ptr<CudaBackend> device_;
   MirroredAttention attention_;
   MirroredNorms norms_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_mirrored_backend(std::unique_ptr<CudaBackend> device) {
+std::unique_ptr<Backend> make_mirrored_backend(std::shared_ptr<CudaBackend> device) {
   return std::make_unique<MirroredBackend>(std::move(device));
 }
 

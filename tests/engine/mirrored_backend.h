@@ -12,6 +12,6 @@
 namespace gneiss::test {
 
 // `device`: its memory has been reserved.
-std::unique_ptr<Backend> make_mirrored_backend(std::unique_ptr<CudaBackend> device);
+std::unique_ptr<Backend> make_mirrored_backend(std::shared_ptr<CudaBackend> device);
 
 }  // namespace gneiss::test

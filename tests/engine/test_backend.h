@@ -37,7 +37,7 @@ struct Machine {
 // The emulated device computes in about a hundredth of the processor's pace: fewer rows where many show no
 // more.
 inline std::uint32_t fitting_rows(std::uint32_t count) {
-  return backend_kind() == BackendKind::emulated_cuda ? (count + 3) / 4 : count;
+  return backend_kind() == BackendKind::emulated_cuda ? (count + 7) / 8 : count;
 }
 
 }  // namespace gneiss::test
