@@ -1,5 +1,5 @@
-// Whole runs on a device, emulated: what the device computes is what the CPU does, whatever comes first on
-// it.
+// Whole runs on a device: what it computes is what the CPU does, whatever comes first on it, wherever rows
+// lie.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -7,13 +7,8 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "engine/compute/cuda/cuda_backend.h"
-#include "engine/train/device_side.h"
-#include "storage/base/units.h"
-#include "tests/emulated_cuda/emulated_cuda.h"
-#include "tests/engine/learnable_graph.h"
+#include "tests/engine/device_run.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
@@ -21,7 +16,6 @@ using namespace gneiss::test;
 
 namespace {
 
-constexpr std::uint64_t device_memory = 512ULL << 20;
 constexpr std::uint32_t feature_dim = 200;  // rows large enough to be shared on disk
 
 // Beside the graph's own preparations: all rows on the device; all four tiers, fixed, exchanged and shared.
@@ -42,56 +36,6 @@ void prepare_tiers(LearnableGraph& graph) {
   prepare_as("belady-tiers", 40'000, 80'000, Residency::belady);
   const std::uint64_t whole = graph.open("tiers").bytes();
   prepare_as("shared-tiers", 40'000, 40'000, Residency::fixed, whole * 4 / 5);
-}
-
-// A device, a preparation in its memory, and a run on it.
-class EmulatedRun {
- public:
-  struct How {
-    std::uint64_t seed = 2;  // of the order in which the device does things
-    CpuRowPath path = CpuRowPath::bus;
-    Precision precision = Precision::f32;
-    std::uint64_t budget = 0;  // of the device's memory; 0: all
-  };
-
-  EmulatedRun(const LearnableGraph& graph, TrainOptions options, const std::string& name, const How& how)
-      : graph_(graph), options_(std::move(options)), preparation_(graph.open(name)), cpu_tier_(preparation_) {
-    emulated_cuda::reset();
-    emulated_cuda::set_device_memory(device_memory);
-    emulated_cuda::set_seed(how.seed);
-    host_ = make_cpu_backend(evaluation_pool_);
-    backend_ = make_cuda_backend(0, how.precision);
-    plan_ = plan_device(graph.dataset(), preparation_, options_, *backend_,
-                        how.budget > 0 ? how.budget : backend_->free_bytes());
-    DeviceSide::take(*backend_, plan_);
-    side_.emplace(*backend_, plan_, how.path, preparation_, cpu_tier_);
-    options_.pipeline.gpu_tier = side_->gpu_tier();
-    options_.pipeline.pool = &pool_;
-    options_.memory_bytes = 2ULL << 30;
-  }
-
-  const DevicePlan& plan() const { return plan_; }
-  RunResult train(const std::function<void(const EpochResult&)>& on_epoch = [](const EpochResult&) {}) {
-    return gneiss::train(graph_.dataset(), preparation_, cpu_tier_, options_,
-                         {*backend_, &side_->uploader(), *host_}, on_epoch);
-  }
-
- private:
-  const LearnableGraph& graph_;
-  TrainOptions options_;
-  Preparation preparation_;
-  CpuTier cpu_tier_;
-  ThreadPool pool_{1};
-  ThreadPool evaluation_pool_{1};
-  std::unique_ptr<Backend> host_;
-  std::unique_ptr<CudaBackend> backend_;
-  DevicePlan plan_;
-  std::optional<DeviceSide> side_;
-};
-
-RunResult train_on_device(const LearnableGraph& graph, const TrainOptions& options, const std::string& name,
-                          const EmulatedRun::How& how = {}) {
-  return EmulatedRun(graph, options, name, how).train();
 }
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
@@ -182,50 +126,6 @@ TEST_CASE("products in tf32 and bf16 learn what f32 does, and are the same from 
   }
 }
 
-TEST_CASE("a device with too little memory is refused with what would do, and that does, taken at once") {
-  const LearnableGraph graph;
-  const TrainOptions options = short_run();
-  const std::uint64_t enough = EmulatedRun(graph, options, "tiny", {}).plan().total_bytes();
-  EXPECT_ERROR(EmulatedRun(graph, options, "tiny", {.budget = enough - 1}), Kind::config,
-               format_bytes_up(enough).c_str());
-  EmulatedRun run(graph, options, "tiny", {.budget = enough});
-  const std::uint64_t before = emulated_cuda::counters().allocations;
-  run.train();
-  run.train();  // its memory is free again for the next run
-  CHECK(emulated_cuda::counters().allocations == before);
-}
-
-TEST_CASE("what is sized by the largest batch is enough for every smaller one") {
-  emulated_cuda::reset();
-  const auto backend = make_cuda_backend(0, Precision::f32);
-  for (const std::size_t in_columns : {1U, 7U, 300U}) {
-    std::size_t before = 0;
-    for (std::size_t rows = 0; rows < 140'000; rows += rows < 70'000 ? 1 : 13) {
-      const std::size_t scratch = backend->weight_gradient_scratch(rows, 5, in_columns);
-      if (scratch < before) FAIL("fewer elements for " << rows << " rows");
-      before = scratch;
-    }
-  }
-}
-
-TEST_CASE("the computing thread waits for one event a step, the uploading one for two") {
-  const LearnableGraph graph;
-  TrainOptions options = short_run();
-  options.schedule.eval_every = 0;
-  std::size_t steps = 0;
-  const auto waits = [&](std::uint32_t epochs) {
-    options.schedule.epochs = epochs;
-    EmulatedRun run(graph, options, "all", {});
-    const std::uint64_t before = emulated_cuda::counters().synchronizations;
-    steps = run.train().step_losses.size();
-    return emulated_cuda::counters().synchronizations - before;
-  };
-  const std::uint64_t short_waits = waits(2);
-  const std::size_t short_steps = steps;
-  const std::uint64_t long_waits = waits(6);
-  CHECK(long_waits - short_waits <= 3 * (steps - short_steps));
-}
-
 TEST_CASE("a run on the device that was killed after an epoch goes on to the same losses and scores") {
   LearnableGraph graph(0.1, 2, 5, false, feature_dim);
   prepare_tiers(graph);
@@ -236,7 +136,7 @@ TEST_CASE("a run on the device that was killed after an epoch goes on to the sam
     const RunResult expected = train_on_device(graph, options, name);
     options.state = graph.folder() / (name + ".state");
     struct Killed {};
-    CHECK_THROWS_AS(EmulatedRun(graph, options, name, {}).train([](const EpochResult& epoch) {
+    CHECK_THROWS_AS(DeviceRun(graph, options, name, {}).train([](const EpochResult& epoch) {
       if (epoch.epoch == 2) throw Killed();  // before its state is written: the first epoch's is there
     }),
                     Killed);
@@ -258,42 +158,10 @@ TEST_CASE("a loss that is no number is told of with its batch, though later batc
   EXPECT_ERROR(train_on_device(graph, options, "tiny"), Kind::input, "the loss is no longer a number");
 }
 
-TEST_CASE("a device that fails at any call ends the run with its words, all threads joined") {
-  const LearnableGraph graph;
-  TrainOptions options = short_run();
-  options.schedule.epochs = 1;
-  for (const char* call : {"cudaMemcpyAsync", "cudaLaunchKernelEx", "cudaEventSynchronize", "cudaEventRecord",
-                           "cudaStreamSynchronize", "cudaMemcpy2DAsync", "cublasGemmEx"}) {
-    for (const std::uint64_t nth : {1U, 2U, 5U, 17U}) {
-      CAPTURE(call);
-      CAPTURE(nth);
-      EmulatedRun run(graph, options, "tiny", {});
-      emulated_cuda::fail_call(call, nth, cudaErrorLaunchFailure);
-      try {
-        run.train();
-        CHECK(emulated_cuda::pending_faults() > 0);
-      } catch (const Error& error) {
-        CHECK(error.kind() == Kind::io);
-        CHECK(emulated_cuda::pending_faults() == 0);
-      }
-    }
-  }
-}
-
-TEST_CASE("where memory cannot be pinned, batches come all the same") {
-  const LearnableGraph graph;
-  const RunResult expected = train_on_device(graph, short_run(), "tiny");
-  EmulatedRun run(graph, short_run(), "tiny", {});
-  for (std::uint64_t nth = 1; nth <= 12; ++nth) {
-    emulated_cuda::fail_call("cudaHostRegister", nth, cudaErrorNotSupported);
-  }
-  CHECK(same_run(run.train(), expected));
-}
-
 TEST_CASE("damage in the middle of a run is told of with its batch") {
   const LearnableGraph graph;
   const auto path = graph.folder() / "d.gneiss" / "prepared" / "none" / "pack.bin";
-  EmulatedRun run(graph, short_run(), "none", {});
+  DeviceRun run(graph, short_run(), "none", {});
   const Preparation preparation = graph.open("none");
   const SegmentEntry& entry = preparation.pack().entries()[5];
   {
