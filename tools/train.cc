@@ -19,6 +19,7 @@
 #include "tools/run_folder.h"
 #include "tools/summary.h"
 #include "tools/train_report.h"
+#include "tools/trained_run.h"
 #include "tools/training_device.h"
 
 namespace gneiss {
@@ -115,11 +116,15 @@ MeanAndDeviation mean_and_deviation(const std::vector<double>& values) {
 }
 
 void print_memory(const MemoryPlan& plan, std::uint64_t budget) {
-  fmt::print("Memory: {} of {}: {}cpu tier {}, model {}, {} batches in flight {}\n",
+  const std::string runtime =
+      plan.device_bytes == 0
+          ? ""
+          : fmt::format(", the device's runtime {}", format_bytes(static_cast<double>(plan.device_bytes)));
+  fmt::print("Memory: {} of {}: {}cpu tier {}, model {}, {} batches in flight {}{}\n",
              format_bytes(static_cast<double>(plan.total_bytes())), format_bytes(static_cast<double>(budget)),
              gpu_tier_text(plan), format_bytes(static_cast<double>(plan.cpu_tier_bytes)),
              format_bytes(static_cast<double>(plan.model_bytes)), plan.slot_count,
-             format_bytes(static_cast<double>(plan.slot_count * plan.slot_bytes)));
+             format_bytes(static_cast<double>(plan.slot_count * plan.slot_bytes)), runtime);
   std::fflush(stdout);
 }
 
@@ -184,6 +189,22 @@ void write_trace(const Trace& trace, const std::string& path) {
   }
 }
 
+// A run goes on on what it was begun on, whatever `auto` would choose today.
+void follow_run(TrainCommand& command) {
+  if (command.device != "auto" || command.run.empty() || command.force) return;
+  const std::string begun_on = device_of_run(command.run);
+  if (begun_on != "cpu" && begun_on != "cuda") return;
+  const DeviceProbe probe = begun_on == "cuda" ? probe_cuda_device() : DeviceProbe{};
+  if (begun_on == "cuda" && !probe.usable) {
+    fail(Kind::config,
+         "the run in {} was begun on a CUDA device, which cannot be used here: {}; go on where there is one, "
+         "or "
+         "give another --run",
+         command.run, probe.reason);
+  }
+  command.device = begun_on;
+}
+
 void run(TrainCommand& command) {
   const Stopwatch clock;
   TrainOptions& options = command.train;
@@ -210,6 +231,7 @@ void run(TrainCommand& command) {
   }
   ThreadPool pool(command.threads);
   std::optional<CpuTier> cpu_tier;  // outlives what the device is told of
+  follow_run(command);
   TrainingDevice device(command.device, parse_precision(command.precision), options.memory_bytes, pool);
   device.plan(dataset, preparation, options, command.device_memory_bytes);
   options.pipeline.pool = &pool;
@@ -391,13 +413,14 @@ void add_pipeline_options(CLI::App& app, TrainCommand& command) {
                  "What computes: cpu, cuda, or auto: a CUDA device where one can be used")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
-  add_bytes_option(app, "--device-memory", command.device_memory_bytes,
-                   "Memory of a CUDA device that may be used at most; 0: all that is free");
+  add_bytes_option(
+      app, "--device-memory", command.device_memory_bytes,
+      "Memory of a CUDA device that may be used at most, such as 8GiB; default: all that is free");
   app.add_option(
          "--precision", command.precision,
-         "Numbers of matrix products: f32, or bf16 with sums in f32, on processors with AVX512_BF16 "
-         "and CUDA devices, or tf32 on CUDA devices; weights, gradients, activations and the loss are "
-         "f32 in all")
+         "Numbers of matrix products: f32; tf32, on CUDA devices alone; or bf16 with sums in f32, on CUDA "
+         "devices "
+         "and processors with AVX512_BF16. Weights, gradients, activations and the loss are f32 in all")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->capture_default_str();
   app.add_option("--prefetch", pipeline.slot_count,

@@ -126,4 +126,9 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
   return run;
 }
 
+std::string device_of_run(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_regular_file(folder / "config.yaml")) return "";
+  return RunConfig(folder / "config.yaml").get<std::string>("device", "cpu");
+}
+
 }  // namespace gneiss

@@ -23,4 +23,7 @@ struct TrainedRun {
                          const DatasetInfo& dataset);
 };
 
+// The device that the run in `folder` was begun on, "cpu" or "cuda"; empty: there is no run.
+std::string device_of_run(const std::filesystem::path& folder);
+
 }  // namespace gneiss

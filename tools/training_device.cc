@@ -24,8 +24,11 @@ TrainingDevice::TrainingDevice(std::string_view name, Precision precision, std::
                                ThreadPool& pool)
     : is_free_to_choose_(name == "auto"), precision_(precision), pool_(pool) {
   // To probe makes a context, which takes of the host what would then be missing.
-  if (is_free_to_choose_ && memory_bytes < 2 * device_runtime_bytes) {
-    use_cpu(fmt::format("--memory {} is little for a CUDA device's runtime", text(memory_bytes)));
+  if (is_free_to_choose_ && memory_bytes < device_runtime_bytes + 2 * program_memory_bytes) {
+    const std::string missing = missing_cuda_driver();
+    use_cpu(missing.empty() ? fmt::format("--memory {} does not hold a CUDA device's runtime, {}",
+                                          text(memory_bytes), text(device_runtime_bytes))
+                            : missing);
     return;
   }
   const DeviceProbe probe = name == "cpu" ? DeviceProbe{} : probe_cuda_device();
@@ -51,6 +54,11 @@ void TrainingDevice::use_cuda(const DeviceProbe& probe, std::int32_t index) {
 
 void TrainingDevice::use_cpu(std::string_view reason) {
   cuda_.reset();
+  if (is_free_to_choose_ && precision_ == Precision::tf32) {
+    fail(Kind::config,
+         "--precision tf32 needs a CUDA device, and the CPU would compute: {}; use f32 or bf16 there",
+         reason);
+  }
   cpu_ = make_cpu_backend(pool_, precision_);
   if (is_free_to_choose_) spdlog::info("computing on the CPU: {}", reason);
 }
@@ -58,9 +66,7 @@ void TrainingDevice::use_cpu(std::string_view reason) {
 void TrainingDevice::plan(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                           std::uint64_t memory_bytes) {
   if (!is_cuda()) {
-    if (memory_bytes > 0 && !is_free_to_choose_) {
-      fail(Kind::config, "--device-memory is for --device cuda; leave it out on the CPU");
-    }
+    if (memory_bytes > 0) spdlog::info("--device-memory bounds nothing: the CPU computes");
     return;
   }
   try {

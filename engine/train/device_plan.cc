@@ -35,11 +35,13 @@ DevicePlan plan_device(const Dataset& dataset, const Preparation& preparation, c
                   .upload = upload_sizes(preparation)};
   if (plan.total_bytes() <= budget_bytes) return plan;
   const auto text = [](std::uint64_t bytes) { return format_bytes(static_cast<double>(bytes)); };
-  fail(Kind::config,
-       "the device has {} of memory for this, {} would do (gpu tier {}, model {}, {} batches of {} each); "
-       "prepare with a smaller --gpu-cache or --batch-size, give a smaller --hidden, or use --device cpu",
-       text(budget_bytes), format_bytes_up(plan.total_bytes()), text(plan.gpu_tier_bytes),
-       text(plan.computation_bytes), plan.upload.slots, text(plan.upload.bytes() / plan.upload.slots));
+  fail(
+      Kind::config,
+      "{} of the device's memory are too little: {} would do (gpu tier {}, model {}, {} batches of {} each); "
+      "give more by --device-memory where that bounds it, a smaller --hidden, prepare with a smaller "
+      "--gpu-cache or --batch-size, or use --device cpu",
+      text(budget_bytes), format_bytes_up(plan.total_bytes()), text(plan.gpu_tier_bytes),
+      text(plan.computation_bytes), plan.upload.slots, text(plan.upload.bytes() / plan.upload.slots));
 }
 
 }  // namespace gneiss

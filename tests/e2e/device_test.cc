@@ -98,8 +98,6 @@ TEST_CASE("what the device cannot do is refused in a sentence before anything is
   const std::string sentence = expect_refused(
       session.train("small", {"--device", "cuda", "--device-memory", "1MiB"}), 2, "would do (gpu tier");
   CHECK(sentence.find("--gpu-cache") != std::string::npos);
-  expect_refused(session.train("small", {"--device", "cpu", "--device-memory", "1GiB"}), 2,
-                 "--device-memory");
   expect_refused(session.train("small", {"--device", "cpu", "--precision", "tf32"}), 2, "tf32");
   expect_refused(session.train("small", {"--device", "cuda"}, "100MiB"), 2, "the device's runtime");
   CHECK(!std::filesystem::exists(session.folder / "small"));
@@ -111,7 +109,34 @@ TEST_CASE("where the device cannot hold a run, auto computes on the CPU and says
   *(std::ranges::find(arguments, "--hidden") + 1) = "30000";
   *(std::ranges::find(arguments, "--epochs") + 1) = "1";
   const std::string said = expect_done(arguments);
-  CHECK(said.find("computing on the CPU: the device has ") != std::string::npos);
+  CHECK(said.find("of the device's memory are too little: ") != std::string::npos);
   CHECK(read_json(session.folder / "wide.json").at("options").at("device") == "cpu");
   CHECK(said.find("Device: ") == std::string::npos);
+}
+
+TEST_CASE("a run of auto goes on on what it was begun on, and is made again from its configuration") {
+  const Session session;
+  Arguments begun = session.train("begun", {"--device", "cpu", "--device-memory", "1GiB"});
+  *(std::ranges::find(begun, "--epochs") + 1) = "2";
+  expect_done(begun);
+  // The device could be used, and would be by a run of its own.
+  const std::string said = expect_done(session.train("begun", {"--resume"}));
+  CHECK(said.find("Device: ") == std::string::npos);
+  CHECK(said.find("Going on after epoch 2") != std::string::npos);
+  expect_done({"train", "--config", (session.folder / "begun" / "config.yaml").string(), "--run",
+               (session.folder / "again").string()});
+
+  Arguments on_device = session.train("on-device", {"--device", "cuda"});
+  *(std::ranges::find(on_device, "--epochs") + 1) = "2";
+  expect_done(on_device);
+  CHECK(expect_done(session.train("on-device", {"--resume"})).find("Device: ") != std::string::npos);
+  expect_refused(session.train("on-device", {"--resume", "--device", "cpu"}), 2, "device is ");
+}
+
+TEST_CASE("auto under little memory does not ask for a device") {
+  const Session session;
+  const std::string said = expect_done(session.train("little", {}, "400MiB"));
+  CHECK(said.find("computing on the CPU: --memory 400.00 MiB does not hold") != std::string::npos);
+  expect_refused(session.train("tf32", {"--precision", "tf32"}, "400MiB"), 2,
+                 "--precision tf32 needs a CUDA");
 }

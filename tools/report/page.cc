@@ -148,6 +148,11 @@ std::string stages(const RunRecord& run) {
                  .from_zero = true,
                  .lines = {}};
   read.lines = {{.name = "bytes of each epoch", .points = {}, .colour = 1}};
+  // Of runs on a device.
+  if (std::ranges::any_of(epochs, [](const auto& epoch) { return epoch.contains("device_busy_seconds"); })) {
+    hidden.lines.push_back({.name = "copying to the device", .points = {}, .colour = 2});
+    hidden.lines.push_back({.name = "the device computing", .points = {}, .colour = 6});
+  }
   for (const auto& epoch : epochs) {
     const double at = number(epoch, "epoch", 0);
     time.bars.push_back(fmt::format("{:.0f}", at));
@@ -161,6 +166,10 @@ std::string stages(const RunRecord& run) {
     hidden.lines[0].points.emplace_back(at, number(epoch, "drive_busy_seconds"));
     hidden.lines[1].points.emplace_back(at, number(epoch, "assemble_seconds"));
     hidden.lines[2].points.emplace_back(at, number(epoch, "seconds"));
+    if (hidden.lines.size() > 3) {
+      hidden.lines[3].points.emplace_back(at, number(epoch, "upload_seconds"));
+      hidden.lines[4].points.emplace_back(at, number(epoch, "device_busy_seconds"));
+    }
     read.lines[0].points.emplace_back(at, number(epoch, "bytes_read"));
   }
   const auto& from_gpu = rows.parts.front().values;

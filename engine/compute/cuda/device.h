@@ -26,6 +26,10 @@ struct DeviceProbe {
 // context.
 DeviceProbe probe_cuda_device();
 
+// Why there can be no device, found without asking the driver for anything: "no CUDA driver is installed".
+// Empty: there is a driver.
+std::string missing_cuda_driver();
+
 // "auto" is cuda where probe_cuda_device() finds it usable, else cpu. Throws Error(config) for another name
 // than auto, cpu and cuda, and for "cuda" where it is not usable, with the reason.
 Device choose_device(std::string_view name);

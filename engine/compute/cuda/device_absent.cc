@@ -6,9 +6,11 @@
 
 namespace gneiss {
 
+std::string missing_cuda_driver() { return "this program was built without CUDA"; }
+
 DeviceProbe probe_cuda_device() {
   DeviceProbe probe;
-  probe.reason = "this program was built without CUDA";
+  probe.reason = missing_cuda_driver();
   return probe;
 }
 

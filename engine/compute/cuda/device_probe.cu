@@ -31,6 +31,12 @@ std::string reason_for(cudaError_t status) {
 
 }  // namespace
 
+std::string missing_cuda_driver() {
+  int version = 0;
+  const bool is_there = cudaDriverGetVersion(&version) == cudaSuccess && version > 0;
+  return is_there ? "" : "no CUDA driver is installed";
+}
+
 DeviceProbe probe_cuda_device() {
   DeviceProbe probe;
   int count = 0;
