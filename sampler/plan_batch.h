@@ -1,8 +1,7 @@
 // Orders a sampled batch's input nodes by tier and expresses its blocks in that order.
 //
 // Why: with [gpu | cpu | disk] order each tier is one contiguous range of local ids, and a segment's rows
-// stand
-//      in node order, as the packer's scan meets them.
+//      stand in node order, as the packer's scan meets them.
 #pragma once
 
 #include <vector>

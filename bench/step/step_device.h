@@ -1,8 +1,7 @@
 // What steps are computed on, with every batch in its memory: the CPU, or a CUDA device.
 //
 // Clock:  on the CPU, of each step. On a device, its own: from before the first step until after the last,
-// for
-//         the host only asks for steps and waits once.
+//         for the host only asks for steps and waits once.
 #pragma once
 
 #include <functional>

@@ -1,8 +1,8 @@
 // A backend that hands everything on to another and keeps the time of each operator: what a step is made of.
 //
 // Why:     matrix products and all else have different ceilings, so their times are shown apart. Each
-// operator
-//          is waited for, so wall time is its own; on a device that costs what it would do meanwhile, so
+//          operator is waited for, so wall time is its own; on a device that costs what it would do
+//          meanwhile, so
 //          whole steps are timed while this is paused.
 // Threads: one thread calls, as with any backend.
 #pragma once

@@ -4,8 +4,8 @@
 //          its place.
 // Memory:  slot_count() batches on the device, taken at construction and sized by the largest batch.
 // Threads: one uploads (reclaim, upload, wait_uploaded), another computes (begin_compute, end_compute). A
-// slot
-//          passes from one to the other and back: upload, begin_compute, end_compute, reclaim, upload, ...
+//          slot passes from one to the other and back: upload, begin_compute, end_compute, reclaim, upload,
+//          ...
 // Errors:  io: the device failed.
 #pragma once
 

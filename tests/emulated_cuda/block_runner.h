@@ -3,8 +3,7 @@
 // Why:     a thread that meets no barrier runs to its end and the next one runs in the same fiber, so such a
 //          kernel costs little more than a loop. Only who waits keeps its stack.
 // Order:   blocks and threads begin first to last or last to first, as `order` says: numbers that depend on
-// it
-//          change with the seed.
+//          it change with the seed.
 // Threads: one grid at a time, under the emulator's lock.
 #pragma once
 

@@ -1,11 +1,9 @@
 // The emulated device's memory: a range of addresses that the host cannot touch.
 //
 // Why:     a host that dereferences a device pointer crashes here, as it would with a device; a kernel that
-// reads
-//          what nobody wrote reads NaN; one that writes past an allocation is found.
+//          reads what nobody wrote reads NaN; one that writes past an allocation is found.
 // Guards:  each allocation has a gap behind it, poisoned under the address sanitizer, else filled with a
-// pattern
-//          that is checked when it is freed and when the device is synchronized.
+//          pattern that is checked when it is freed and when the device is synchronized.
 // Memory:  16 GiB of addresses; what is allocated and touched costs memory.
 #pragma once
 

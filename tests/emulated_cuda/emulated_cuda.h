@@ -1,8 +1,7 @@
 // What a test decides about the emulated device, and what it learns from it.
 //
 // Why:     code for CUDA that is right for every order that CUDA allows is right on a device that takes one
-// of
-//          them. A test runs it under many seeds, and under the two extremes.
+//          of them. A test runs it under many seeds, and under the two extremes.
 // Threads: any; but reset() and the set_*() when no other thread is inside a CUDA call.
 // Use:     reset() at the start of a test case; set_seed(seed) in a loop, with the seed in the message.
 #pragma once

@@ -1,8 +1,7 @@
 // C = alpha op(A) op(B) + beta C, column-major, for the element types of cuBLAS.
 //
 // Why:     plain loops over packed operands, the innermost along a column: the compiler makes vectors of it,
-// and
-//          1000 x 100 x 100 takes some milliseconds.
+//          and 1000 x 100 x 100 takes some milliseconds.
 // Numbers: each element is a sum in float in the order of k. Where beta is 0, C is not read; where alpha is
 // 0, A
 //          and B are not.

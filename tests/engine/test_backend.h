@@ -1,8 +1,7 @@
 // The backend that tests of operators and models run over: which one, is decided by what the test links.
 //
 // Why:    one table of cases holds for every backend: test_nn has the processor's, test_nn_emulated CUDA's on
-// an
-//         emulated device, test_gpu CUDA's on a real one.
+//         an emulated device, test_gpu CUDA's on a real one.
 // Memory: the host's, whatever the device: a test writes and reads a backend's memory as it likes.
 #pragma once
 

@@ -1,8 +1,7 @@
 // The 16-bit floats: their formats, and what __half and __nv_bfloat16 have in common.
 //
 // Rounding: to nearest, ties to even; a NaN becomes 0x7fff, as the device makes it. Arithmetic is done in
-// float
-//           and rounded once, which is exact for + - * and for a fused multiply-add in double.
+//           float and rounded once, which is exact for + - * and for a fused multiply-add in double.
 #pragma once
 
 #include <bit>
