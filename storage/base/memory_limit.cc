@@ -1,5 +1,7 @@
 #include "storage/base/memory_limit.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -71,6 +73,8 @@ std::uint64_t default_memory_budget() {
   const std::uint64_t limit = control_group_limit();
   return std::min(available, limit > program_bytes ? limit - program_bytes : limit);
 }
+
+void keep_no_freed_buffers() { mallopt(M_MMAP_THRESHOLD, 256 << 10); }
 
 std::uint64_t peak_resident_bytes() { return kib_field("/proc/self/status", "VmHWM"); }
 
