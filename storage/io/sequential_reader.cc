@@ -12,7 +12,7 @@ SequentialReader::SequentialReader(const FileRange& range, ReadAhead ahead, Chec
     : range_(range),
       ahead_(ahead),
       check_(std::move(check)),
-      memory_(ahead.memory_bytes()),
+      memory_(AlignedBuffer::uninitialized(ahead.memory_bytes())),
       requests_(ahead.pieces),
       done_(ahead.pieces),
       engine_(make_io_engine("auto", {.queue_depth = ahead.pieces})),

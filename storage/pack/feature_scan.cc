@@ -20,7 +20,7 @@ FeatureScan::FeatureScan(const SectionFile& file, const SectionEntry& rows, std:
       empty_(2),
       full_(2) {
   for (int i = 0; i < 2; ++i) {
-    empty_.push({AlignedBuffer(chunk_blocks * rows.checksum_block_bytes), 0, 0}, {});
+    empty_.push({AlignedBuffer::uninitialized(chunk_blocks * rows.checksum_block_bytes), 0, 0}, {});
   }
   reader_ = std::jthread([this](const std::stop_token& stop) { read_all(stop); });
 }

@@ -65,7 +65,7 @@ ExactOutput run_exactly(const Dataset& dataset, const std::filesystem::path& scr
   ThreadPool pool(threads);
   const auto backend = make_cpu_backend(pool);
   if (request.layers == 0) request.layers = request.options.layer_count;
-  if (request.memory_bytes == 0) request.memory_bytes = 1ULL << 30;
+  if (request.memory_bytes == 0) request.memory_bytes = 64ULL << 20;  // enough, and pieces stay small
   ExactOutput output;
   output.plan = plan_exact_inference(dataset, *backend, request);
   const auto model =
