@@ -63,15 +63,18 @@ File::~File() {
 }
 
 File File::open_for_reading(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path.string(), O_RDONLY);
+  // A pipe in the place of a file would be waited for, forever.
+  const int descriptor = open_retrying(path.string(), O_RDONLY | O_NONBLOCK);
   if (descriptor < 0) {
     if (errno == ENOENT) fail(Kind::input, "{} does not exist; check the path", path.string());
     fail_errno(path.string(), "open for reading", errno);
   }
   struct stat status{};
-  if (::fstat(descriptor, &status) == 0 && S_ISDIR(status.st_mode)) {
+  if (::fstat(descriptor, &status) == 0 && !S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    fail(Kind::input, "{} is a folder, a file was expected", path.string());
+    if (S_ISDIR(status.st_mode)) fail(Kind::input, "{} is a folder, a file was expected", path.string());
+    fail(Kind::input, "{} is a pipe, a socket or a device; give a regular file, which has a size",
+         path.string());
   }
   return {descriptor, path.string()};
 }

@@ -21,7 +21,8 @@ class File {
   File& operator=(File&& other) noexcept;
   ~File();
 
-  static File open_for_reading(const std::filesystem::path& path);  // missing: Error(input)
+  // Missing, or no regular file: Error(input).
+  static File open_for_reading(const std::filesystem::path& path);
   // Empty, readable and writable. What has the name, a link too, is removed: nothing is written through it.
   static File create(const std::filesystem::path& path);
   // A readable and writable file without a name: gone when closed, however the process ends. Lies in

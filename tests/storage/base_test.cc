@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -171,6 +172,15 @@ TEST_CASE("a file gives back what was written and says where it ends") {
   EXPECT_ERROR(file.read_at(1, back), Kind::corruption, "cut short");
   EXPECT_ERROR(File::open_for_reading(folder / "missing"), Kind::input, "does not exist");
   EXPECT_ERROR(File::open_for_reading(folder.path()), Kind::input, "is a folder");
+}
+
+TEST_CASE("a pipe in the place of a file is waited for neither by readers nor by locks") {
+  const test::TemporaryFolder folder;
+  const std::string pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  EXPECT_ERROR(File::open_for_reading(pipe), Kind::input, "is a pipe");
+  EXPECT_ERROR(File::open_for_reading("/dev/zero"), Kind::input, "a device");
+  CHECK(FileLock::try_take(pipe, FileLock::Mode::shared));
 }
 
 TEST_CASE("a text in shared memory is replaced, like any other") {

@@ -175,7 +175,8 @@ TEST_CASE("a catalog that cannot be opened for want of file descriptors is not c
   }
   const auto open_with = [&](rlim_t more, Catalog::Access access) {
     return test::run_in_child([&] {
-      const File next = File::open_for_reading("/dev/null");  // descriptors are handed out from the lowest on
+      const File next =
+          File::open_for_reading("/proc/self/exe");  // descriptors are handed out from the lowest on
       const rlim_t limit = static_cast<rlim_t>(next.descriptor()) + more;
       const rlimit few{.rlim_cur = limit, .rlim_max = limit};
       if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 98;
