@@ -22,8 +22,9 @@ struct Arguments {
 
 void print_report(const VerifyReport& report) {
   for (const VerifiedPart& part : report.parts) {
+    const char* verdict = part.kind == Kind::io ? "NOT READ: " : "DAMAGED: ";
     fmt::print("  {:<24}{:>12}  {}\n", part.name, format_bytes(static_cast<double>(part.bytes)),
-               part.damage.empty() ? "whole" : "DAMAGED: " + part.damage);
+               part.damage.empty() ? "whole" : verdict + part.damage);
   }
   const double bytes = static_cast<double>(report.bytes);
   fmt::print("{} verified in {}, {}/s\n", format_bytes(bytes), format_seconds(report.seconds),
@@ -54,8 +55,10 @@ void run_verify(const Arguments& arguments) {
   for (const VerifiedPart& part : report.parts) {
     // The first damage decides kind and words; all of it was printed above.
     if (!part.damage.empty()) {
-      fail(part.kind == Kind::io ? Kind::io : Kind::corruption, "{} of {} parts are damaged, the first: {}",
-           report.damaged_count(), report.parts.size(), part.damage);
+      const bool is_unread = part.kind == Kind::io;
+      fail(is_unread ? Kind::io : Kind::corruption, "{} of {} parts {}, the first: {}",
+           report.damaged_count(), report.parts.size(),
+           is_unread ? "could not be read, or are damaged" : "are damaged", part.damage);
     }
   }
 }

@@ -5,6 +5,10 @@
 #include <rocksdb/options.h>
 #include <rocksdb/write_batch.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
@@ -45,6 +49,15 @@ void refuse_links(const std::filesystem::path& folder) {
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     refuse_link(at->path());
   }
+}
+
+// The system refused, whatever the files hold: of its reasons RocksDB has no codes, only words.
+bool is_refusal(const rocksdb::Status& status) {
+  const std::string text = status.ToString();
+  return status.IsIOError() &&
+         std::ranges::any_of(std::array{EMFILE, ENFILE, EIO, ENOMEM, EACCES}, [&](int reason) {
+           return text.find(std::strerror(reason)) != std::string::npos;
+         });
 }
 
 rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
@@ -150,11 +163,11 @@ void Catalog::verify() const {
   auto status = rocksdb::DB::OpenForReadOnly(options, path_, &opened);
   const std::unique_ptr<rocksdb::DB> database(opened);
   if (status.ok()) status = database->VerifyChecksum();
-  if (!status.ok()) fail_status("verified", status.ToString(), true);
+  if (!status.ok()) fail_status("verified", status.ToString(), !is_refusal(status));
   const std::unique_ptr<rocksdb::Iterator> at(database->NewIterator(rocksdb::ReadOptions()));
   for (at->SeekToFirst(); at->Valid(); at->Next()) {
   }
-  if (!at->status().ok()) fail_status("verified", at->status().ToString(), true);
+  if (!at->status().ok()) fail_status("verified", at->status().ToString(), !is_refusal(at->status()));
 }
 
 }  // namespace gneiss

@@ -109,4 +109,30 @@ TEST_CASE(
   CHECK(told > faults / 4);
 }
 
+TEST_CASE("verify calls no file damaged that it could not open") {
+  const Workshop workshop;
+  const Scenario scenario = make_scenario(workshop, "train");
+  const Command verify{GNEISS_PROGRAM, "verify", "--dataset", workshop.dataset()};
+  write_tree(scenario.base, workshop.root());
+  CommandResult whole;
+  const auto operations = record_operations(workshop.root(), verify, whole);
+  REQUIRE_MESSAGE(whole.exit_code == 0, whole.output);
+  const auto count =
+      static_cast<std::uint64_t>(std::ranges::count_if(operations, [](const RecordedOperation& operation) {
+        return (mask_of(operation.kind) & opening) != 0;
+      }));
+  std::uint64_t told = 0;
+  for (const std::uint64_t at : chosen(count, 12, count)) {
+    CAPTURE(at);
+    const FaultedResult result = run_with_fault(
+        workshop.root(), verify,
+        {.mode = Fault::Mode::fail, .at = at, .kinds = opening, .error = EMFILE, .is_lasting = true});
+    CAPTURE(result.struck);
+    CHECK_MESSAGE((result.exit_code == 5 || result.exit_code == 0), result.output);
+    CHECK_MESSAGE(result.output.find("DAMAGED") == std::string::npos, result.output);
+    if (result.output.find("NOT READ") != std::string::npos) ++told;
+  }
+  CHECK(told > 0);
+}
+
 }  // namespace gneiss::test
