@@ -51,6 +51,19 @@ void refuse_links(const std::filesystem::path& folder) {
   }
 }
 
+// RocksDB goes on by itself after an interrupted write, and not after an interrupted open.
+rocksdb::Status open_database(const rocksdb::Options& options, const std::string& path,
+                              Catalog::Access access, rocksdb::DB** database) {
+  constexpr int tries_max = 8;
+  rocksdb::Status status;
+  for (int i = 0; i < tries_max; ++i) {
+    status = access == Catalog::Access::read ? rocksdb::DB::OpenForReadOnly(options, path, database)
+                                             : rocksdb::DB::Open(options, path, database);
+    if (!status.IsIOError() || status.ToString().find(std::strerror(EINTR)) == std::string::npos) break;
+  }
+  return status;
+}
+
 // The system refused, whatever the files hold: of its reasons RocksDB has no codes, only words.
 bool is_refusal(const rocksdb::Status& status) {
   const std::string text = status.ToString();
@@ -73,9 +86,7 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
   }
   if (access != Access::read) refuse_links(folder);
   rocksdb::DB* database = nullptr;
-  const auto options = catalog_options(access);
-  const auto status = access == Access::read ? rocksdb::DB::OpenForReadOnly(options, path_, &database)
-                                             : rocksdb::DB::Open(options, path_, &database);
+  const auto status = open_database(catalog_options(access), path_, access, &database);
   if (!status.ok()) {
     const std::string text = status.ToString();
     const auto says = [&](const char* part) { return text.find(part) != std::string::npos; };
@@ -160,7 +171,7 @@ void Catalog::verify() const {
   auto options = catalog_options(Access::read);
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kAbsoluteConsistency;
   rocksdb::DB* opened = nullptr;
-  auto status = rocksdb::DB::OpenForReadOnly(options, path_, &opened);
+  auto status = open_database(options, path_, Access::read, &opened);
   const std::unique_ptr<rocksdb::DB> database(opened);
   if (status.ok()) status = database->VerifyChecksum();
   if (!status.ok()) fail_status("verified", status.ToString(), !is_refusal(status));
