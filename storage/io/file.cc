@@ -235,8 +235,11 @@ void sync_folder(const std::filesystem::path& folder) {
 }
 
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target) {
-  if (::rename(temporary.c_str(), target.c_str()) != 0)
-    fail_errno(target.string(), "rename into place", errno);
+  if (::rename(temporary.c_str(), target.c_str()) != 0) {
+    const int error_number = errno;
+    ::unlink(temporary.c_str());  // folders stay: what made them goes on with them, or removes them
+    fail_errno(target.string(), "rename into place", error_number);
+  }
   sync_folder(target.parent_path());
 }
 

@@ -66,7 +66,8 @@ class File {
 };
 
 void sync_folder(const std::filesystem::path& folder);
-// Renames a synced `temporary` to `target` and makes the rename durable.
+// Renames a synced `temporary` to `target` and makes the rename durable. A file that cannot be renamed is
+// removed.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
 // A second name for the synced `source`, durable; takes the place of what is called `target`. Where the file
 // system has no hard links, a copy. Error(io).

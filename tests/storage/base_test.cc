@@ -174,6 +174,15 @@ TEST_CASE("a file gives back what was written and says where it ends") {
   EXPECT_ERROR(File::open_for_reading(folder.path()), Kind::input, "is a folder");
 }
 
+TEST_CASE("a file that cannot take its name leaves no temporary one") {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "taken" / "by a folder");
+  EXPECT_ERROR(replace_file(folder / "taken", "text"), Kind::io, "rename into place");
+  File::create(folder / "unfinished").sync();
+  EXPECT_ERROR(publish(folder / "unfinished", folder / "taken"), Kind::io, "rename into place");
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+}
+
 TEST_CASE("a pipe in the place of a file is waited for neither by readers nor by locks") {
   const test::TemporaryFolder folder;
   const std::string pipe = folder / "pipe";
