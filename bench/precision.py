@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Test accuracy of bf16 products beside f32: the same graph, preparation and seeds.
+"""Test accuracy of bf16 products beside f32, and of bf16 products over features stored in bf16: the same graph and seeds.
 
     bench/precision.py --datasets DIR [--models sage gcn gat] [--seeds 3] [NAME...]    NAME: of accuracy_recipes.py
 
@@ -16,7 +16,8 @@ import gneiss_runs
 from accuracy_recipes import RECIPES
 from gneiss_runs import Program, markdown_table, mean_and_deviation, option_list, percent, runs_of
 
-PRECISIONS = ("f32", "bf16")
+# Of products and, after the slash, of features.
+WAYS = ("f32", "bf16", "bf16/bf16")
 
 
 def measure(program, recipe, datasets, models, seeds):
@@ -24,27 +25,36 @@ def measure(program, recipe, datasets, models, seeds):
     source = Path(datasets) / (recipe.source or recipe.name)
     if not source.is_dir():
         sys.exit(f"{source} is missing; unpack the datasets and name their folder with --datasets")
-    program.run("import", recipe.layout, source, dataset, "--force", *option_list(recipe.importing))
-    program.run("prepare", "--dataset", dataset, "--name", "P", "--force", "--cpu-cache", "10GiB",
-                *option_list(recipe.prepare))
     results = {}
-    for model in models:
-        for precision in PRECISIONS:
-            trained = program.run("train", "--dataset", dataset, "--preparation", "P", "--model", model, "--precision",
-                                  precision, "--runs", seeds, "--run", program.work / "run", "--force",
-                                  *option_list(recipe.train))
-            runs = runs_of(trained)
-            results[f"{model}/{precision}"] = {
-                "test": [run["test_accuracy"] for run in runs], "valid": [run["valid_accuracy"] for run in runs],
-                "epoch_seconds": [s for run in runs for s in run["epoch_seconds"]]}
-            print(f"{recipe.name}, {model}, {precision}: {percent(results[f'{model}/{precision}']['test'])}", flush=True)
+    for features in ("f32", "bf16"):
+        program.run("import", recipe.layout, source, dataset, "--force",
+                    *option_list(recipe.importing | {"feature_dtype": features}))
+        program.run("prepare", "--dataset", dataset, "--name", "P", "--force", "--cpu-cache", "10GiB",
+                    *option_list(recipe.prepare))
+        for model in models:
+            for way in WAYS:
+                if ("/" in way) == (features == "bf16"):
+                    results[f"{model}/{way}"] = train(program, recipe, dataset, model, way, seeds)
     gneiss_runs.remove(dataset)
     return results
 
 
-def difference(results, model):
-    means = [mean_and_deviation(results[f"{model}/{precision}"]["test"])[0] for precision in PRECISIONS]
-    return 100 * (means[1] - means[0])
+def train(program, recipe, dataset, model, way, seeds):
+    trained = program.run("train", "--dataset", dataset, "--preparation", "P", "--model", model, "--precision",
+                          way.split("/")[0], "--runs", seeds, "--run", program.work / "run", "--force",
+                          *option_list(recipe.train))
+    runs = runs_of(trained)
+    result = {"test": [run["test_accuracy"] for run in runs], "valid": [run["valid_accuracy"] for run in runs],
+              "epoch_seconds": [s for run in runs for s in run["epoch_seconds"]]}
+    print(f"{recipe.name}, {model}, {way}: {percent(result['test'])}", flush=True)
+    return result
+
+
+def difference(results, model, way):
+    """Points above f32, and the standard error of that."""
+    pairs = list(zip(results[f"{model}/f32"]["test"], results[f"{model}/{way}"]["test"]))
+    mean, deviation = mean_and_deviation([100 * (other - f32) for f32, other in pairs])
+    return mean, deviation / len(pairs) ** 0.5
 
 
 def main():
@@ -73,15 +83,20 @@ def main():
     for file in sorted(kept.glob("*.json")):
         results = json.loads(file.read_text())
         for model in sorted({key.split("/")[0] for key in results}):
-            f32, bf16 = (results[f"{model}/{precision}"] for precision in PRECISIONS)
-            apart = difference(results, model)
-            is_below |= apart < -args.tolerance
-            rows.append([file.stem, model, len(f32["test"]), percent(f32["test"]), percent(bf16["test"]), f"{apart:+.2f}"])
-    text = "\n".join(["# Accuracy of bf16 products beside f32", "",
+            if f"{model}/{WAYS[-1]}" not in results:
+                continue
+            row = [file.stem, model, len(results[f"{model}/f32"]["test"]), percent(results[f"{model}/f32"]["test"])]
+            for way in WAYS[1:]:
+                apart, error = difference(results, model, way)
+                is_below |= apart < -args.tolerance
+                row += [percent(results[f"{model}/{way}"]["test"]), f"{apart:+.2f} ± {error:.2f}"]
+            rows.append(row)
+    header = ["graph", "model", "seeds", "f32", "bf16", "points", "features in bf16 too", "points"]
+    text = "\n".join(["# Accuracy of bf16 beside f32", "",
                       f"Made by `bench/precision.py` ({program.version()}; {gneiss_runs.machine()}). Mean ± sample deviation "
-                      "of test accuracy over seeds, in percent, each at its best validation epoch; options are those of "
-                      f"`accuracy_recipes.py`. Goal: no more than {args.tolerance} points below f32.", "",
-                      markdown_table(["graph", "model", "seeds", "f32", "bf16", "points"], rows)])
+                      "of test accuracy over seeds, in percent, each at its best validation epoch; the points above f32 ± "
+                      "their standard error, seed by seed; options are those of `accuracy_recipes.py`. Goal: no more than "
+                      f"{args.tolerance} points below f32.", "", markdown_table(header, rows)])
     args.out.write_text(text)
     print(text)
     sys.exit(1 if is_below else 0)

@@ -12,7 +12,7 @@ namespace {
 
 // The first layer's way back takes its destinations by so many: its aggregates' gradients are wide and serve
 // only the weights' own.
-constexpr std::size_t slice_rows = 1024;
+constexpr std::size_t slice_rows = 4096;
 constexpr std::uint64_t attention_salt = 1;  // apart from the masks of the layer's output
 
 bool is_last(const ModelOptions& options, std::size_t layer) { return layer + 1 == options.layer_count; }

@@ -24,6 +24,7 @@ void aggregate_mean_of(const TieredRows& rows, const BlockView& block, RowRange 
     const std::size_t first = block.indptr[d];
     const std::size_t last = block.indptr[d + 1];
     float* target = out.row(d);
+    fetch_target(out, d + 1);
     if (first == last) {
       std::fill_n(target, out.columns, 0.0F);
       continue;
@@ -64,29 +65,32 @@ void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const Edge
   Walk walk(rows, block.indices.data(), block.indptr[dst.first], edges_end);
   Walk selves(rows, block.dst_in_src.empty() ? nullptr : block.dst_in_src.data(), dst.first, dst.last);
   std::size_t weights_asked = block.indptr[dst.first];
+  RunRows run;  // a destination's own row, then its neighbors'
   std::array<float, run_edges_max> factors;
   for (std::size_t d = dst.first; d < dst.last; ++d) {
-    const std::size_t first = block.indptr[d];
     const std::size_t last = block.indptr[d + 1];
     const float scale = weights.destination(d);
-    float* target = out.row(d);
+    fetch_target(out, d + 1);
     selves.advance_to(d + 1);
+    run.clear();
     factors[0] = weights.self(d);
-    sum_rows<Load>(selves, RowFactors{factors.data()}, d, d + 1, out.columns, false,
-                   first == last ? scale : 1.0F, target);
-    for (std::size_t run = first; run < last; run += run_edges_max) {
-      const std::size_t end = std::min(last, run + run_edges_max);
+    run.push(selves.row(d));
+    std::size_t edge = block.indptr[d];
+    for (bool continues = false; !continues || edge < last; continues = true) {
+      const std::size_t end = std::min(last, edge + run.room());
       walk.advance_to(end);
-      const float end_scale = end == last ? scale : 1.0F;
-      if (scales.source.empty()) {
-        sum_rows<Load>(walk, NoFactors(), run, end, out.columns, true, end_scale, target);
-        continue;
+      if (!scales.source.empty()) {
+        for (const std::size_t until = std::min(edges_end, end + prefetch_rows_max); weights_asked < until;) {
+          __builtin_prefetch(&scales.source[block.indices[weights_asked++]]);
+        }
       }
-      for (const std::size_t until = std::min(edges_end, end + prefetch_rows_max); weights_asked < until;) {
-        __builtin_prefetch(&scales.source[block.indices[weights_asked++]]);
+      for (; edge < end; ++edge) {
+        factors[run.size()] = weights.source(block.indices[edge], scale);
+        run.push(walk.row(edge));
       }
-      for (std::size_t i = run; i < end; ++i) factors[i - run] = weights.source(block.indices[i], scale);
-      sum_rows<Load>(walk, RowFactors{factors.data()}, run, end, out.columns, true, end_scale, target);
+      sum_rows<Load>(run, RowFactors{factors.data()}, 0, run.size(), out.columns, continues,
+                     end == last ? scale : 1.0F, out.row(d));
+      run.clear();
     }
   }
 }

@@ -90,14 +90,81 @@ void row_products_of(const TieredRows& rows, ConstMatrixView weight, RowRange ra
   }
 }
 
-// out[h] (+)= sum of rows [first, last) of the walk, times their factors for that head.
-template <class Load, class Walk>
-void add_heads(const Walk& walk, ConstMatrixView factors, std::size_t first, std::size_t last, bool continues,
-               std::size_t columns, float* out, std::size_t stride) {
-  for (std::size_t h = 0; h < factors.columns; ++h) {
-    sum_rows<Load>(walk, StridedFactors{factors.row(first) + h, factors.stride}, first, last, columns,
-                   continues, 1.0F, out + h * stride);
+// Vectors of a row that are summed for four heads at once: 16 sums where there are 32 registers.
+constexpr std::size_t head_vectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+
+// The rows of a run and where each one's factors lie, head by head.
+struct HeadRun {
+  RunRows rows;
+  std::array<const float*, run_edges_max> factors;
+
+  HWY_INLINE void push(const std::byte* row, const float* of_row) {
+    factors[rows.size()] = of_row;
+    rows.push(row);
   }
+};
+
+// Columns [column, column + Vectors * lanes), or the first `rest` where it is not 0, for `Heads` heads: a row
+// is read once for all of them.
+template <class Load, std::size_t Heads, std::size_t Vectors>
+HWY_INLINE void heads_tile(const HeadRun& run, std::size_t head, std::size_t column, std::size_t rest,
+                           bool continues, float* out, std::size_t stride) {
+  const Floats d;
+  const std::size_t lanes = lane_count();
+  FloatVector sums[Heads][Vectors];
+  for (std::size_t h = 0; h < Heads; ++h) {
+    const float* from = out + (head + h) * stride + column;
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      sums[h][v] = !continues  ? hn::Zero(d)
+                   : rest != 0 ? load_tail(from, rest)
+                               : hn::LoadU(d, from + v * lanes);
+    }
+  }
+  for (std::size_t i = 0; i < run.rows.size(); ++i) {
+    const std::byte* row = run.rows.row(i);
+    const float* factors = run.factors[i] + head;
+    FloatVector values[Vectors];
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      values[v] = rest != 0 ? Load::tail(row, column, rest) : Load::full(row, column + v * lanes);
+    }
+    for (std::size_t h = 0; h < Heads; ++h) {
+      const FloatVector factor = hn::Set(d, factors[h]);
+      for (std::size_t v = 0; v < Vectors; ++v) sums[h][v] = hn::MulAdd(values[v], factor, sums[h][v]);
+    }
+  }
+  for (std::size_t h = 0; h < Heads; ++h) {
+    float* to = out + (head + h) * stride + column;
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      if (rest != 0) {
+        store_tail(sums[h][v], to, rest);
+      } else {
+        hn::StoreU(sums[h][v], d, to + v * lanes);
+      }
+    }
+  }
+}
+
+// out[h] (+)= sum of the run's rows, times their factors for that head.
+template <class Load>
+void sum_heads(const HeadRun& run, std::size_t heads, std::size_t columns, bool continues, float* out,
+               std::size_t stride) {
+  const auto sum = [&]<std::size_t Heads>(std::size_t head) HWY_ATTR {
+    constexpr std::size_t vectors = head_vectors * 4 / Heads;
+    const std::size_t lanes = lane_count();
+    std::size_t column = 0;
+    for (; column + vectors * lanes <= columns; column += vectors * lanes) {
+      heads_tile<Load, Heads, vectors>(run, head, column, 0, continues, out, stride);
+    }
+    for (; column + lanes <= columns; column += lanes) {
+      heads_tile<Load, Heads, 1>(run, head, column, 0, continues, out, stride);
+    }
+    if (column != columns)
+      heads_tile<Load, Heads, 1>(run, head, column, columns - column, continues, out, stride);
+  };
+  std::size_t head = 0;
+  for (; head + 4 <= heads; head += 4) sum.template operator()<4>(head);
+  for (; head + 2 <= heads; head += 2) sum.template operator()<2>(head);
+  if (head < heads) sum.template operator()<1>(head);
 }
 
 template <class Load, class Walk>
@@ -106,31 +173,22 @@ void aggregate_of(const TieredRows& rows, const BlockView& block, const ConstEdg
   const std::size_t columns = rows.columns();
   Walk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
   Walk selves(rows, own_rows(block), dst.first, dst.last);
+  HeadRun run;
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const std::size_t last = block.indptr[d + 1];
+    fetch_target(out, d + 1);
     selves.advance_to(d + 1);
-    add_heads<Load>(selves, weights.loops, d, d + 1, false, columns, out.row(d), columns);
-    for (std::size_t run = block.indptr[d]; run < last; run += run_edges_max) {
-      const std::size_t end = std::min(last, run + run_edges_max);
+    run.push(selves.row(d), weights.loops.row(d));
+    std::size_t edge = block.indptr[d];
+    for (bool continues = false; !continues || edge < last; continues = true) {
+      const std::size_t end = std::min(last, edge + run.rows.room());
       walk.advance_to(end);
-      add_heads<Load>(walk, weights.edges, run, end, true, columns, out.row(d), columns);
+      for (; edge < end; ++edge) run.push(walk.row(edge), weights.edges.row(edge));
+      sum_heads<Load>(run, weights.heads(), columns, continues, out.row(d), columns);
+      run.rows.clear();
     }
   }
 }
-
-// The rows of one run of edges, found anew: the walk that fetched them is further on.
-class FoundRows {
- public:
-  FoundRows(const RowFinder& find, const std::uint32_t* ids, std::size_t first, std::size_t last)
-      : first_(first) {
-    for (std::size_t i = first; i < last; ++i) rows_[i - first] = find(ids[i]);
-  }
-  HWY_INLINE const std::byte* row(std::size_t index) const { return rows_[index - first_]; }
-
- private:
-  std::size_t first_;
-  std::array<const std::byte*, run_edges_max> rows_;
-};
 
 // One destination after the other, so that its rows are still in L1 when the scores' gradients are known.
 template <class Load>
@@ -145,23 +203,33 @@ void score_gradients_of(const TieredRows& rows, const BlockView& block, ConstMat
   const RowFinder find(rows);
   RowWalk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
   RowWalk selves(rows, own_rows(block), dst.first, dst.last);
+  HeadRun run;
   for (std::size_t d = dst.first; d < dst.last; ++d) {
     const float* gradients = d_out.row(d - first_dst);
+    const std::size_t first = block.indptr[d];
     const std::size_t last = block.indptr[d + 1];
     selves.advance_to(d + 1);
+    run.rows.clear();
+    run.push(selves.row(d), d_scores.loops.row(d));
     dots<Load>(selves.row(d), gradients, columns, heads, columns, d_scores.loops.row(d));
-    for (std::size_t edge = block.indptr[d]; edge < last; ++edge) {
+    for (std::size_t edge = first; edge < last; ++edge) {
       walk.advance_to(edge + 1);
+      if (run.rows.room() > 0) run.push(walk.row(edge), d_scores.edges.row(edge));
       dots<Load>(walk.row(edge), gradients, columns, heads, columns, d_scores.edges.row(edge));
     }
     attention_softmax_gradient(block, scores, rule, shares, {d, d + 1}, d_scores, d_destination);
-    add_heads<Load>(selves, d_scores.loops, d, d + 1, true, columns, d_weight.row(0), d_weight.stride);
-    add_heads<Load>(selves, d_destination, d, d + 1, true, columns, d_weight.row(heads), d_weight.stride);
-    for (std::size_t run = block.indptr[d]; run < last; run += run_edges_max) {
-      const std::size_t end = std::min(last, run + run_edges_max);
-      const FoundRows found(find, block.indices.data(), run, end);
-      add_heads<Load>(found, d_scores.edges, run, end, true, columns, d_weight.row(0), d_weight.stride);
+    std::size_t edge = first + run.rows.size() - 1;
+    sum_heads<Load>(run, heads, columns, true, d_weight.row(0), d_weight.stride);
+    while (edge < last) {  // found anew: the walk that fetched them is further on
+      run.rows.clear();
+      for (; edge < last && run.rows.room() > 0; ++edge) {
+        run.push(find(block.indices[edge]), d_scores.edges.row(edge));
+      }
+      sum_heads<Load>(run, heads, columns, true, d_weight.row(0), d_weight.stride);
     }
+    run.rows.clear();
+    run.push(selves.row(d), d_destination.row(d));
+    sum_heads<Load>(run, heads, columns, true, d_weight.row(heads), d_weight.stride);
   }
 }
 

@@ -20,6 +20,7 @@ namespace gneiss::cpu {
 namespace {
 
 constexpr std::size_t lanes = 16;
+constexpr std::size_t line_floats = 16;
 constexpr std::size_t tile_rows = 8;  // times two vectors of columns: 16 sums, enough to hide their latency
 // Pairs of a panel that stay in L1 while all rows pass by: 128 of 128 bytes are 16 KiB.
 constexpr std::size_t block_pairs = 128;
@@ -78,6 +79,10 @@ GNEISS_BF16_TARGET void tile(const std::uint32_t* a, std::size_t row_stride, std
 #pragma GCC unroll 8
   for (std::size_t r = 0; r < Rows; ++r) {
     float* row = out + r * out_stride;
+    if (!adds) {  // by the time of the stores the lines are there
+      __builtin_prefetch(row, 1);
+      if (columns > lanes) __builtin_prefetch(row + lanes, 1);
+    }
     sums[r][0] = adds ? _mm512_maskz_loadu_ps(low, row) : _mm512_setzero_ps();
     sums[r][1] = adds ? _mm512_maskz_loadu_ps(high, row + lanes) : _mm512_setzero_ps();
   }
@@ -163,9 +168,29 @@ GNEISS_BF16_TARGET void pack_panel_transposed(ConstMatrixView b, std::size_t pan
   }
 }
 
+RowsAhead::RowsAhead(ConstMatrixView rows) : rows_(rows), row_lines_(divide_up(rows.columns, line_floats)) {}
+
+void RowsAhead::plan(std::size_t turns) {
+  const std::size_t lines = rows_.rows * row_lines_;
+  lines_a_turn_ = lines == 0 ? 0 : divide_up(lines, turns);
+}
+
+void RowsAhead::fetch() {
+  for (std::size_t lines = lines_a_turn_; lines > 0 && row_ < rows_.rows; --lines) {
+    _mm_prefetch(reinterpret_cast<const char*>(rows_.row(row_) + line_ * line_floats), _MM_HINT_T1);
+    if (++line_ == row_lines_) {
+      line_ = 0;
+      ++row_;
+    }
+  }
+}
+
 void multiply_packed(const PackedLeft& a, const std::uint32_t* panels, std::size_t pairs, MatrixView out,
-                     Into into) {
+                     Into into, std::span<RowsAhead> ahead) {
   GNEISS_ASSERT(a.rows == out.rows && pairs > 0);
+  const std::size_t tile_count =
+      divide_up(pairs, block_pairs) * divide_up(out.columns, panel_columns) * divide_up(a.rows, tile_rows);
+  for (RowsAhead& next : ahead) next.plan(tile_count);
   for (std::size_t first = 0; first < pairs; first += block_pairs) {
     const std::size_t count = std::min(block_pairs, pairs - first);
     const bool adds = into == Into::add || first > 0;
@@ -174,6 +199,7 @@ void multiply_packed(const PackedLeft& a, const std::uint32_t* panels, std::size
       const std::size_t columns = std::min(panel_columns, out.columns - column);
       for (std::size_t r = 0; r < a.rows; r += tile_rows) {
         const std::size_t rows = std::min(tile_rows, a.rows - r);
+        for (RowsAhead& next : ahead) next.fetch();
         tiles[rows - 1](a.data + r * a.row_stride + first * a.pair_stride, a.row_stride, a.pair_stride, panel,
                         count, out.row(r) + column, out.stride, columns, adds);
       }

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "engine/compute/cpu/product.h"
 #include "engine/compute/matrix_view.h"
@@ -41,8 +42,25 @@ PackedLeft pack_left_transposed(ConstMatrixView x, std::uint32_t* out);
 void pack_panel(ConstMatrixView b, std::size_t panel, std::uint32_t* out);
 void pack_panel_transposed(ConstMatrixView b, std::size_t panel, std::uint32_t* out);
 
-// out[n, m] = a . b, or out += a . b; `pairs`: of the summed dimension.
+// Rows that will be packed next: their lines are asked for while the product before them is computed, some at
+// each tile. Without that memory rests while the processor multiplies, and the other way around.
+class RowsAhead {
+ public:
+  RowsAhead() = default;
+  explicit RowsAhead(ConstMatrixView rows);
+  void plan(std::size_t turns);  // in how many calls of fetch()
+  void fetch();
+
+ private:
+  ConstMatrixView rows_;
+  std::size_t row_lines_ = 0;
+  std::size_t lines_a_turn_ = 0;
+  std::size_t row_ = 0;
+  std::size_t line_ = 0;
+};
+
+// out[n, m] = a . b, or out += a . b; `pairs`: of the summed dimension. `ahead`: fetched meanwhile.
 void multiply_packed(const PackedLeft& a, const std::uint32_t* panels, std::size_t pairs, MatrixView out,
-                     Into into);
+                     Into into, std::span<RowsAhead> ahead = {});
 
 }  // namespace gneiss::cpu

@@ -35,6 +35,12 @@ class Bf16Products {
   void outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView out, std::size_t worker);
 
  private:
+  // Calls pack(panel) for each panel of a right side with so many columns.
+  template <class Pack>
+  void for_panels(std::size_t columns, std::size_t pairs, const Pack& pack);
+  // Rows `range` of out from those of x; `panels`: the packed right side.
+  void multiply_piece(ConstMatrixView x, RowRange range, const std::uint32_t* panels, std::size_t pairs,
+                      MatrixView out, Into into, std::size_t worker);
   std::uint32_t* packed_weight(std::size_t words);
   std::uint32_t* packed_rows(std::size_t worker, std::size_t words);
 

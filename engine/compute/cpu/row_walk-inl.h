@@ -27,9 +27,12 @@ namespace gneiss::cpu::HWY_NAMESPACE {
 constexpr std::size_t run_edges_max = 32;
 constexpr std::size_t ring_size = 128;
 constexpr std::size_t line_bytes = 64;
-// Bytes of rows on the way: 8 KiB keeps a core's line buffers busy for rows of any width.
-constexpr std::size_t prefetch_bytes = 8192;
+// Bytes of rows on the way, for rows of any width. They come into L2: what L1 can wait for at once, some 24
+// lines, is less than memory gives, and the walk would stand still (48 ms for what takes 25).
+constexpr std::size_t prefetch_bytes = 16384;
+constexpr int into_l2 = 2;
 constexpr std::size_t prefetch_rows_max = ring_size - run_edges_max;
+constexpr std::size_t slots_ahead = 32;  // rows, of where they are found
 
 // TieredRows::row() without branches: neighbors hit tiers at random, so each branch would be mispredicted
 // every other time. A tier without slots reads a slot that is then masked away.
@@ -48,16 +51,23 @@ class RowFinder {
     }
   }
   HWY_INLINE const std::byte* operator()(std::uint32_t local) const {
-    const std::size_t r = static_cast<std::size_t>(local >= first_[1]) +
-                          static_cast<std::size_t>(local >= first_[2]) +
-                          static_cast<std::size_t>(local >= first_[3]);
+    const std::size_t r = range_of(local);
     const Range& range = ranges_[r];
     const std::uint32_t index = local - first_[r];
     const std::uint32_t slot = (range.slots[index & range.mask] & range.mask) | (index & ~range.mask);
     return range.base + std::size_t{slot} * range.slot_bytes;
   }
+  // Asks for the slot that the finding of a row will read: it lies as much anywhere as the row.
+  HWY_INLINE void fetch_slot(std::uint32_t local) const {
+    const std::size_t r = range_of(local);
+    __builtin_prefetch(ranges_[r].slots + ((local - first_[r]) & ranges_[r].mask));
+  }
 
  private:
+  HWY_INLINE std::size_t range_of(std::uint32_t local) const {
+    return static_cast<std::size_t>(local >= first_[1]) + static_cast<std::size_t>(local >= first_[2]) +
+           static_cast<std::size_t>(local >= first_[3]);
+  }
   struct Range {
     const std::byte* base = nullptr;
     const std::uint32_t* slots = nullptr;
@@ -80,8 +90,10 @@ class RowPrefetch {
                                        prefetch_rows_max)) {}
   std::size_t ahead() const { return ahead_; }
   HWY_INLINE void operator()(const std::byte* row) const {
-    for (std::size_t offset = 0; offset < bytes_; offset += line_bytes) __builtin_prefetch(row + offset);
-    if (straddles_) __builtin_prefetch(row + bytes_ - 1);
+    for (std::size_t offset = 0; offset < bytes_; offset += line_bytes) {
+      __builtin_prefetch(row + offset, 0, into_l2);
+    }
+    if (straddles_) __builtin_prefetch(row + bytes_ - 1, 0, into_l2);
   }
 
  private:
@@ -89,6 +101,14 @@ class RowPrefetch {
   bool straddles_;  // rows may end in one line more than they fill
   std::size_t ahead_;
 };
+
+// Asks for the lines of a row that will be written: stores wait for theirs one after the other.
+HWY_INLINE void fetch_target(MatrixView out, std::size_t row) {
+  if (row >= out.rows) return;
+  for (std::size_t column = 0; column < out.columns; column += line_bytes / sizeof(float)) {
+    __builtin_prefetch(out.row(row) + column, 1, into_l2);
+  }
+}
 
 // Walks the rows that a list of local ids names, prefetching ahead of where it stands.
 class RowWalk {
@@ -101,6 +121,7 @@ class RowWalk {
   HWY_INLINE void advance_to(std::size_t index) {
     const std::size_t until = std::min(last_, index + prefetch_.ahead());
     for (; resolved_ < until; ++resolved_) {
+      if (ids_ != nullptr && resolved_ + slots_ahead < last_) find_.fetch_slot(ids_[resolved_ + slots_ahead]);
       const std::byte* row = find_(ids_ != nullptr ? ids_[resolved_] : static_cast<std::uint32_t>(resolved_));
       ring_[resolved_ % ring_size] = row;
       prefetch_(row);
@@ -178,12 +199,20 @@ struct RowFactors {
     return hn::MulAdd(row, hn::Set(Floats(), factors[index]), sum);
   }
 };
-struct StridedFactors {
-  const float* factors;
-  std::size_t stride;  // from one row's factor to the next one's
-  HWY_INLINE FloatVector add(FloatVector sum, FloatVector row, std::size_t index) const {
-    return hn::MulAdd(row, hn::Set(Floats(), factors[index * stride]), sum);
-  }
+
+// The rows of one run beside each other, wherever the walks that fetched them stand: a destination's own
+// row and its neighbors' are summed as one, so that no sum is stored in between.
+class RunRows {
+ public:
+  std::size_t size() const { return size_; }
+  std::size_t room() const { return run_edges_max - size_; }
+  void clear() { size_ = 0; }
+  HWY_INLINE void push(const std::byte* row) { rows_[size_++] = row; }
+  HWY_INLINE const std::byte* row(std::size_t index) const { return rows_[index]; }
+
+ private:
+  std::size_t size_ = 0;
+  std::array<const std::byte*, run_edges_max> rows_;
 };
 
 // Sums columns [column, column + Vectors * lanes) of rows [first, last) in registers.

@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <limits>
 
 #include "engine/compute/cpu/attention_kernels.h"
 #include "engine/compute/cpu/vectors-inl.h"
@@ -36,6 +38,10 @@ HWY_EXPORT(exponentials);
 namespace {
 
 constexpr std::size_t edges_ahead = 24;  // of the scores: two or three destinations
+constexpr std::uint32_t destinations_ahead = 4;
+constexpr int into_l2 = 2;
+// Destinations whose exponentials are taken in one call: of 11 edges with 4 heads, 11 KiB.
+constexpr std::size_t chunk_rows = 64;
 
 // One destination: its loop is entry 0, its neighbors follow. `Heads`: their number, or 0 where it is known
 // only at run time.
@@ -48,13 +54,16 @@ class Destination {
       : block_(block),
         scores_(scores),
         rule_(rule),
+        slope_(std::bit_cast<std::uint32_t>(rule.negative_slope)),
         dst_(dst),
         heads_(scores.columns / 2),
         first_edge_(block.indptr[dst]),
-        row_(block.dst_in_src.empty() ? static_cast<std::uint32_t>(dst) : block.dst_in_src[dst]),
+        row_(row_of(block, dst)),
         row_key_(rule.dropout.is_active() ? rule.dropout.row_key(dst) : 0) {
     const float* own = scores.row(row_) + heads();
     for (std::size_t h = 0; h < heads(); ++h) own_scores_[h] = own[h];
+    const std::size_t later = std::min<std::size_t>(dst + destinations_ahead, block.dst_count - 1);
+    __builtin_prefetch(scores.row(row_of(block, later)), 0, into_l2);
   }
 
   std::size_t heads() const { return Heads == 0 ? heads_ : Heads; }
@@ -66,7 +75,7 @@ class Destination {
   bool is_skipped(std::size_t entry) const { return entry > 0 && source(entry) == row_; }
   void fetch_ahead(std::size_t entry) const {
     const std::size_t edge = first_edge_ + entry + edges_ahead;
-    if (edge < block_.indices.size()) __builtin_prefetch(scores_.row(block_.indices[edge]));
+    if (edge < block_.indices.size()) __builtin_prefetch(scores_.row(block_.indices[edge]), 0, into_l2);
   }
 
   // Before the leaky ReLU.
@@ -76,18 +85,31 @@ class Destination {
     for (std::size_t h = 0; h < heads(); ++h) sums[h] = of_source[h] + own_scores_[h];
     return sums;
   }
-  float slope(float score) const { return score > 0 ? 1.0F : rule_.negative_slope; }
+  // Without a branch: scores are above 0 as often as below.
+  float slope(float score) const {
+    const std::uint32_t mask = score > 0 ? ~0U : 0U;
+    return std::bit_cast<float>((one & mask) | (slope_ & ~mask));
+  }
   PerHead weights_per_share(std::size_t entry) const {
     const Dropout& dropout = rule_.dropout;
     PerHead weights;
+    for (std::size_t h = 0; h < heads(); ++h) weights[h] = rule_.weight_scale;
+    if (!dropout.is_active()) return weights;
     for (std::size_t h = 0; h < heads(); ++h) {
-      weights[h] = rule_.weight_scale;
-      if (!dropout.is_active()) continue;
       const auto column = static_cast<std::uint32_t>(entry * heads() + h);
       const bool is_kept = Dropout::keeps(row_key_, column, dropout.threshold());
       weights[h] = is_kept ? rule_.weight_scale * dropout.scale() : 0.0F;
     }
     return weights;
+  }
+  // Values are worked on in copies, all heads at once: what is in memory could be anything else's as well.
+  PerHead read(const float* values) const {
+    PerHead result;
+    for (std::size_t h = 0; h < heads(); ++h) result[h] = values[h];
+    return result;
+  }
+  void write(const PerHead& values, float* to) const {
+    for (std::size_t h = 0; h < heads(); ++h) to[h] = values[h];
   }
 
   template <class T>
@@ -96,9 +118,15 @@ class Destination {
   }
 
  private:
+  static std::uint32_t row_of(const BlockView& block, std::size_t dst) {
+    return block.dst_in_src.empty() ? static_cast<std::uint32_t>(dst) : block.dst_in_src[dst];
+  }
+
   const BlockView& block_;
   ConstMatrixView scores_;
   const AttentionRule& rule_;
+  static constexpr auto one = std::bit_cast<std::uint32_t>(1.0F);
+  std::uint32_t slope_;  // the negative one's bits
   std::size_t dst_;
   std::size_t heads_;
   std::size_t first_edge_;
@@ -107,81 +135,92 @@ class Destination {
   PerHead own_scores_;
 };
 
-// Of all entries: where edges lie one behind the other, in one call.
-template <std::size_t Heads>
-void take_exponentials(const Destination<Heads>& d, const EdgeValues& shares) {
-  HWY_DYNAMIC_DISPATCH(exponentials)(d.values(shares, 0), d.heads());
-  const std::size_t edges = d.entry_count() - 1;
-  if (edges == 0) return;
-  if (shares.edges.is_dense()) {
-    HWY_DYNAMIC_DISPATCH(exponentials)(d.values(shares, 1), edges * d.heads());
+void take_exponentials(MatrixView values) {
+  if (values.is_dense()) {
+    HWY_DYNAMIC_DISPATCH(exponentials)(values.data, values.rows * values.columns);
     return;
   }
-  for (std::size_t entry = 1; entry <= edges; ++entry) {
-    HWY_DYNAMIC_DISPATCH(exponentials)(d.values(shares, entry), d.heads());
+  for (std::size_t row = 0; row < values.rows; ++row) {
+    HWY_DYNAMIC_DISPATCH(exponentials)(values.row(row), values.columns);
   }
 }
 
+// Scores through the leaky ReLU, less the largest that counts.
 template <std::size_t Heads>
-void softmax_of(const Destination<Heads>& d, const EdgeValues& shares, const EdgeValues& weights) {
-  typename Destination<Heads>::PerHead largest{};
-  typename Destination<Heads>::PerHead sums{};
+void shifted_scores(const Destination<Heads>& d, const EdgeValues& shares) {
+  using PerHead = typename Destination<Heads>::PerHead;
+  PerHead largest;
+  largest.fill(-std::numeric_limits<float>::infinity());
   for (std::size_t entry = 0; entry < d.entry_count(); ++entry) {
     d.fetch_ahead(entry);
-    float* share = d.values(shares, entry);
-    const auto scores = d.scores(entry);
-    const bool counts = !d.is_skipped(entry);
+    PerHead scores = d.scores(entry);
+    for (std::size_t h = 0; h < d.heads(); ++h) scores[h] *= d.slope(scores[h]);
+    d.write(scores, d.values(shares, entry));
+    if (d.is_skipped(entry)) continue;
     for (std::size_t h = 0; h < d.heads(); ++h) {
-      share[h] = scores[h] * d.slope(scores[h]);
-      largest[h] = entry == 0 || (counts && share[h] > largest[h]) ? share[h] : largest[h];
+      largest[h] = scores[h] > largest[h] ? scores[h] : largest[h];
     }
   }
   for (std::size_t entry = 0; entry < d.entry_count(); ++entry) {
-    float* share = d.values(shares, entry);
-    for (std::size_t h = 0; h < d.heads(); ++h) share[h] -= largest[h];
+    float* const share = d.values(shares, entry);
+    PerHead scores = d.read(share);
+    for (std::size_t h = 0; h < d.heads(); ++h) scores[h] -= largest[h];
+    d.write(scores, share);
   }
-  take_exponentials(d, shares);
+}
+
+// From exponentials to shares, and to weights.
+template <std::size_t Heads>
+void divide_by_sums(const Destination<Heads>& d, const EdgeValues& shares, const EdgeValues& weights) {
+  using PerHead = typename Destination<Heads>::PerHead;
+  PerHead sums{};
   for (std::size_t entry = 0; entry < d.entry_count(); ++entry) {
-    float* share = d.values(shares, entry);
+    float* const share = d.values(shares, entry);
     if (d.is_skipped(entry)) std::fill_n(share, d.heads(), 0.0F);
-    for (std::size_t h = 0; h < d.heads(); ++h) sums[h] += share[h];
+    const PerHead exponentials = d.read(share);
+    for (std::size_t h = 0; h < d.heads(); ++h) sums[h] += exponentials[h];
   }
   for (std::size_t entry = 0; entry < d.entry_count(); ++entry) {
-    float* share = d.values(shares, entry);
-    float* weight = d.values(weights, entry);
-    const auto per_share = d.weights_per_share(entry);
-    for (std::size_t h = 0; h < d.heads(); ++h) {
-      share[h] /= sums[h];  // 1 or more: the largest's exponential is among them
-      weight[h] = share[h] * per_share[h];
-    }
+    float* const share = d.values(shares, entry);
+    const PerHead per_share = d.weights_per_share(entry);
+    PerHead values = d.read(share);
+    for (std::size_t h = 0; h < d.heads(); ++h) values[h] /= sums[h];  // 1 or more: the largest is among them
+    d.write(values, share);
+    for (std::size_t h = 0; h < d.heads(); ++h) values[h] *= per_share[h];
+    d.write(values, d.values(weights, entry));
   }
 }
 
 template <std::size_t Heads>
 void softmax_gradient_of(const Destination<Heads>& d, const ConstEdgeValues& shares,
                          const EdgeValues& gradient, float* d_destination) {
-  typename Destination<Heads>::PerHead means{};  // of the shares' gradients, each by its share
-  typename Destination<Heads>::PerHead sums{};
+  using PerHead = typename Destination<Heads>::PerHead;
+  PerHead means{};  // of the shares' gradients, each by its share
+  PerHead sums{};
   for (std::size_t entry = 0; entry < d.entry_count(); ++entry) {
     d.fetch_ahead(entry);
-    const float* share = d.values(shares, entry);
-    float* value = d.values(gradient, entry);
-    const auto per_share = d.weights_per_share(entry);
+    const PerHead share = d.read(d.values(shares, entry));
+    float* const value = d.values(gradient, entry);
+    const PerHead per_share = d.weights_per_share(entry);
+    PerHead values = d.read(value);
     for (std::size_t h = 0; h < d.heads(); ++h) {
-      value[h] *= per_share[h];
-      means[h] += share[h] * value[h];
+      values[h] *= per_share[h];
+      means[h] += share[h] * values[h];
     }
+    d.write(values, value);
   }
   for (std::size_t entry = 0; entry < d.entry_count(); ++entry) {
-    const float* share = d.values(shares, entry);
-    float* value = d.values(gradient, entry);
-    const auto scores = d.scores(entry);
+    const PerHead share = d.read(d.values(shares, entry));
+    float* const value = d.values(gradient, entry);
+    const PerHead scores = d.scores(entry);
+    PerHead values = d.read(value);
     for (std::size_t h = 0; h < d.heads(); ++h) {
-      value[h] = share[h] * (value[h] - means[h]) * d.slope(scores[h]);
-      sums[h] += value[h];
+      values[h] = share[h] * (values[h] - means[h]) * d.slope(scores[h]);
+      sums[h] += values[h];
     }
+    d.write(values, value);
   }
-  for (std::size_t h = 0; h < d.heads(); ++h) d_destination[h] = sums[h];
+  d.write(sums, d_destination);
 }
 
 // Calls work with the number of heads as a constant, where it is a usual one.
@@ -206,8 +245,17 @@ void with_heads(std::size_t heads, const Work& work) {
 void attention_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
                        RowRange dst, const EdgeValues& shares, const EdgeValues& weights) {
   with_heads(scores.columns / 2, [&]<std::size_t Heads>() {
-    for (std::size_t d = dst.first; d < dst.last; ++d) {
-      softmax_of(Destination<Heads>(block, scores, rule, d), shares, weights);
+    for (std::size_t first = dst.first; first < dst.last; first += chunk_rows) {
+      const std::size_t last = std::min(dst.last, first + chunk_rows);
+      const std::size_t edge = block.indptr[first];
+      for (std::size_t d = first; d < last; ++d) {
+        shifted_scores(Destination<Heads>(block, scores, rule, d), shares);
+      }
+      take_exponentials(shares.loops.row_range(first, last - first));
+      take_exponentials(shares.edges.row_range(edge, block.indptr[last] - edge));
+      for (std::size_t d = first; d < last; ++d) {
+        divide_by_sums(Destination<Heads>(block, scores, rule, d), shares, weights);
+      }
     }
   });
 }
