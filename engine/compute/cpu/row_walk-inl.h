@@ -80,11 +80,15 @@ class RowPrefetch {
                                        prefetch_rows_max)) {}
   std::size_t ahead() const { return ahead_; }
   HWY_INLINE void operator()(const std::byte* row) const {
-    for (std::size_t offset = 0; offset < bytes_; offset += line_bytes) __builtin_prefetch(row + offset);
-    if (straddles_) __builtin_prefetch(row + bytes_ - 1);
+    for (std::size_t offset = 0; offset < bytes_; offset += line_bytes) ask(row + offset);
+    if (straddles_) ask(row + bytes_ - 1);
   }
 
  private:
+  // Into the second cache, not the first: of rows of a line, one core then has 10 GB/s instead of 6.5, for the
+  // first cache waits for fewer lines at once (AMD EPYC; 64 B of 640 MB at random).
+  static HWY_INLINE void ask(const std::byte* line) { __builtin_prefetch(line, 0, 2); }
+
   std::size_t bytes_;
   bool straddles_;  // rows may end in one line more than they fill
   std::size_t ahead_;
