@@ -85,8 +85,8 @@ class RowPrefetch {
   }
 
  private:
-  // Into the second cache, not the first: of rows of a line, one core then has 10 GB/s instead of 6.5, for the
-  // first cache waits for fewer lines at once (AMD EPYC; 64 B of 640 MB at random).
+  // Into the second cache, not the first: of rows of a line, one core then has 10 GB/s instead of 6.5, for
+  // the first cache waits for fewer lines at once (AMD EPYC; 64 B of 640 MB at random).
   static HWY_INLINE void ask(const std::byte* line) { __builtin_prefetch(line, 0, 2); }
 
   std::size_t bytes_;
