@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "engine/infer/drained_behind.h"
 #include "engine/infer/filled_ahead.h"
 #include "engine/infer/topology_stream.h"
 #include "storage/base/cancel.h"
@@ -35,6 +36,25 @@ struct LoadedBlock {
   AlignedBuffer own;    // whole rows of the layer's input
   AlignedBuffer aside;  // aggregates that waited on the drive, [count, aggregates * gathered columns]
 };
+
+// Rows of f32 that a thread of their own writes.
+struct WaitingRows {
+  Buffer memory{};
+  MatrixView rows{};
+};
+using WaitingPair = std::array<WaitingRows, 2>;
+using WrittenBehind = DrainedBehind<WaitingRows>;
+
+WaitingPair waiting_pair(Backend& backend, std::size_t count) {
+  return {WaitingRows{.memory = backend.allocate(count)}, WaitingRows{.memory = backend.allocate(count)}};
+}
+
+// By the threads that compute.
+void copy_rows(Backend& backend, const std::byte* source, std::size_t row_bytes, MatrixView out) {
+  TieredRows rows(Dtype::f32, static_cast<std::uint32_t>(out.columns), row_bytes);
+  rows.append(source, static_cast<std::uint32_t>(out.rows));
+  backend.gather(rows, {}, out);
+}
 
 // What of each block a pass reads; nullptr: not that.
 struct BlockParts {
@@ -82,7 +102,8 @@ class LayerRun {
 
   // The layer's own: what the one before it took goes first.
   void take_memory() {
-    resident_ = {};
+    // As many bytes again, as hidden layers take: then their pages are there already.
+    if (resident_.size() != layer_->resident_bytes(node_count_)) resident_ = {};
     for (LoadedBlock& block : blocks_) {
       block.own = {};
       block.aside = {};
@@ -94,7 +115,7 @@ class LayerRun {
       // Zeroed: columns of the last run are copied with the others, though nothing is read into them.
       if (layer_->waits()) block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
     }
-    resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));
+    if (resident_.empty()) resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));
   }
 
   void read(std::uint64_t bytes) {
@@ -137,7 +158,8 @@ class LayerRun {
     };
     const auto streams = std::make_shared<Streams>();
     if (parts.has_edges) streams->edges.emplace(dataset_, plan_.block, plan_.ahead);
-    if (parts.own != nullptr) streams->own.emplace(*parts.own, layer_->ahead);
+    const bool is_alone = parts.aside == nullptr && parts.own != nullptr && parts.own->runs().size() == 1;
+    if (parts.own != nullptr) streams->own.emplace(*parts.own, is_alone ? plan_.ahead : layer_->ahead);
     if (parts.aside != nullptr) streams->aside.emplace(*parts.aside, layer_->ahead);
     return [this, parts, streams](LoadedBlock& block) {
       block.first = streams->next_node;
@@ -174,8 +196,8 @@ class LayerRun {
     const std::size_t runs = layer_->runs.size();
     std::unique_ptr<ScratchMatrix> waiting;
     if (runs > 1) {
-      aggregate_ = model_.backend().allocate(plan_.block.destinations * layer_->needs.aggregates *
-                                             layer_->runs.front().count);
+      put_aside_ = waiting_pair(
+          model_.backend(), plan_.block.destinations * layer_->needs.aggregates * layer_->runs.front().count);
       waiting = std::make_unique<ScratchMatrix>(folder_, Dtype::f32, node_count_,
                                                 layer_->needs.aggregates * layer_->gathered_columns(),
                                                 layer_->waiting_runs());
@@ -187,7 +209,7 @@ class LayerRun {
     }
     laid_down_.reset();
     finish_blocks(waiting.get(), sink);
-    aggregate_ = {};
+    put_aside_ = {};
   }
 
   // What the layer's aggregation knows of every node besides its row.
@@ -278,10 +300,6 @@ class LayerRun {
     return layer_->scales_rows() ? ConstMatrixView()
                                  : sources_.matrix(node_count_, layer_->needs.source_columns);
   }
-  // Memory for the aggregates of one run.
-  MatrixView run_aggregates(std::size_t run, std::size_t count) const {
-    return aggregate_.matrix(count, layer_->needs.aggregates * layer_->runs[run].count);
-  }
 
   // Aggregates one run's columns and leaves them on the drive.
   void put_aside(std::size_t run, const ScratchMatrix& waiting) {
@@ -295,12 +313,17 @@ class LayerRun {
       offsets.push_back(a * width * sizeof(float));
     }
     RowWriter writer(waiting, targets, plan_.ahead.piece_bytes);
-    for_blocks({.has_edges = true}, [&](const LoadedBlock& block) {
-      const MatrixView out = run_aggregates(run, block.count);
-      model_.aggregate_layer(index_, resident_rows(run), block.topology.view(), sources(), out);
-      writer.append(out.rows, bytes_of(out), out.stride * sizeof(float), offsets);
-      wrote(out.rows * out.columns * sizeof(float));
+    WrittenBehind behind(put_aside_, [&](const WaitingRows& slot) {
+      writer.append(slot.rows.rows, bytes_of(slot.rows), slot.rows.stride * sizeof(float), offsets);
     });
+    for_blocks({.has_edges = true}, [&](const LoadedBlock& block) {
+      WaitingRows& slot = behind.next();
+      slot.rows = slot.memory.matrix(block.count, layer_->needs.aggregates * width);
+      model_.aggregate_layer(index_, resident_rows(run), block.topology.view(), sources(), slot.rows);
+      wrote(slot.rows.rows * slot.rows.columns * sizeof(float));
+      behind.give();
+    });
+    behind.finish();
     writer.finish();
   }
 
@@ -333,22 +356,22 @@ class LayerRun {
 
   // Those of the last run did not wait: aggregate_last_run() writes them over what is copied here.
   void take_aside(const LoadedBlock& block, MatrixView aggregates) {
-    const std::byte* row = block.aside.data();
-    for (std::size_t i = 0; i < block.count; ++i, row += aside_bytes()) {
-      std::memcpy(aggregates.row(i), row, aside_bytes());
-    }
+    copy_rows(model_.backend(), block.aside.data(), aside_bytes(), aggregates);
   }
 
   void aggregate_last_run(const BlockView& block, MatrixView aggregates) {
-    const ColumnRun& run = layer_->runs.back();
-    const MatrixView out = run_aggregates(layer_->runs.size() - 1, block.dst_count);
-    model_.aggregate_layer(index_, resident_rows(layer_->runs.size() - 1), block, sources(), out);
-    for (std::size_t a = 0; a < layer_->needs.aggregates; ++a) {
-      const MatrixView target =
-          aggregates.column_range(a * layer_->gathered_columns() + run.first, run.count);
-      for (std::size_t row = 0; row < out.rows; ++row) {
-        std::copy_n(out.row(row) + a * run.count, run.count, target.row(row));
-      }
+    const std::size_t last = layer_->runs.size() - 1;
+    const ColumnRun& run = layer_->runs[last];
+    const std::size_t count = layer_->needs.aggregates;
+    const auto target = [&](std::size_t a) {
+      return aggregates.column_range(a * layer_->gathered_columns() + run.first, run.count);
+    };
+    if (count == 1) return model_.aggregate_layer(index_, resident_rows(last), block, sources(), target(0));
+    const MatrixView out = put_aside_[0].memory.matrix(block.dst_count, count * run.count);
+    model_.aggregate_layer(index_, resident_rows(last), block, sources(), out);
+    for (std::size_t a = 0; a < count; ++a) {
+      copy_rows(model_.backend(), bytes_of(out.column_range(a * run.count, run.count)),
+                out.stride * sizeof(float), target(a));
     }
   }
 
@@ -364,7 +387,7 @@ class LayerRun {
   AlignedBuffer resident_;                    // what neighbors are asked for: a run of columns of all nodes
   std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without the first run
   std::array<LoadedBlock, 2> blocks_;
-  Buffer aggregate_;  // of one block and run
+  WaitingPair put_aside_;  // aggregates of one run, of two blocks
   LayerCost cost_;
   Progress* progress_ = nullptr;
 };
@@ -386,10 +409,18 @@ std::vector<LayerCost> infer_exactly(const Dataset& dataset, Model& model, const
         std::make_unique<ScratchMatrix>(scratch_folder, Dtype::f32, dataset.info().node_count,
                                         plan.layers[i].out_columns, plan.layers[i + 1].input_runs());
     RowWriter writer(*output, all_of(output->runs().size()), plan.ahead.piece_bytes);
+    WaitingPair pair = waiting_pair(model.backend(), plan.block.destinations * output->columns());
+    WrittenBehind behind(pair, [&](const WaitingRows& slot) {
+      writer.append(slot.rows.rows, bytes_of(slot.rows), slot.rows.stride * sizeof(float));
+    });
     costs.push_back(layer_run.run(i, *input, [&](std::uint64_t /*first*/, ConstMatrixView rows) {
-      writer.append(rows.rows, bytes_of(rows), rows.stride * sizeof(float));
+      WaitingRows& slot = behind.next();
+      slot.rows = slot.memory.matrix(rows.rows, rows.columns);
+      copy_rows(model.backend(), bytes_of(rows), rows.stride * sizeof(float), slot.rows);
+      behind.give();
     }));
     const Stopwatch rest;
+    behind.finish();
     writer.finish();
     costs.back().seconds += rest.seconds();
     input = std::move(output);

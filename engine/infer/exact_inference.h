@@ -12,7 +12,7 @@
 // Numbers: those of Model::forward() over one block of all nodes, whatever the memory, but for the order in
 //          which products and sums add; the same to the bit for any number of threads.
 // Memory:  as planned. Drive: nameless files in the scratch folder, gone however this ends.
-// Threads: one calls; operators spread the work, another thread reads ahead of them.
+// Threads: one calls; operators spread the work, another thread reads ahead of them, one writes behind them.
 // Errors:  io, corruption, cancelled.
 #pragma once
 

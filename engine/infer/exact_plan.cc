@@ -142,6 +142,8 @@ class Planner {
     const ReadAhead features{.piece_bytes = piece_bytes_max, .pieces = plan_.ahead.pieces};
     std::uint64_t buffers =
         own + reader_bytes(1, features) + writer_bytes(output_runs, plan_.ahead.piece_bytes);
+    // The output of two blocks: one is written while the other is made.
+    if (index + 1 < plan_.layers.size()) buffers += 2 * rows * layer.out_columns * sizeof(float);
     if (layer.asks_neighbors()) {
       const std::uint64_t width = layer.runs.front().count;
       buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
@@ -150,7 +152,7 @@ class Planner {
       buffers += layer.resident_bytes(info_.node_count);
       if (layer.projects) buffers += rows * layer.out_columns * sizeof(float);
       if (layer.runs.size() > 1) {
-        buffers += rows * layer.needs.aggregates * width * sizeof(float);
+        buffers += 2 * rows * layer.needs.aggregates * width * sizeof(float);
         buffers += 2 * rows * layer.needs.aggregates * layer.gathered_columns() * sizeof(float);  // put aside
         buffers +=
             writer_bytes(std::max(layer.needs.aggregates, layer.is_laid_down(index) ? layer.runs.size() : 0),

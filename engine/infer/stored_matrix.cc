@@ -7,7 +7,7 @@
 namespace gneiss {
 namespace {
 
-constexpr std::size_t writes_on_their_way = 4;
+constexpr std::size_t writes_on_their_way = 8;
 constexpr std::size_t line_bytes = 64;
 
 std::vector<ColumnRun> cut_into(std::size_t columns, std::size_t width) {

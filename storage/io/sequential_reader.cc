@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "storage/base/error.h"
 
@@ -63,6 +64,7 @@ void SequentialReader::await(std::uint64_t piece) {
 void SequentialReader::read_rows(std::byte* target, std::size_t row_bytes, std::size_t stride,
                                  std::size_t count) {
   GNEISS_ASSERT(std::uint64_t{row_bytes} * count <= left());
+  if (stride == row_bytes) row_bytes = stride = std::exchange(count, 1) * row_bytes;  // dense: as one row
   std::size_t row = 0;
   std::size_t in_row = 0;  // bytes of the current row that are done
   while (row < count && row_bytes > 0) {

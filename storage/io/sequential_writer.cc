@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "storage/base/error.h"
 
@@ -15,6 +16,7 @@ SequentialWriter::SequentialWriter(WriteBehind& writer, std::uint64_t offset, st
 
 void SequentialWriter::append_rows(const std::byte* source, std::size_t row_bytes, std::size_t stride,
                                    std::size_t count) {
+  if (stride == row_bytes) row_bytes = stride = std::exchange(count, 1) * row_bytes;  // dense: as one row
   for (std::size_t row = 0; row < count; ++row) {
     const std::byte* from = source + row * stride;
     for (std::size_t left = row_bytes; left > 0;) {

@@ -286,3 +286,31 @@ TEST_CASE(
   expect_done(infer(dataset, run, "logits", folder / "free.npy") + Arguments{"--memory", "1GiB"});
   CHECK(largest_difference(read_npy(folder / "free.npy"), read_npy(folder / "capped.npy")) < 1e-4);
 }
+
+TEST_CASE("rows of many columns in every shape: infer's peak stays under the memory that it is given") {
+  struct Shape {
+    std::string dtype, columns, hidden, classes, model;
+  };
+  // Halves of more columns than are hidden; products first in both layers; hidden layers wider than rows.
+  const std::vector<Shape> shapes{{"f16", "1024", "64", "40", "sage"},
+                                  {"bf16", "768", "256", "8", "gcn"},
+                                  {"f32", "64", "768", "8", "sage"}};
+  for (const Shape& shape : shapes) {
+    CAPTURE(shape.dtype);
+    CAPTURE(shape.hidden);
+    const TemporaryFolder folder;
+    const std::string dataset = folder / "d.gneiss";
+    expect_done({"generate", dataset, "--nodes", "40000", "--avg-degree", "10", "--features", shape.columns,
+                 "--feature-dtype", shape.dtype, "--classes", shape.classes, "--train-share", "0.005",
+                 "--valid-share", "0.005", "--test-share", "0.005"});
+    expect_done({"prepare", "--dataset", dataset, "--name", "P", "--fanout", "2,2", "--batch-size", "50"});
+    const std::string run = folder / "run";
+    expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--model", shape.model,
+                 "--hidden", shape.hidden, "--run", run});
+    expect_done(infer(dataset, run, "logits", folder / "o.npy") +
+                Arguments{"--memory", "96MiB", "--summary", folder / "i.json"});
+    const auto summary = read_json(folder / "i.json");
+    CHECK(summary.at("planned_memory_bytes").get<std::uint64_t>() <= (96U << 20));
+    CHECK(summary.at("peak_memory_bytes").get<std::uint64_t>() <= (96U << 20));
+  }
+}

@@ -268,7 +268,7 @@ TEST_CASE("memory decides how many columns are in memory, and the plan stays wit
   WholeGraph graph({.nodes = 100'000, .dim = 64, .classes = 3}, {{1, 2}, {2, 3}});
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool);
-  for (const std::uint64_t mebibytes : {200U, 24U, 16U, 12U}) {
+  for (const std::uint64_t mebibytes : {200U, 24U, 16U, 13U}) {
     CAPTURE(mebibytes);
     const ExactPlan plan = plan_exact_inference(
         graph.dataset(), *backend,

@@ -1,25 +1,36 @@
 // The factors of GCN's normalization: one pass over the edges, which aggregation then reads from the cache.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/compute/cpu/scale_kernels.cc"
+#include <hwy/foreach_target.h>  // compiles this file once per instruction set
+//
+#include <hwy/highway.h>
+
 #include <cmath>
 
 #include "engine/compute/cpu/kernels.h"
+#include "engine/compute/cpu/vectors-inl.h"
 
-namespace gneiss::cpu {
-namespace {
+HWY_BEFORE_NAMESPACE();
+namespace gneiss::cpu::HWY_NAMESPACE {
 
-std::uint32_t row_of(const BlockView& block, std::size_t dst) {
+HWY_INLINE std::uint32_t row_of(const BlockView& block, std::size_t dst) {
   return block.dst_in_src.empty() ? static_cast<std::uint32_t>(dst) : block.dst_in_src[dst];
 }
 
-std::uint32_t self_loop_count(const BlockView& block, std::size_t dst) {
+HWY_INLINE std::uint32_t self_loop_count(const BlockView& block, std::size_t dst) {
+  const Words d;
+  const std::size_t lanes = hn::Lanes(d);
   const std::uint32_t self = row_of(block, dst);
-  std::uint32_t count = 0;
-  for (std::uint32_t edge = block.indptr[dst]; edge < block.indptr[dst + 1]; ++edge) {
-    count += block.indices[edge] == self ? 1 : 0;
+  const WordVector selves = hn::Set(d, self);
+  std::size_t edge = block.indptr[dst];
+  const std::size_t last = block.indptr[dst + 1];
+  std::size_t count = 0;
+  for (; edge + lanes <= last; edge += lanes) {
+    count += hn::CountTrue(d, hn::Eq(hn::LoadU(d, block.indices.data() + edge), selves));
   }
-  return count;
+  for (; edge < last; ++edge) count += block.indices[edge] == self ? 1 : 0;
+  return static_cast<std::uint32_t>(count);
 }
-
-}  // namespace
 
 void symmetric_scales(const BlockView& block, RowRange dst, std::span<float> destination,
                       std::span<float> source) {
@@ -38,4 +49,22 @@ void self_loop_scales(const BlockView& block, std::span<const float> source, Row
   }
 }
 
+}  // namespace gneiss::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gneiss::cpu {
+HWY_EXPORT(symmetric_scales);
+HWY_EXPORT(self_loop_scales);
+
+void symmetric_scales(const BlockView& block, RowRange dst, std::span<float> destination,
+                      std::span<float> source) {
+  HWY_DYNAMIC_DISPATCH(symmetric_scales)(block, dst, destination, source);
+}
+void self_loop_scales(const BlockView& block, std::span<const float> source, RowRange dst,
+                      std::span<float> self) {
+  HWY_DYNAMIC_DISPATCH(self_loop_scales)(block, source, dst, self);
+}
+
 }  // namespace gneiss::cpu
+#endif
