@@ -201,9 +201,10 @@ TEST_CASE("rows that batches share are not read again when they have passed, nor
       if (kill_child(folder / "d", kind, file)) {
         ++killed;
         const PrepareResult result = test::run_prepare(folder / "d", request_for(kind));
-        // All of it where the machine was busy and the watcher came late.
-        const bool was_packing =
-            result.went_on_after == "a part of packing" || result.went_on_after == "packing";
+        // All of it, or all but its entry in the catalog, where the machine was busy and the watcher came
+        // late.
+        const bool was_packing = result.went_on_after == "a part of packing" ||
+                                 result.went_on_after == "packing" || result.went_on_after.empty();
         CHECK_MESSAGE(was_packing, result.went_on_after);
         CHECK(result.sampled_batches == 0);
         CHECK(result.bytes_read < scan_bytes);
