@@ -57,21 +57,23 @@ class Bench:
         self.folders = [self.work / f"batch{i}" for i in range(args.batches)]
 
     def prepare(self):
-        self.prepare_dataset("f32")
-        if not self.args.ours_only and not (self.folders[-1] / "features.npy").exists():
+        is_new = self.prepare_dataset("f32")
+        if not self.args.ours_only and (is_new or not (self.folders[-1] / "features.npy").exists()):
             for i, folder in enumerate(self.folders):
                 run([self.gneiss, "inspect", "--dataset", self.datasets["f32"], "--preparation", "step", "--epoch", 0,
                      "--batch", i, "--out", folder])
 
     def prepare_dataset(self, dtype):
+        """Whether it had to be made."""
         dataset = self.datasets[dtype]
-        if (dataset / "preparations" / "step").exists():
-            return
+        if (dataset / "prepared" / "step").exists():
+            return False
         run([self.gneiss, "generate", dataset, "--nodes", self.args.nodes, "--avg-degree", 15, "--features", 128,
              "--classes", 32, "--train-share", self.train_share(), "--valid-share", 0.0005, "--test-share", 0.0005,
              "--feature-dtype", dtype, "--seed", 7, "--force", *self.memory()])
         run([self.gneiss, "prepare", "--dataset", dataset, "--name", "step", "--fanout", self.args.fanout, "--batch-size",
              self.args.batch_size, "--sample-epochs", 1, "--cpu-cache", "160MiB", "--force", *self.memory()])
+        return True
 
     def train_share(self):
         """Whole batches, and one more: as many as are held."""

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -35,7 +36,10 @@ void print_report(const VerifyReport& report) {
 nlohmann::json summarize(const Arguments& arguments, const VerifyReport& report) {
   nlohmann::json parts = nlohmann::json::array();
   for (const VerifiedPart& part : report.parts) {
-    parts.push_back({{"name", part.name}, {"bytes", part.bytes}, {"damage", part.damage}});
+    parts.push_back({{"name", part.name},
+                     {"bytes", part.bytes},
+                     {"damage", part.damage},
+                     {"is_unread", part.kind == Kind::io}});
   }
   return {{"command", "verify"},
           {"dataset", arguments.dataset},
@@ -52,15 +56,22 @@ void run_verify(const Arguments& arguments) {
   const VerifyReport report = verify_dataset(arguments.dataset, options);
   print_report(report);
   write_summary(arguments.summary, summarize(arguments, report));
+  // Damage decides before what could not be read, and of each the first; all of it was printed above.
+  const VerifiedPart* worst = nullptr;
   for (const VerifiedPart& part : report.parts) {
-    // The first damage decides kind and words; all of it was printed above.
-    if (!part.damage.empty()) {
-      const bool is_unread = part.kind == Kind::io;
-      fail(is_unread ? Kind::io : Kind::corruption, "{} of {} parts {}, the first: {}",
-           report.damaged_count(), report.parts.size(),
-           is_unread ? "could not be read, or are damaged" : "are damaged", part.damage);
-    }
+    if (part.damage.empty()) continue;
+    if (worst == nullptr || (worst->kind == Kind::io && part.kind != Kind::io)) worst = &part;
   }
+  if (worst == nullptr) return;
+  const bool is_unread = worst->kind == Kind::io;
+  const bool is_any_unread =
+      std::ranges::any_of(report.parts, [](const VerifiedPart& part) { return part.kind == Kind::io; });
+  fail(is_unread ? Kind::io : Kind::corruption, "{} of {} parts {}, the first: {}", report.damaged_count(),
+       report.parts.size(),
+       is_unread       ? "could not be read"
+       : is_any_unread ? "are damaged or could not be read"
+                       : "are damaged",
+       worst->damage);
 }
 
 }  // namespace

@@ -161,7 +161,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
     std::filesystem::remove(temporary, ignored);
     throw;
   }
-  publish(temporary, path);
+  publish_or_remove(temporary, path);
 }
 
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {

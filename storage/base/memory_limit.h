@@ -14,9 +14,9 @@ std::uint64_t control_group_limit();
 
 std::uint64_t peak_resident_bytes();  // VmHWM
 
-// For main(): buffers that are freed go back to the system at once. glibc by itself keeps them on its heaps,
-// among blocks still in use, once it has seen a few: a program that plans its memory then holds the last
-// step's buffers beside the next one's.
+// For main(): buffers of 1 MiB and more that are freed go back to the system at once. glibc by itself keeps
+// them on its heaps, among blocks still in use, once it has seen a few: a program that plans its memory then
+// holds the last step's buffers beside the next one's.
 void keep_no_freed_buffers();
 
 }  // namespace gneiss

@@ -52,14 +52,15 @@ void refuse_links(const std::filesystem::path& folder) {
 }
 
 // RocksDB goes on by itself after an interrupted write, and not after an interrupted open.
-rocksdb::Status open_database(const rocksdb::Options& options, const std::string& path,
-                              Catalog::Access access, rocksdb::DB** database) {
+rocksdb::Status open_database(rocksdb::Options options, const std::string& path, Catalog::Access access,
+                              rocksdb::DB** database) {
   constexpr int tries_max = 8;
   rocksdb::Status status;
   for (int i = 0; i < tries_max; ++i) {
     status = access == Catalog::Access::read ? rocksdb::DB::OpenForReadOnly(options, path, database)
                                              : rocksdb::DB::Open(options, path, database);
     if (!status.IsIOError() || status.ToString().find(std::strerror(EINTR)) == std::string::npos) break;
+    options.error_if_exists = false;  // the first try may have left a part
   }
   return status;
 }
@@ -68,9 +69,23 @@ rocksdb::Status open_database(const rocksdb::Options& options, const std::string
 bool is_refusal(const rocksdb::Status& status) {
   const std::string text = status.ToString();
   return status.IsIOError() &&
-         std::ranges::any_of(std::array{EMFILE, ENFILE, EIO, ENOMEM, EACCES}, [&](int reason) {
-           return text.find(std::strerror(reason)) != std::string::npos;
-         });
+         std::ranges::any_of(
+             std::array{EMFILE, ENFILE, EIO, ENOMEM, EACCES, EPERM, EINTR, ESTALE, ETIMEDOUT},
+             [&](int reason) { return text.find(std::strerror(reason)) != std::string::npos; });
+}
+
+// Nor would RocksDB ever come back from opening a pipe.
+void refuse_pipes(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    std::error_code ignored;
+    const auto type = std::filesystem::status(at->path(), ignored).type();
+    if (type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::socket ||
+        type == std::filesystem::file_type::character) {
+      fail(Kind::corruption, "{} is a pipe, a socket or a device in the place of one of the catalog's files",
+           at->path().string());
+    }
+  }
 }
 
 rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
@@ -85,6 +100,7 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
          folder.parent_path().string());
   }
   if (access != Access::read) refuse_links(folder);
+  refuse_pipes(folder);
   rocksdb::DB* database = nullptr;
   const auto status = open_database(catalog_options(access), path_, access, &database);
   if (!status.ok()) {

@@ -356,8 +356,8 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
     std::filesystem::remove_all(old, error);
     if (!error) std::filesystem::rename(target_, old, error);
     if (error) fail_errno(target_.string(), "move the old dataset away", error.value());
-    sync_folder(
-        target_.parent_path());  // else a power cut may keep the second rename alone: the runs were lost
+    // Else a power cut may keep the second rename alone, and the runs are lost.
+    sync_folder(target_.parent_path());
     publish(partial_, target_);
   } else {
     publish(partial_, target_);

@@ -76,6 +76,7 @@ File File::open_for_reading(const std::filesystem::path& path) {
     fail(Kind::input, "{} is a pipe, a socket or a device; give a regular file, which has a size",
          path.string());
   }
+  ::fcntl(descriptor, F_SETFL, 0);  // for io_uring it would mean: fail rather than wait
   return {descriptor, path.string()};
 }
 
@@ -205,7 +206,7 @@ void File::publish_as(const std::filesystem::path& path) const {
   if (::linkat(AT_FDCWD, descriptor_path().c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     fail_errno(path.string(), "give a finished file its name", errno);
   }
-  publish(temporary, path);
+  publish_or_remove(temporary, path);
 }
 
 void File::start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
@@ -235,12 +236,18 @@ void sync_folder(const std::filesystem::path& folder) {
 }
 
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target) {
-  if (::rename(temporary.c_str(), target.c_str()) != 0) {
-    const int error_number = errno;
-    ::unlink(temporary.c_str());  // folders stay: what made them goes on with them, or removes them
-    fail_errno(target.string(), "rename into place", error_number);
-  }
+  if (::rename(temporary.c_str(), target.c_str()) != 0)
+    fail_errno(target.string(), "rename into place", errno);
   sync_folder(target.parent_path());
+}
+
+void publish_or_remove(const std::filesystem::path& temporary, const std::filesystem::path& target) {
+  try {
+    publish(temporary, target);
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());  // the first failure is the one to tell
+    throw;
+  }
 }
 
 void publish_link(const std::filesystem::path& source, const std::filesystem::path& target) {
@@ -250,7 +257,7 @@ void publish_link(const std::filesystem::path& source, const std::filesystem::pa
     if (!means_no_links_here(errno)) fail_errno(target.string(), "link", errno);
     copy_synced(source, temporary);
   }
-  publish(temporary, target);
+  publish_or_remove(temporary, target);
   ::unlink(temporary.c_str());  // a rename does nothing where both are names of one file already
 }
 
@@ -299,7 +306,7 @@ void replace_file(const std::filesystem::path& path, std::string_view text) {
     std::filesystem::remove(temporary, ignored);  // the first failure is the one to tell
     throw;
   }
-  publish(temporary, path);
+  publish_or_remove(temporary, path);
 }
 
 std::string read_text_file(const std::filesystem::path& path) {

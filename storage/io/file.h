@@ -66,9 +66,11 @@ class File {
 };
 
 void sync_folder(const std::filesystem::path& folder);
-// Renames a synced `temporary` to `target` and makes the rename durable. A file that cannot be renamed is
-// removed.
+// Renames a synced `temporary` to `target` and makes the rename durable. What cannot be renamed stays, for
+// the same command to go on with it.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target);
+// The same for a file that nothing goes on with: what cannot be renamed is removed.
+void publish_or_remove(const std::filesystem::path& temporary, const std::filesystem::path& target);
 // A second name for the synced `source`, durable; takes the place of what is called `target`. Where the file
 // system has no hard links, a copy. Error(io).
 void publish_link(const std::filesystem::path& source, const std::filesystem::path& target);

@@ -20,7 +20,11 @@ FileLock::~FileLock() {
 }
 
 std::optional<FileLock> FileLock::try_take(const std::filesystem::path& path, Mode mode) {
-  FileLock lock(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  int descriptor = -1;
+  do {
+    descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  } while (descriptor < 0 && errno == EINTR);
+  FileLock lock(descriptor);
   // That nobody could open it would be wrong to conclude where we lack the means.
   if (lock.descriptor_ < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO)) {
     fail_errno(path.string(), "open for locking", errno);

@@ -122,6 +122,16 @@ TEST_CASE("a catalog with a link in it is read, and not written") {
   CHECK(Dataset::open(folder / "d").info().node_count == 200);
 }
 
+TEST_CASE("a pipe in the place of a catalog's file is told, not waited for") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  const fs::path current = folder / "d/catalog/CURRENT";
+  fs::remove(current);
+  REQUIRE(::mkfifo(current.c_str(), 0600) == 0);
+  EXPECT_ERROR(Dataset::open(folder / "d"), Kind::corruption, "is a pipe");
+  EXPECT_ERROR(Dataset::open(folder / "d", Catalog::Access::write), Kind::corruption, "is a pipe");
+}
+
 TEST_CASE("files and folders are made with the user's umask") {
   const test::TemporaryFolder folder;
   const mode_t before = ::umask(0027);
