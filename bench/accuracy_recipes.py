@@ -85,5 +85,8 @@ MODEL_TRAIN = {
     },
     "tolokers": {"gcn": {}, "gat": {"num_heads": 4}, "gin": {"lr": 0.003}},
     "amazon_computers": {"gcn": {}, "gat": {"num_heads": 4}, "gin": {}},
+    "coauthor_cs": {"gcn": {}, "gat": {"num_heads": 8, "lr": 0.005}, "gin": {}},
+    "github": {"gcn": {}, "gat": {"num_heads": 8, "lr": 0.005}, "gin": {}},
     "ogbn_arxiv": {"gcn": {}, "gat": {"num_heads": 4}, "gin": {}},
+    "fb100_dev": {"gcn": {}, "gat": {"num_heads": 4, "lr": 0.005}, "gin": {"lr": 0.003}},
 }
