@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/format/catalog_files.h"
 #include "storage/format/json_text.h"
 #include "storage/io/folders.h"
 
@@ -31,10 +32,8 @@ rocksdb::Options catalog_options(Catalog::Access access) {
   options.error_if_exists = access == Catalog::Access::create;
   options.info_log = std::make_shared<SilentLogger>();
   options.paranoid_checks = true;
-  // The catalog is small: its memory must not show beside a run's budget, nor on the drive what RocksDB
-  // reserves for its log and its manifest, which a kill leaves there until the catalog is written again.
-  options.write_buffer_size = 128U << 10;
-  options.manifest_preallocation_size = 64U << 10;
+  options.env = catalog_environment();
+  options.write_buffer_size = 128U << 10;  // the catalog is small: no memory to show beside a run's budget
   options.max_open_files = 64;
   options.max_background_jobs = 1;
   options.keep_log_file_num = 1;

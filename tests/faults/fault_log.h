@@ -10,14 +10,14 @@ namespace gneiss::test {
 
 // Numbered, for masks of kinds are passed as numbers.
 enum class FileOperation : std::uint32_t {
-  open_only,   // open() of what is there, for reading or writing
+  open_only,   // open() of what is there, for reading or writing; opendir()
   create,      // open() that may create or empties
   write,       // write, pwrite, writev
   reserve,     // fallocate, posix_fallocate
   punch_hole,  // fallocate that gives space back
   resize,      // ftruncate, truncate
   sync,        // fsync, fdatasync; of a folder too
-  start_sync,  // sync_file_range: no promise
+  start_sync,  // sync_file_range: no promise, but the first to hear of a failed write
   rename,
   remove,  // unlink, unlinkat, rmdir, remove
   make_folder,

@@ -5,6 +5,7 @@
 // What:    every function that they import and that changes files, as `nm -D --undefined-only` lists them;
 //          reads are not touched (tests/support/faulty_core.h does that).
 // Threads: one operation at a time, so that the record's order is the files'.
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -296,6 +297,16 @@ std::FILE* open_stream(const char* name, const char* path, const char* mode) {
   return stream;
 }
 
+DIR* open_folder(const char* path) {
+  const auto real = next<DIR* (*)(const char*)>("opendir");
+  DIR* folder = nullptr;
+  on_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, [&]() -> std::int64_t {
+    folder = real(path);
+    return folder == nullptr ? -1 : 0;
+  });
+  return folder;
+}
+
 mode_t mode_in(int flags, va_list arguments) {
   return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(arguments, mode_t) : 0;
 }
@@ -328,6 +339,8 @@ GNEISS_OPENAT(openat64)
 
 std::FILE* fopen(const char* path, const char* mode) { return open_stream("fopen", path, mode); }
 std::FILE* fopen64(const char* path, const char* mode) { return open_stream("fopen64", path, mode); }
+
+DIR* opendir(const char* path) { return open_folder(path); }
 
 ssize_t write(int descriptor, const void* data, size_t bytes) {
   const iovec piece{const_cast<void*>(data), bytes};
