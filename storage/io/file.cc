@@ -24,6 +24,21 @@ int open_retrying(const std::string& path, int flags) {
   }
 }
 
+// Of a call that sets errno.
+template <class Call>
+int retrying(const Call& call) {
+  for (;;) {
+    const int result = call();
+    if (result == 0 || errno != EINTR) return result;
+  }
+}
+
+// A file system or a sandbox without it: nothing was written, and nothing went wrong.
+bool means_no_write_back_here(int error_number) {
+  return error_number == ENOSYS || error_number == EPERM || error_number == EOPNOTSUPP ||
+         error_number == EINVAL || error_number == ESPIPE;
+}
+
 // The kernel transfers at most 2 GiB - 4 KiB a call.
 constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30;
 
@@ -178,12 +193,14 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> source) con
 }
 
 void File::resize(std::uint64_t bytes) const {
-  if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) fail_errno(path_, "resize", errno);
+  if (retrying([&] { return ::ftruncate(descriptor_, static_cast<off_t>(bytes)); }) != 0)
+    fail_errno(path_, "resize", errno);
 }
 
 void File::reserve(std::uint64_t bytes) const {
   if (bytes == 0) return;
-  const int error_number = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
+  int error_number = EINTR;  // which is returned, not set; a signal interrupts this one, restarted or not
+  while (error_number == EINTR) error_number = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
   if (error_number == ENOSPC) {
     fail(Kind::io, "{}: no space left: {} are needed, {} are free", path_,
          format_bytes(static_cast<double>(bytes)),
@@ -195,7 +212,8 @@ void File::reserve(std::uint64_t bytes) const {
 }
 
 void File::sync() const {
-  if (::fsync(descriptor_) != 0) fail_errno(path_, "write through to the drive", errno);
+  if (retrying([&] { return ::fsync(descriptor_); }) != 0)
+    fail_errno(path_, "write through to the drive", errno);
 }
 
 void File::publish_as(const std::filesystem::path& path) const {
@@ -210,13 +228,22 @@ void File::publish_as(const std::filesystem::path& path) const {
 }
 
 void File::start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  // Does not wait, and so does not use up an error either: whoever waits for the range is told.
   ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
                     SYNC_FILE_RANGE_WRITE);
 }
 
-void File::write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
-  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
-                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+void File::write_back(std::uint64_t offset, std::uint64_t bytes) const {
+  constexpr unsigned wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const int result = retrying([&] {
+    return ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), wait);
+  });
+  // The kernel tells a failed write to the first that waits for it, and to nobody after: the sync() that
+  // follows would find nothing wrong.
+  if (result != 0 && !means_no_write_back_here(errno)) {
+    fail(Kind::io, "{}: writing {} bytes at offset {} failed: {}", path_, bytes, offset,
+         std::generic_category().message(errno));
+  }
   drop_cache(offset, bytes);
 }
 
@@ -228,7 +255,7 @@ void sync_folder(const std::filesystem::path& folder) {
   const std::string name = folder.empty() ? "." : folder.string();
   const int descriptor = open_retrying(name, O_RDONLY | O_DIRECTORY);
   if (descriptor < 0) fail_errno(name, "open the folder", errno);
-  const int result = ::fsync(descriptor);
+  const int result = retrying([&] { return ::fsync(descriptor); });
   const int error_number = errno;
   ::close(descriptor);
   if (result != 0 && error_number != EINVAL)

@@ -51,7 +51,8 @@ class File {
   // Asks the kernel to begin writing the range to the drive, without waiting for it.
   void start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   // Waits until the range is on its way to the drive, then drops it from the page cache: bounds dirty memory.
-  void write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+  // Throws Error(io) where a write to the drive failed: sync() would not tell of it any more.
+  void write_back(std::uint64_t offset, std::uint64_t bytes) const;
   // By what a file without a name may be opened once more.
   std::filesystem::path descriptor_path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
   // Gives a synced file of create_nameable() its name, durably; what had it is replaced.

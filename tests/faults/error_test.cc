@@ -159,4 +159,28 @@ TEST_CASE("a system that refuses sync_file_range, as sandboxes do, changes nothi
   }
 }
 
+// The kernel tells a failed write to the first call that waits for it, and fsync() finds nothing wrong after.
+TEST_CASE("a write that fails while what was written is pushed out is told") {
+  const Workshop workshop;
+  const Command generate{GNEISS_PROGRAM, "--quiet", "generate", workshop.dataset(), "--nodes",   "90000",
+                         "--features",   "100",     "--memory", "512MiB",           "--threads", "2"};
+  constexpr std::uint32_t pushing_out = mask_of(FileOperation::start_sync);
+  CommandResult whole;
+  REQUIRE(count_of(record_operations(workshop.root(), generate, whole), pushing_out) > 0);
+  REQUIRE_MESSAGE(whole.exit_code == 0, whole.output);
+  for (const int error : {EIO, ENOSPC, EINTR}) {
+    CAPTURE(error);
+    write_tree({}, workshop.root());
+    const FaultedResult result =
+        run_with_fault(workshop.root(), generate,
+                       {.mode = Fault::Mode::fail, .at = 1, .kinds = pushing_out, .error = error});
+    CAPTURE(result.output);
+    CHECK(result.exit_code == (error == EINTR ? 0 : 5));
+    if (error == EINTR) continue;
+    expect_sentence(result.output, workshop.dataset());
+    expect_no_temporaries(read_tree(workshop.root()));
+    CHECK(run_command(generate).exit_code == 0);
+  }
+}
+
 }  // namespace gneiss::test
