@@ -23,7 +23,7 @@ struct Arguments {
 
 void print_report(const VerifyReport& report) {
   for (const VerifiedPart& part : report.parts) {
-    const char* verdict = part.kind == Kind::io ? "NOT READ: " : "DAMAGED: ";
+    const char* verdict = part.is_unread() ? "NOT READ: " : "DAMAGED: ";
     fmt::print("  {:<24}{:>12}  {}\n", part.name, format_bytes(static_cast<double>(part.bytes)),
                part.damage.empty() ? "whole" : verdict + part.damage);
   }
@@ -39,12 +39,13 @@ nlohmann::json summarize(const Arguments& arguments, const VerifyReport& report)
     parts.push_back({{"name", part.name},
                      {"bytes", part.bytes},
                      {"damage", part.damage},
-                     {"is_unread", part.kind == Kind::io}});
+                     {"is_unread", part.is_unread()}});
   }
   return {{"command", "verify"},
           {"dataset", arguments.dataset},
           {"parts", std::move(parts)},
           {"damaged_parts", report.damaged_count()},
+          {"unread_parts", report.unread_count()},
           {"bytes_read", report.bytes},
           {"bytes_per_second", report.seconds > 0 ? static_cast<double>(report.bytes) / report.seconds : 0},
           {"seconds", report.seconds}};
@@ -57,21 +58,18 @@ void run_verify(const Arguments& arguments) {
   print_report(report);
   write_summary(arguments.summary, summarize(arguments, report));
   // Damage decides before what could not be read, and of each the first; all of it was printed above.
-  const VerifiedPart* worst = nullptr;
-  for (const VerifiedPart& part : report.parts) {
-    if (part.damage.empty()) continue;
-    if (worst == nullptr || (worst->kind == Kind::io && part.kind != Kind::io)) worst = &part;
+  const auto first = [&](auto is_so) { return std::ranges::find_if(report.parts, is_so)->damage; };
+  const std::size_t damaged = report.damaged_count();
+  const std::size_t unread = report.unread_count();
+  if (damaged > 0) {
+    fail(Kind::corruption, "{} of {} parts are damaged{}, the first: {}", damaged, report.parts.size(),
+         unread > 0 ? fmt::format(" and {} could not be read", unread) : "",
+         first(&VerifiedPart::is_damaged));
   }
-  if (worst == nullptr) return;
-  const bool is_unread = worst->kind == Kind::io;
-  const bool is_any_unread =
-      std::ranges::any_of(report.parts, [](const VerifiedPart& part) { return part.kind == Kind::io; });
-  fail(is_unread ? Kind::io : Kind::corruption, "{} of {} parts {}, the first: {}", report.damaged_count(),
-       report.parts.size(),
-       is_unread       ? "could not be read"
-       : is_any_unread ? "are damaged or could not be read"
-                       : "are damaged",
-       worst->damage);
+  if (unread > 0) {
+    fail(Kind::io, "{} of {} parts could not be read, the first: {}", unread, report.parts.size(),
+         first(&VerifiedPart::is_unread));
+  }
 }
 
 }  // namespace

@@ -67,11 +67,14 @@ class Verifier {
       work();
     } catch (const Error& error) {
       if (error.kind() == Kind::cancelled) throw;
-      for (const VerifiedPart& told : report_.parts) {
-        if (told.damage == error.what()) return;  // the same damage, met again
-      }
       part.damage = error.what();
       part.kind = error.kind();
+    } catch (const fs::filesystem_error& error) {  // a drive that does not say what there is
+      part.damage = error.what();
+      part.kind = Kind::io;
+    }
+    for (const VerifiedPart& told : report_.parts) {
+      if (!part.damage.empty() && told.damage == part.damage) return;  // the same damage, met again
     }
     report_.parts.push_back(std::move(part));
   }
@@ -113,8 +116,11 @@ class Verifier {
 }  // namespace
 
 std::size_t VerifyReport::damaged_count() const noexcept {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(parts, [](const VerifiedPart& part) { return !part.damage.empty(); }));
+  return static_cast<std::size_t>(std::ranges::count_if(parts, &VerifiedPart::is_damaged));
+}
+
+std::size_t VerifyReport::unread_count() const noexcept {
+  return static_cast<std::size_t>(std::ranges::count_if(parts, &VerifiedPart::is_unread));
 }
 
 VerifyReport verify_dataset(const fs::path& folder, const VerifyOptions& options) {

@@ -20,6 +20,10 @@ struct VerifiedPart {
   std::uint64_t bytes = 0;
   std::string damage;            // the sentence that says what and where; empty: whole
   Kind kind = Kind::corruption;  // of the damage
+
+  // The system refused, whatever the file holds.
+  bool is_unread() const noexcept { return !damage.empty() && kind == Kind::io; }
+  bool is_damaged() const noexcept { return !damage.empty() && kind != Kind::io; }
 };
 
 struct VerifyReport {
@@ -28,6 +32,7 @@ struct VerifyReport {
   double seconds = 0;
 
   std::size_t damaged_count() const noexcept;
+  std::size_t unread_count() const noexcept;
 };
 
 struct VerifyOptions {

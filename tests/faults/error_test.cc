@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "storage/base/random.h"
 #include "tests/faults/scenario.h"
@@ -139,6 +141,46 @@ TEST_CASE("verify calls no file damaged that it could not open") {
     if (result.output.find("NOT READ") != std::string::npos) ++told;
   }
   CHECK(told > 0);
+}
+
+TEST_CASE("verify tells damage by its exit code, also where other parts could not be read, and counts both") {
+  const Workshop workshop;
+  const Scenario scenario = make_scenario(workshop, "train");
+  write_tree(scenario.base, workshop.root());
+  const std::string damaged_file = workshop.dataset() + "/features.bin";
+  {
+    std::fstream file(damaged_file, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(4096);
+    file.put('\x55');
+  }
+  const TemporaryFolder folder;
+  const std::string summary = folder / "verify.json";
+  const Command verify{GNEISS_PROGRAM, "verify", "--dataset", workshop.dataset(), "--summary", summary};
+  CommandResult result;
+  const std::uint64_t count = count_of(record_operations(workshop.root(), verify, result), opening);
+  REQUIRE_MESSAGE(result.exit_code == 4, result.output);
+  std::uint64_t both = 0;
+  for (std::uint64_t at = 1; at <= count; ++at) {
+    std::filesystem::remove(summary);
+    const FaultedResult found = run_with_fault(
+        workshop.root(), verify, {.mode = Fault::Mode::fail, .at = at, .kinds = opening, .error = EMFILE});
+    CAPTURE(found.struck);
+    CAPTURE(found.output);
+    std::ifstream stream(summary);
+    const auto told = nlohmann::json::parse(stream, nullptr, false);
+    REQUIRE(told.is_object());
+    const auto damaged = told.at("damaged_parts").get<std::uint64_t>();
+    const auto unread = told.at("unread_parts").get<std::uint64_t>();
+    CHECK(damaged <= 1);
+    CHECK(unread == std::ranges::count_if(told.at("parts"), [](const auto& part) {
+            return part.at("is_unread").template get<bool>();
+          }));
+    CHECK(found.exit_code == (damaged > 0 ? 4 : 5));
+    CHECK((damaged > 0) == (last_sentence(found.output).find(damaged_file) != std::string::npos &&
+                            found.output.find("DAMAGED") != std::string::npos));
+    if (damaged > 0 && unread > 0) ++both;
+  }
+  CHECK(both > 2);
 }
 
 // RocksDB tries the call at each file that it writes, and an assertion of its ended the process.
