@@ -97,6 +97,13 @@ class CatalogFiles final : public rocksdb::FileSystemWrapper {
                         std::unique_ptr<rocksdb::FSDirectory>* directory, IODebugContext*) override {
     return status_of([&] { *directory = std::make_unique<Directory>(path); });
   }
+  // CURRENT names a manifest whose own name only the folder's sync makes durable, and RocksDB syncs it after
+  // the rename: a power cut in between may have left a CURRENT that leads nowhere.
+  IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
+                      IODebugContext* context) override {
+    const IOStatus status = status_of([&] { sync_folder(std::filesystem::path(from).parent_path()); });
+    return status.ok() ? FileSystemWrapper::RenameFile(from, to, options, context) : status;
+  }
 };
 
 }  // namespace

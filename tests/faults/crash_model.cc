@@ -182,6 +182,19 @@ Tree CrashModel::only_durable() const {
       [&](NodeId node) { return nodes_[node].durable_bytes; });
 }
 
+Tree CrashModel::with_only_the_last_change() const {
+  std::vector<Entries> entries;
+  for (const Node& node : nodes_) {
+    Entries& of_node = entries.emplace_back(node.durable_entries);
+    for (const Change& change : node.unsynced_changes) {
+      if (change.operation == operation_) set_entry(of_node, change.name, change.node);
+    }
+  }
+  return to_tree(
+      nodes_, [&](NodeId node) { return entries[node]; },
+      [&](NodeId node) { return nodes_[node].durable_bytes; });
+}
+
 std::string CrashModel::file_after_cut(const Node& file, RandomStream& random) const {
   // Until the emptying is on disk, so is all of the old file and nothing of the new one.
   if (file.is_emptied && random.below(2) == 0) return file.durable_bytes;

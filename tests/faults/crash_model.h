@@ -30,6 +30,8 @@ class CrashModel {
 
   Tree now() const;           // as every process sees it
   Tree only_durable() const;  // the least that a power cut leaves
+  // What hurts an order that was taken for granted: of all that was not synced, only the last is there.
+  Tree with_only_the_last_change() const;
   // One of the many trees that it may leave.
   Tree after_power_cut(std::uint64_t seed) const;
 
