@@ -70,11 +70,9 @@ bool PreparationInWork::finish_sealing(Dataset& dataset, const std::string& name
   const FileLock alone = FileLock::wait_for(target / pool_file_name, FileLock::Mode::exclusive,
                                             "those who read the old preparation");
   if (std::filesystem::exists(folder)) {
-    std::vector<std::filesystem::path> of_work;
-    for (const auto& file : std::filesystem::directory_iterator(folder)) {
-      if (!is_file_of_preparation(file.path())) of_work.push_back(file.path());
+    for (const auto& file : entries_of(folder)) {
+      if (!is_file_of_preparation(file)) remove_folder(file);
     }
-    for (const auto& file : of_work) remove_folder(file);
     remove_folder(target);
     sync_folder(folder);
     publish(folder, target);

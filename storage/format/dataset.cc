@@ -110,9 +110,7 @@ void bring_runs_home(const std::filesystem::path& old, const std::filesystem::pa
   refuse_link(old / "runs");
   refuse_link(target / "runs");
   make_folders(target / "runs");
-  std::vector<std::filesystem::path> runs;
-  for (const auto& entry : std::filesystem::directory_iterator(old / "runs")) runs.push_back(entry.path());
-  for (const auto& run : runs) {
+  for (const auto& run : entries_of(old / "runs")) {
     auto home = target / "runs" / run.filename();
     for (int number = 2; std::filesystem::exists(home); ++number)
       home = target / "runs" / fmt::format("{}-{}", run.filename().string(), number);
@@ -127,8 +125,8 @@ void bring_runs_home(const std::filesystem::path& old, const std::filesystem::pa
 std::string strange_entry(const std::filesystem::path& folder) {
   constexpr std::array<std::string_view, 6> ours{"catalog",        graph_file_name, features_file_name,
                                                  labels_file_name, "prepared",      "runs"};
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename();
+  for (const auto& entry : entries_of(folder)) {
+    const std::string name = entry.filename();
     const std::string_view stem =
         std::string_view(name).substr(0, name.ends_with(".tmp") ? name.size() - 4 : name.size());
     // What File::create_anonymous() has not yet taken the name of is ours too.
@@ -293,9 +291,9 @@ void DatasetWriter::take_partial_folder() {
   }
   lock_ = std::move(*lock);
   refuse_strange_entries(partial_);
-  for (const auto& entry : std::filesystem::directory_iterator(partial_)) {
-    std::filesystem::remove_all(entry.path(), error);
-    if (error) fail_errno(entry.path().string(), "remove what an earlier try left", error.value());
+  for (const auto& entry : entries_of(partial_)) {
+    std::filesystem::remove_all(entry, error);
+    if (error) fail_errno(entry.string(), "remove what an earlier try left", error.value());
   }
 }
 

@@ -16,6 +16,16 @@ void make_folders(const std::filesystem::path& folder) {
   sync_folder(path.parent_path());
 }
 
+std::vector<std::filesystem::path> entries_of(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> entries;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    entries.push_back(at->path());
+  }
+  if (error) fail_errno(folder.string(), "list the folder", error.value());
+  return entries;
+}
+
 void refuse_link(const std::filesystem::path& path) {
   std::error_code ignored;
   if (!std::filesystem::is_symlink(path, ignored)) return;

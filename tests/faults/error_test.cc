@@ -117,7 +117,7 @@ TEST_CASE(
     }
   }
   MESSAGE(faults << " faults, of which the command told " << told);
-  CHECK(told > faults / 4);
+  if (faults > 0) CHECK(told > faults / 4);
 }
 
 TEST_CASE("verify calls no file damaged that it could not open") {
