@@ -77,22 +77,22 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-File File::open_for_reading(const std::filesystem::path& path) {
+File File::open_for_reading(const std::filesystem::path& path, std::string name) {
+  if (name.empty()) name = path.string();
   // A pipe in the place of a file would be waited for, forever.
   const int descriptor = open_retrying(path.string(), O_RDONLY | O_NONBLOCK);
   if (descriptor < 0) {
-    if (errno == ENOENT) fail(Kind::input, "{} does not exist; check the path", path.string());
-    fail_errno(path.string(), "open for reading", errno);
+    if (errno == ENOENT) fail(Kind::input, "{} does not exist; check the path", name);
+    fail_errno(name, "open for reading", errno);
   }
   struct stat status{};
   if (::fstat(descriptor, &status) == 0 && !S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    if (S_ISDIR(status.st_mode)) fail(Kind::input, "{} is a folder, a file was expected", path.string());
-    fail(Kind::input, "{} is a pipe, a socket or a device; give a regular file, which has a size",
-         path.string());
+    if (S_ISDIR(status.st_mode)) fail(Kind::input, "{} is a folder, a file was expected", name);
+    fail(Kind::input, "{} is a pipe, a socket or a device; give a regular file, which has a size", name);
   }
   ::fcntl(descriptor, F_SETFL, 0);  // for io_uring it would mean: fail rather than wait
-  return {descriptor, path.string()};
+  return {descriptor, std::move(name)};
 }
 
 File File::create(const std::filesystem::path& path) {

@@ -22,7 +22,8 @@ class File {
   ~File();
 
   // Missing, or no regular file: Error(input).
-  static File open_for_reading(const std::filesystem::path& path);
+  //   name  what errors call it, where its path would tell nothing; empty: the path
+  static File open_for_reading(const std::filesystem::path& path, std::string name = {});
   // Empty, readable and writable. What has the name, a link too, is removed: nothing is written through it.
   static File create(const std::filesystem::path& path);
   // A readable and writable file without a name: gone when closed, however the process ends. Lies in

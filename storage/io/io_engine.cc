@@ -55,7 +55,7 @@ IoEngine::~IoEngine() = default;
 FileId IoEngine::open(const std::filesystem::path& path, std::string name) {
   OpenFile opened;
   opened.name = name.empty() ? path.string() : std::move(name);
-  opened.file = File::open_for_reading(path);
+  opened.file = File::open_for_reading(path, opened.name);
   opened.bytes = opened.file.size();
   if (options_.direct && core_->can_bypass_cache()) {
     const std::uint32_t alignment = ask_alignment(opened.file);

@@ -248,6 +248,8 @@ bool exists(const std::string& path) {
 std::int64_t on_open(int folder, const char* path, int flags, const auto& perform) {
   if (is_off()) return perform();
   std::string name = name_of(folder, path);
+  // A second descriptor of an open file, which may have no name any more.
+  if (name.starts_with("/proc/self/fd/")) name = name_of(std::atoi(name.c_str() + name.rfind('/') + 1));
   if (!is_inside(name)) return perform();
   const bool is_unnamed = (flags & O_TMPFILE) == O_TMPFILE;
   const bool creates = (flags & (O_CREAT | O_TRUNC)) != 0 || is_unnamed;

@@ -160,6 +160,8 @@ TEST_CASE("what cannot be opened is named") {
     const auto engine = make_io_engine(way.engine, {.queue_depth = 4, .direct = way.direct});
     EXPECT_ERROR(engine->open(folder / "missing"), Kind::input, "missing");
     EXPECT_ERROR(engine->open(folder.path()), Kind::input, "folder");
+    // What has no path of its own is called by what it holds.
+    EXPECT_ERROR(engine->open("/proc/self/fd/99999", "the layer's rows"), Kind::input, "the layer's rows");
   });
 }
 
