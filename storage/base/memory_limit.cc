@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
 // "MemAvailable:   123 kB" in /proc files.
-std::uint64_t kib_field(const char* path, const std::string& name) {
+std::uint64_t kib_field(const std::string& path, const std::string& name) {
   std::ifstream file(path);
   std::string line;
   while (std::getline(file, line)) {
@@ -47,9 +47,10 @@ std::uint64_t lowest_limit(const std::string& root, std::string group, const cha
 
 }  // namespace
 
-std::uint64_t control_group_limit() {
-  std::uint64_t limit = kib_field("/proc/meminfo", "MemTotal");
-  std::ifstream groups("/proc/self/cgroup");
+std::uint64_t control_group_limit(const std::string& root) {
+  const std::string mounts = root + "/sys/fs/cgroup";
+  std::uint64_t limit = kib_field(root + "/proc/meminfo", "MemTotal");
+  std::ifstream groups(root + "/proc/self/cgroup");
   std::string line;
   while (std::getline(groups, line)) {  // "4:memory:/path" in v1, "0::/path" in v2
     const auto first = line.find(':');
@@ -58,10 +59,10 @@ std::uint64_t control_group_limit() {
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string group = line.substr(second + 1) == "/" ? "" : line.substr(second + 1);
     if (controllers == "memory") {
-      limit = std::min(limit, lowest_limit("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"));
+      limit = std::min(limit, lowest_limit(mounts + "/memory", group, "memory.limit_in_bytes"));
     } else if (controllers.empty()) {
-      limit = std::min(limit, lowest_limit("/sys/fs/cgroup", group, "memory.max"));
-      limit = std::min(limit, lowest_limit("/sys/fs/cgroup/unified", group, "memory.max"));
+      limit = std::min(limit, lowest_limit(mounts, group, "memory.max"));
+      limit = std::min(limit, lowest_limit(mounts + "/unified", group, "memory.max"));
     }
   }
   return limit;

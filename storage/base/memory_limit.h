@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace gneiss {
 
@@ -10,7 +11,8 @@ namespace gneiss {
 std::uint64_t default_memory_budget();
 
 // The limit of the control group this process is in, or the system's memory where there is none.
-std::uint64_t control_group_limit();
+//   root  below which /proc and /sys lie: a test's folder, or nothing
+std::uint64_t control_group_limit(const std::string& root = "");
 
 std::uint64_t peak_resident_bytes();  // VmHWM
 

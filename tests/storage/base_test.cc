@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <limits>
@@ -70,6 +71,29 @@ TEST_CASE("conversion to f16 and bf16 rounds to nearest even and saturates to in
   CHECK(to_f16(0x1.8p-25F) == 1);
   CHECK(to_f16(-std::numeric_limits<float>::infinity()) == 0xFC00);
   CHECK(std::isnan(from_bf16(to_bf16(std::numeric_limits<float>::quiet_NaN()))));
+}
+
+TEST_CASE("features are taken from any floating type, and from no other") {
+  const std::array<double, 3> values{1.5, -0.25, 1e300};
+  const auto* source = reinterpret_cast<const std::byte*>(values.data());
+  std::array<float, 3> floats{};
+  convert(Dtype::f64, source, Dtype::f32, reinterpret_cast<std::byte*>(floats.data()), 3);
+  CHECK(floats == std::array{1.5F, -0.25F, std::numeric_limits<float>::infinity()});
+  std::array<std::uint16_t, 3> halves{};
+  for (const Dtype half : {Dtype::f16, Dtype::bf16}) {
+    convert(Dtype::f64, source, half, reinterpret_cast<std::byte*>(halves.data()), 3);
+    convert(half, reinterpret_cast<const std::byte*>(halves.data()), Dtype::f32,
+            reinterpret_cast<std::byte*>(floats.data()), 3);
+    CHECK(floats == std::array{1.5F, -0.25F, std::numeric_limits<float>::infinity()});
+  }
+  EXPECT_ERROR(convert(Dtype::i64, source, Dtype::f32, reinterpret_cast<std::byte*>(floats.data()), 3),
+               Kind::config, "i64 are not supported");
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
+    CHECK(parse_feature_dtype(name_of(dtype)) == dtype);
+  EXPECT_ERROR(parse_feature_dtype("f8"), Kind::config, "use f32, f16 or bf16");
+  // What a header of another version may name.
+  CHECK(size_of(static_cast<Dtype>(11)) == 0);
+  CHECK(name_of(static_cast<Dtype>(11)) == "unknown");
 }
 
 TEST_CASE("a stream of random draws is uniform and depends on its key alone") {
