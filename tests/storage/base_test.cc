@@ -22,6 +22,7 @@
 #include "storage/base/units.h"
 #include "storage/io/file.h"
 #include "storage/io/file_lock.h"
+#include "storage/io/folders.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
@@ -196,6 +197,18 @@ TEST_CASE("a file gives back what was written and says where it ends") {
   EXPECT_ERROR(file.read_at(1, back), Kind::corruption, "cut short");
   EXPECT_ERROR(File::open_for_reading(folder / "missing"), Kind::input, "does not exist");
   EXPECT_ERROR(File::open_for_reading(folder.path()), Kind::input, "is a folder");
+}
+
+TEST_CASE("a folder gives all that lies in it, and one that cannot be listed is named") {
+  const test::TemporaryFolder folder;
+  CHECK(entries_of(folder.path()).empty());
+  write_text_file(folder / "a", "text");
+  std::filesystem::create_directories(folder / "b" / "c");
+  std::set<std::string> names;
+  for (const auto& entry : entries_of(folder.path())) names.insert(entry.filename());
+  CHECK(names == std::set<std::string>{"a", "b"});
+  // Once, a folder that could not be opened left a preparation as the standard library's exception.
+  EXPECT_ERROR(entries_of(folder / "a"), Kind::io, (folder / "a").string() + ": cannot list the folder");
 }
 
 TEST_CASE("a file that cannot take its name leaves no temporary one") {
