@@ -33,6 +33,7 @@ asan: deps  ## the tests with address and undefined-behaviour sanitizers, and wh
 	@bash .ci/coverage asan
 
 tsan: deps  ## the tests with the thread sanitizer
+	@bash .ci/deps sanitize
 	@TARGET=threaded_tests bash .ci/test tsan -L threads
 
 cuda: deps  ## the tests with the CUDA backend, or an error without nvcc

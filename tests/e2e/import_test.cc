@@ -46,7 +46,7 @@ void write_source(const std::filesystem::path& folder) {
 }  // namespace
 
 TEST_CASE("import in a control group smaller than the edges stays inside it, and changes no byte") {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(TemporaryFolder::Place::on_drive);
   write_source(folder / "source");
   constexpr std::uint64_t limit = 72U << 20;
   REQUIRE(std::filesystem::file_size(folder / "source/edge_index.npy") > limit);

@@ -251,7 +251,7 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
 TEST_CASE(
     "rows, edges and layers larger than the memory: infer stays in its control group, and leaves nothing "
     "when it is stopped") {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(TemporaryFolder::Place::on_drive);
   const std::string dataset = folder / "d.gneiss";
   // 110 MiB of features, as much of each layer's output, 37 MiB of edges.
   expect_done({"generate", dataset, "--nodes", "150000", "--avg-degree", "60", "--features", "192",

@@ -82,7 +82,7 @@ TEST_CASE("generate, info, prepare, train: the graph helps, and every summary sa
 }
 
 TEST_CASE("training in a control group smaller than the features stays inside it") {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(TemporaryFolder::Place::on_drive);
   const std::string dataset = folder / "d.gneiss";
   // 60,000 rows of 3 KiB: 176 MiB of features, and about as much in segments.
   expect_done({"generate", dataset, "--nodes", "60000", "--avg-degree", "5", "--features", "768", "--classes",
@@ -112,7 +112,7 @@ TEST_CASE("progress keeps to a narrow terminal, and to whole lines where there i
   make_small_dataset(dataset);
   // Seconds of work: a bar shows itself after half of one.
   const Arguments prepare{"prepare", "--dataset",    dataset, "--name",          "L",   "--fanout",
-                          "10,10",   "--batch-size", "10",    "--sample-epochs", "300", "--force"};
+                          "10,10",   "--batch-size", "10",    "--sample-epochs", "100", "--force"};
   const CommandResult narrow = on_terminal(prepare, 40);
   CHECK(narrow.exit_code == 0);
   // Each redraw starts at the line's beginning, clears it and is shorter than the line.

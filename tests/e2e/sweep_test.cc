@@ -13,7 +13,7 @@ using namespace gneiss;
 using namespace gneiss::test;
 
 TEST_CASE("prepare in a control group smaller than the topology stays inside it, and changes no byte") {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(TemporaryFolder::Place::on_drive);
   const std::string dataset = folder / "d.gneiss";
   // 300,000 nodes with 100 in-edges each: 117 MiB of topology.
   expect_done({"generate", dataset, "--nodes", "300000", "--avg-degree", "50", "--features", "8", "--classes",

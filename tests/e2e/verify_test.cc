@@ -98,7 +98,7 @@ TEST_CASE("files of an older or a newer version are refused with what to do") {
 }
 
 TEST_CASE("info lists preparations, and bench io reads one as training does and keeps the drive's profile") {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(TemporaryFolder::Place::on_drive);
   const std::string dataset = folder / "d.gneiss";
   make_small_dataset(dataset);
   CHECK(contains(expect_done({"info", dataset}), "'P': fanout 5,5, batch size 100, 4 epochs of 6 batches"));

@@ -7,7 +7,10 @@ namespace gneiss::test {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder();
+  // on_drive: /var/tmp where the temporary folder is in memory, which a memory cap would count.
+  enum class Place { anywhere, on_drive };
+
+  explicit TemporaryFolder(Place place = Place::anywhere);
   ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
