@@ -8,10 +8,12 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "bench/step/clock.h"
 #include "engine/compute/attention.h"
+#include "engine/compute/half_rows.h"
 #include "engine/compute/normalization.h"
 
 namespace gneiss::step {
@@ -104,11 +106,73 @@ class TimedAttention final : public AttentionOperators {
   OperatorTimes& times_;
 };
 
+class TimedHalves final : public HalfOperators {
+ public:
+  TimedHalves(HalfOperators& inner, OperatorTimes& times) : inner_(inner), times_(times) {}
+
+  void row_products(const TieredRows& rows, ConstMatrixView weight, MatrixView out, HalfView kept) override {
+    other("attention row_products", [&] { inner_.row_products(rows, weight, out, kept); });
+  }
+  void aggregate(ConstHalfView rows, const BlockView& block, const ConstEdgeValues& weights,
+                 HalfView out) override {
+    other("attention aggregate", [&] { inner_.aggregate(rows, block, weights, out); });
+  }
+  void linear(ConstHalfView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out) override {
+    product("linear", [&] { inner_.linear(x, weight, epilogue, out); });
+  }
+  void linear_add(ConstHalfView x, ConstMatrixView weight, const Epilogue& epilogue,
+                  MatrixView out) override {
+    product("linear_add", [&] { inner_.linear_add(x, weight, epilogue, out); });
+  }
+  void linear_weight_gradient(ConstHalfView x, ConstMatrixView dz, MatrixView weight_gradient,
+                              std::span<float> bias_gradient, std::span<float> scratch) override {
+    product("linear_weight_gradient",
+            [&] { inner_.linear_weight_gradient(x, dz, weight_gradient, bias_gradient, scratch); });
+  }
+  void linear_input_gradient(ConstMatrixView dz, ConstMatrixView weight, HalfView dx) override {
+    product("linear_input_gradient", [&] { inner_.linear_input_gradient(dz, weight, dx); });
+  }
+  void score_gradients(ConstHalfView rows, const BlockView& block, ConstMatrixView scores,
+                       const AttentionRule& rule, const ConstEdgeValues& shares, std::size_t first_dst,
+                       ConstHalfView d_out, const EdgeValues& d_scores, MatrixView d_destination,
+                       MatrixView d_weight, std::span<float> scratch) override {
+    other("attention score_gradients", [&] {
+      inner_.score_gradients(rows, block, scores, rule, shares, first_dst, d_out, d_scores, d_destination,
+                             d_weight, scratch);
+    });
+  }
+  void input_gradient(const BlockView& block, const ConstEdgeValues& weights, ConstHalfView d_aggregate,
+                      const ConstEdgeValues& d_scores, ConstMatrixView d_destination,
+                      ConstMatrixView score_weight, ConstMatrixView activated, const Epilogue& epilogue,
+                      MatrixView dz) override {
+    other("attention input_gradient", [&] {
+      inner_.input_gradient(block, weights, d_aggregate, d_scores, d_destination, score_weight, activated,
+                            epilogue, dz);
+    });
+  }
+
+ private:
+  template <class Work>
+  void other(const char* name, const Work& work) {
+    times_.time(name, OperatorTimes::Sort::other, work);
+  }
+  template <class Work>
+  void product(const char* name, const Work& work) {
+    times_.time(name, OperatorTimes::Sort::product, work);
+  }
+  HalfOperators& inner_;
+  OperatorTimes& times_;
+};
+
 // `inner` outlives this and all buffers.
 class TimedBackend final : public Backend {
  public:
   TimedBackend(Backend& inner, Clock clock)
-      : inner_(inner), times_(clock, inner), attention_(inner.attention(), times_) {}
+      : inner_(inner), times_(clock, inner), attention_(inner.attention(), times_) {
+    if (HalfOperators* const halves = inner.halves()) {
+      halves_ = std::make_unique<TimedHalves>(*halves, times_);
+    }
+  }
   OperatorTimes& times() noexcept { return times_; }
 
   std::string_view name() const noexcept override { return inner_.name(); }
@@ -219,6 +283,7 @@ class TimedBackend final : public Backend {
     other("adam", [&] { inner_.adam(step, values, gradients, first_moments, second_moments); });
   }
   AttentionOperators& attention() noexcept override { return attention_; }
+  HalfOperators* halves() const noexcept override { return halves_.get(); }
   NormOperators& norms() noexcept override {
     return inner_.norms();
   }  // counted as the time between operators
@@ -235,6 +300,7 @@ class TimedBackend final : public Backend {
   Backend& inner_;
   OperatorTimes times_;
   TimedAttention attention_;
+  std::unique_ptr<TimedHalves> halves_;  // none: `inner` has none
 };
 
 }  // namespace gneiss::step

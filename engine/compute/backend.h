@@ -24,6 +24,7 @@ namespace gneiss {
 
 class AttentionOperators;
 class Backend;
+class HalfOperators;
 class NormOperators;
 
 // Memory of the host that its backend's device reads and writes by itself, and that a CUDA backend pins:
@@ -66,6 +67,12 @@ class Buffer {
     static_assert(sizeof(std::uint32_t) == sizeof(float));
     GNEISS_ASSERT(rows * columns <= count_);
     return {reinterpret_cast<std::uint32_t*>(data_.get()), rows, columns};
+  }
+  // The same memory for numbers of 16 bits, from number `first` on.
+  BasicMatrixView<std::uint16_t> half_matrix(std::size_t first, std::size_t rows, std::size_t columns,
+                                             std::size_t stride) const {
+    GNEISS_ASSERT(first + rows * stride <= 2 * count_);
+    return {reinterpret_cast<std::uint16_t*>(data_.get()) + first, rows, columns, stride};
   }
 
  private:
@@ -262,6 +269,8 @@ class Backend {
   // The operators that graph attention and normalization need besides.
   virtual AttentionOperators& attention() noexcept = 0;
   virtual NormOperators& norms() noexcept = 0;
+  // Attention over rows kept as bf16; nullptr where rows stay f32.
+  virtual HalfOperators* halves() const noexcept { return nullptr; }
 };
 
 inline void HostMemory::Release::operator()(std::byte* data) const noexcept { backend->release_host(data); }

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "engine/compute/attention.h"
+#include "engine/compute/half_rows.h"
 #include "engine/nn/layer_columns.h"
 #include "storage/base/random.h"
 
@@ -34,7 +35,7 @@ struct GatSizes {
     std::size_t scores = 0;        // [src, 2 * heads]
     std::size_t shares = 0;        // [edges + dst, heads]
     std::size_t weights = 0;       // the same, or none
-    std::size_t aggregate = 0;     // [dst, heads * in]
+    std::size_t aggregate = 0;     // [dst, heads * in]; or in halves, and all rows
     std::size_t output = 0;        // [dst, out]
   };
   std::vector<Layer> layers;
@@ -47,6 +48,7 @@ struct GatSizes {
 
   GatSizes(const Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
     const std::size_t heads = options.head_count;
+    const bool keeps_halves = backend.halves() != nullptr;
     for (std::uint32_t i = 0; i < options.layer_count; ++i) {
       const BlockMaxima& block = maxima[i];
       const std::size_t rows = block.dst_count;
@@ -61,10 +63,15 @@ struct GatSizes {
       d_score_weight = std::max(d_score_weight, layer.score_weight);
       d_edges = std::max(d_edges, layer.shares);
       d_destination = std::max(d_destination, rows * heads);
-      d_aggregate = std::max(d_aggregate, (i == 0 ? std::min(rows, slice_rows) : rows) * heads * in);
+      const std::size_t gradients = (i == 0 ? std::min(rows, slice_rows) : rows) * heads;
+      d_aggregate = std::max(d_aggregate, gradients * (keeps_halves ? half_columns(in) / 2 : in));
       if (!is_last(options, i)) dz = std::max(dz, layer.output);
       scratch = std::max({scratch, backend.weight_gradient_scratch(rows, head_columns(options, i), in),
-                          backend.weight_gradient_scratch(rows, 2 * heads, in)});
+                          backend.weight_gradient_scratch(rows, 2 * heads, half_columns(in))});
+      // A layer run alone has its aggregates in f32 whatever a batch's are, and in the same memory.
+      if (keeps_halves) {
+        layer.aggregate = std::max(layer.aggregate, (rows * heads + block.src_count) * half_columns(in) / 2);
+      }
     }
   }
   std::size_t total() const {
@@ -80,7 +87,7 @@ struct GatSizes {
 class GatModel final : public Model {
  public:
   GatModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
-      : Model(backend, options), heads_(options.head_count) {
+      : Model(backend, options), heads_(options.head_count), halves_(backend.halves()) {
     const GatSizes sizes(backend, options, maxima);
     for (std::uint32_t i = 0; i < options.layer_count; ++i) {
       Layer& layer = layers_.emplace_back();
@@ -124,12 +131,7 @@ class GatModel final : public Model {
   // The scores.
   void layer_sources(std::size_t i, const TieredRows& rows, const BlockView& /*block*/,
                      MatrixView out) override {
-    const Layer& layer = layers_[i];
-    for (std::size_t h = 0; h < heads_; ++h) {
-      backend().linear_input_gradient(attention_of(layer, h), weight_of(layer, h),
-                                      of_head(layer.score_weight.matrix(2, heads_ * layer.in_columns), h));
-    }
-    backend().attention().row_products(rows, layer.score_weight.matrix(2 * heads_, layer.in_columns), out);
+    backend().attention().row_products(rows, score_weight(layers_[i]), out);
   }
 
   MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
@@ -145,12 +147,21 @@ class GatModel final : public Model {
   }
 
   MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    return finish(i, own, batch, layer_aggregates(i, own.count));
+  }
+
+  MatrixView run_layer(std::size_t i, const TieredRows& rows, const OwnRows& own,
+                       const BatchView& batch) override {
+    if (halves_ == nullptr) return Model::run_layer(i, rows, own, batch);
     const Layer& layer = layers_[i];
-    const MatrixView aggregate = layer_aggregates(i, own.count);
-    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
-    multiply_heads(batch, i, aggregate, output);
-    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
-    return output;
+    const BlockView& block = batch.blocks[i];
+    const MatrixView scores = layer.scores.matrix(block.src_count, 2 * heads_);
+    halves_->row_products(rows, score_weight(layer), scores, kept_rows(layer, block));
+    backend().attention().softmax(block, scores, rule(i), edge_values(layer.shares, block),
+                                  weights(layer, block));
+    const HalfView aggregate = kept_aggregates(layer.aggregate, layer, block.dst_count);
+    halves_->aggregate(kept_rows(layer, block), block, weights(layer, block), aggregate);
+    return finish(i, own, batch, aggregate);
   }
 
   void backward(const BatchView& batch, MatrixView logit_gradients) override {
@@ -162,16 +173,27 @@ class GatModel final : public Model {
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
       tails().backward(i, dz);
-      output_weight_gradients(layer, dz, i);
+      if (halves_ != nullptr) {
+        output_weight_gradients(layer, dz, i, kept_aggregates(layer.aggregate, layer, dz.rows));
+      } else {
+        output_weight_gradients(layer, dz, i, layer_aggregates(i, dz.rows));
+      }
       score_gradients(batch, dz, i);
       if (i == 0) break;  // the features need no gradient
       const EdgeValues d_edges = edge_values(d_edges_, block);
       const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
       dz = dz_.matrix(block.src_count, in);
-      backend().attention().input_gradient(
-          block, weights(layer, block), d_aggregate_.matrix(block.dst_count, heads_ * in), d_edges,
-          d_destination_.matrix(block.dst_count, heads_), layer.score_weight.matrix(2 * heads_, in), below,
-          activation(i - 1, batch), dz);
+      const MatrixView d_destination = d_destination_.matrix(block.dst_count, heads_);
+      const MatrixView d_sources = layer.score_weight.matrix(2 * heads_, in);
+      if (halves_ != nullptr) {
+        halves_->input_gradient(block, weights(layer, block),
+                                kept_aggregates(d_aggregate_, layer, block.dst_count), d_edges, d_destination,
+                                d_sources, below, activation(i - 1, batch), dz);
+      } else {
+        backend().attention().input_gradient(block, weights(layer, block),
+                                             d_aggregate_.matrix(block.dst_count, heads_ * in), d_edges,
+                                             d_destination, d_sources, below, activation(i - 1, batch), dz);
+      }
       tails().add_residual(i, below, activation(i - 1, batch), dz);
     }
   }
@@ -188,42 +210,68 @@ class GatModel final : public Model {
     Buffer scores;        // [src, 2 * heads]
     Buffer shares;        // [edges + dst, heads], the softmax
     Buffer weights;       // the same after dropout and averaging; empty: as shares
-    Buffer aggregate;     // [dst, heads * in], kept for the weights' gradient
-    Buffer output;        // [dst, out], kept for the activation's mask
+    // [dst, heads * in], kept for the weights' gradient. Where rows are kept as halves: of all heads, then
+    // [src, in] of the layer's rows.
+    Buffer aggregate;
+    Buffer output;  // [dst, out], kept for the activation's mask
   };
+
+  // att_src . lin and att_dst . lin
+  MatrixView score_weight(const Layer& layer) {
+    for (std::size_t h = 0; h < heads_; ++h) {
+      backend().linear_input_gradient(attention_of(layer, h), weight_of(layer, h),
+                                      of_head(layer.score_weight.matrix(2, heads_ * layer.in_columns), h));
+    }
+    return layer.score_weight.matrix(2 * heads_, layer.in_columns);
+  }
+
+  template <class Aggregates>
+  MatrixView finish(std::size_t i, const OwnRows& own, const BatchView& batch, Aggregates aggregate) {
+    const Layer& layer = layers_[i];
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    multiply_heads(batch, i, aggregate, output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
+  }
+
+  // The operators on aggregates in f32, or kept as halves.
+  Backend& operators(MatrixView /*rows*/) const { return backend(); }
+  HalfOperators& operators(HalfView /*rows*/) const { return *halves_; }
 
   // Every head has its own columns and finishes them, but in the last layer, where the last of them finishes
   // the sum of all.
-  void multiply_heads(const BatchView& batch, std::size_t i, ConstMatrixView aggregate, MatrixView output) {
+  template <class Aggregates>
+  void multiply_heads(const BatchView& batch, std::size_t i, Aggregates aggregate, MatrixView output) {
     const Layer& layer = layers_[i];
     const Epilogue epilogue = product_epilogue(layer.bias, i, batch);
     for (std::size_t h = 0; h < heads_; ++h) {
-      const ConstMatrixView rows = aggregate.column_range(h * layer.in_columns, layer.in_columns);
+      const Aggregates rows = of_head(aggregate, layer, h);
       if (is_last(options_, i)) {
         const Epilogue last = h + 1 == heads_ ? epilogue : Epilogue();
         if (h == 0) {
-          backend().linear(rows, weight_of(layer, h), last, output);
+          operators(rows).linear(rows, weight_of(layer, h), last, output);
         } else {
-          backend().linear_add(rows, weight_of(layer, h), last, output);
+          operators(rows).linear_add(rows, weight_of(layer, h), last, output);
         }
         continue;
       }
       Epilogue own = epilogue;
       own.first_column = h * layer.head_columns;
       own.bias = epilogue.bias.subspan(own.first_column, layer.head_columns);
-      backend().linear(rows, weight_of(layer, h), own, of_head(output, h));
+      operators(rows).linear(rows, weight_of(layer, h), own, of_head(output, h));
     }
   }
 
   // Of lin.weight, and of the bias, by what follows the aggregates.
-  void output_weight_gradients(const Layer& layer, MatrixView dz, std::size_t i) {
-    const MatrixView aggregate = layer.aggregate.matrix(dz.rows, heads_ * layer.in_columns);
+  template <class Aggregates>
+  void output_weight_gradients(const Layer& layer, MatrixView dz, std::size_t i, Aggregates aggregate) {
     const std::span<float> bias = vector_gradient(layer.bias);
     for (std::size_t h = 0; h < heads_; ++h) {
       std::span<float> part = bias.subspan(0, h == 0 ? bias.size() : 0);
       if (!is_last(options_, i)) part = bias.subspan(h * layer.head_columns, layer.head_columns);
-      backend().linear_weight_gradient(of_head(aggregate, h), output_of_head(dz, i, h),
-                                       weight_gradient_of(layer, h), part, scratch_.span());
+      const Aggregates rows = of_head(aggregate, layer, h);
+      operators(rows).linear_weight_gradient(rows, output_of_head(dz, i, h), weight_gradient_of(layer, h),
+                                             part, scratch_.span());
     }
   }
 
@@ -233,22 +281,31 @@ class GatModel final : public Model {
   void score_gradients(const BatchView& batch, MatrixView dz, std::size_t i) {
     const Layer& layer = layers_[i];
     const BlockView& block = batch.blocks[i];
-    const TieredRows rows = source_rows(batch, i);
     const std::size_t in = layer.in_columns;
-    AttentionOperators& attention = backend().attention();
+    const MatrixView scores = layer.scores.matrix(block.src_count, 2 * heads_);
+    const EdgeValues shares = edge_values(layer.shares, block);
     const EdgeValues d_edges = edge_values(d_edges_, block);
+    const MatrixView d_destination = d_destination_.matrix(block.dst_count, heads_);
+    const MatrixView d_weight = d_score_weight_.matrix(2 * heads_, in);
+    // Of destinations from `first` on.
+    const auto gradients = [&](auto& attention, const auto& rows, std::size_t first, auto d_aggregate) {
+      for (std::size_t h = 0; h < heads_; ++h) {
+        operators(d_aggregate)
+            .linear_input_gradient(output_of_head(dz, i, h).row_range(first, d_aggregate.rows),
+                                   weight_of(layer, h), of_head(d_aggregate, layer, h));
+      }
+      attention.score_gradients(rows, block, scores, rule(i), shares, first, d_aggregate, d_edges,
+                                d_destination, d_weight, scratch_.span());
+    };
     const std::size_t slice = i == 0 ? slice_rows : std::max<std::size_t>(block.dst_count, 1);
     for (std::size_t first = 0; first == 0 || first < block.dst_count; first += slice) {
       const std::size_t count = std::min<std::size_t>(slice, block.dst_count - first);
-      const MatrixView d_aggregate = d_aggregate_.matrix(count, heads_ * in);
-      for (std::size_t h = 0; h < heads_; ++h) {
-        backend().linear_input_gradient(output_of_head(dz, i, h).row_range(first, count), weight_of(layer, h),
-                                        of_head(d_aggregate, h));
+      if (halves_ != nullptr) {
+        gradients(*halves_, kept_rows(layer, block), first, kept_aggregates(d_aggregate_, layer, count));
+      } else {
+        gradients(backend().attention(), source_rows(batch, i), first,
+                  d_aggregate_.matrix(count, heads_ * in));
       }
-      attention.score_gradients(rows, block, layer.scores.matrix(block.src_count, 2 * heads_), rule(i),
-                                edge_values(layer.shares, block), first, d_aggregate, d_edges,
-                                d_destination_.matrix(block.dst_count, heads_),
-                                d_score_weight_.matrix(2 * heads_, in), scratch_.span());
     }
     const MatrixView d_score_weight = d_score_weight_.matrix(2, heads_ * in);
     const MatrixView d_attention = parameters_.stacked_gradient(layer.attention);
@@ -267,6 +324,16 @@ class GatModel final : public Model {
   TieredRows source_rows(const BatchView& batch, std::size_t i) const {
     if (i == 0) return batch.input;
     return TieredRows::of(layers_[i - 1].output.matrix(batch.blocks[i].src_count, layers_[i].in_columns));
+  }
+  // Of all heads: [dst_count, heads * half_columns(in)].
+  HalfView kept_aggregates(const Buffer& buffer, const Layer& layer, std::size_t dst_count) const {
+    const std::size_t columns = heads_ * half_columns(layer.in_columns);
+    return buffer.half_matrix(0, dst_count, columns, columns);
+  }
+  HalfView kept_rows(const Layer& layer, const BlockView& block) const {
+    const std::size_t columns = half_columns(layer.in_columns);
+    return layer.aggregate.half_matrix(block.dst_count * heads_ * columns, block.src_count, layer.in_columns,
+                                       columns);
   }
   EdgeValues edge_values(const Buffer& buffer, const BlockView& block) const {
     const std::size_t edges = block.edge_count();
@@ -291,6 +358,12 @@ class GatModel final : public Model {
     const std::size_t columns = matrix.columns / heads_;
     return matrix.column_range(h * columns, columns);
   }
+  MatrixView of_head(MatrixView aggregates, const Layer& /*layer*/, std::size_t h) const {
+    return of_head(aggregates, h);
+  }
+  HalfView of_head(HalfView aggregates, const Layer& layer, std::size_t h) const {
+    return aggregates.column_range(h * half_columns(layer.in_columns), layer.in_columns);
+  }
   // What a head adds to in a layer's output: its own columns, or, where heads are averaged, all.
   MatrixView output_of_head(MatrixView output, std::size_t i, std::size_t h) const {
     return is_last(options_, i) ? output : of_head(output, h);
@@ -306,6 +379,7 @@ class GatModel final : public Model {
   }
 
   std::size_t heads_;
+  HalfOperators* halves_;  // nullptr: all is f32
   std::vector<Layer> layers_;
   Buffer d_score_weight_;
   Buffer d_edges_;

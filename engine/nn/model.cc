@@ -47,14 +47,23 @@ ConstMatrixView Model::forward(const BatchView& batch, const StepContext& contex
       GNEISS_ASSERT(rows.row_count() == block.src_count);
       own.ids = block.dst_in_src;
       own.count = block.dst_count;
-      aggregate_layer(i, rows, block, batch_sources(i, rows, batch), layer_aggregates(i, own.count));
     } else if (i == 0) {
       own.ids = batch.seed_rows();
     }
-    output = finish_layer(i, own, batch);
+    output = run_layer(i, rows, own, batch);
     rows = TieredRows::of(output);
   }
   return output;
+}
+
+MatrixView Model::run_layer(std::size_t layer, const TieredRows& rows, const OwnRows& own,
+                            const BatchView& batch) {
+  if (layer_needs(layer).aggregates > 0) {
+    const BlockView& block = batch.blocks[layer];
+    aggregate_layer(layer, rows, block, batch_sources(layer, rows, batch),
+                    layer_aggregates(layer, own.count));
+  }
+  return finish_layer(layer, own, batch);
 }
 
 // What a model whose layers need none of it leaves as it is.

@@ -90,6 +90,11 @@ class Model {
   //   batch  whose hidden nodes key dropout; for evaluation any
   virtual MatrixView finish_layer(std::size_t layer, const OwnRows& own, const BatchView& batch) = 0;
 
+  // The layer as forward() runs it on a batch, with what it needs of `rows`. A model may overwrite it to keep
+  // in another way what lies between the steps.
+  virtual MatrixView run_layer(std::size_t layer, const TieredRows& rows, const OwnRows& own,
+                               const BatchView& batch);
+
   // The same layer with its product first, where LayerNeeds::may_project: aggregates are then of the layer's
   // output columns. Equal but for the order in which numbers are added; worth it where those are fewer. Both
   // write over what layer_aggregates() gives.

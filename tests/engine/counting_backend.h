@@ -15,6 +15,7 @@ class CountingBackend final : public Backend {
   std::string_view name() const noexcept override { return inner_.name(); }
   Device device() const noexcept override { return inner_.device(); }
   Precision precision() const noexcept override { return inner_.precision(); }
+  HalfOperators* halves() const noexcept override { return inner_.halves(); }
   std::uint64_t working_bytes(std::size_t in_columns, std::size_t out_columns) const noexcept override {
     return inner_.working_bytes(in_columns, out_columns);
   }

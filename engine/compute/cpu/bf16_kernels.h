@@ -13,6 +13,7 @@
 #include <span>
 
 #include "engine/compute/cpu/product.h"
+#include "engine/compute/half_rows.h"
 #include "engine/compute/matrix_view.h"
 
 namespace gneiss::cpu {
@@ -21,6 +22,9 @@ namespace gneiss::cpu {
 bool has_bf16_products() noexcept;
 
 inline constexpr std::size_t panel_columns = 32;  // of the right side: two vectors of sums
+
+// Pairs of a panel that stay in L1 while all rows pass by: 128 of 128 bytes are 16 KiB.
+inline constexpr std::size_t block_pairs = 128;
 
 inline std::size_t pairs_of(std::size_t count) noexcept { return (count + 1) / 2; }
 // u32s of a right side [k, m], packed in panels of columns, each [pairs of k][panel_columns].
@@ -36,10 +40,13 @@ struct PackedLeft {
 
 // x[n, k] as the left side of a sum over its columns. out[n * pairs_of(k)]
 PackedLeft pack_left(ConstMatrixView x, std::uint32_t* out);
+// Rows kept as bf16 are packed as they lie.
+PackedLeft as_left(ConstHalfView x);
 // x[n, k] as the left side x^T of a sum over its rows. out[pairs_of(n) * round_up(k, 16)]
 PackedLeft pack_left_transposed(ConstMatrixView x, std::uint32_t* out);
 // Panel `panel` of the right side: of b[k, m], and of b^T where b is [m, k]. out: the panel's own.
 void pack_panel(ConstMatrixView b, std::size_t panel, std::uint32_t* out);
+void pack_panel(ConstHalfView b, std::size_t panel, std::uint32_t* out);
 void pack_panel_transposed(ConstMatrixView b, std::size_t panel, std::uint32_t* out);
 
 // Rows that will be packed next: their lines are asked for while the product before them is computed, some at
@@ -47,12 +54,20 @@ void pack_panel_transposed(ConstMatrixView b, std::size_t panel, std::uint32_t* 
 class RowsAhead {
  public:
   RowsAhead() = default;
-  explicit RowsAhead(ConstMatrixView rows);
+  explicit RowsAhead(ConstMatrixView rows)
+      : RowsAhead(rows.data, rows.rows, rows.columns * sizeof(float), rows.stride * sizeof(float)) {}
+  explicit RowsAhead(ConstHalfView rows)
+      : RowsAhead(rows.data, rows.rows, rows.columns * sizeof(std::uint16_t),
+                  rows.stride * sizeof(std::uint16_t)) {}
   void plan(std::size_t turns);  // in how many calls of fetch()
   void fetch();
 
  private:
-  ConstMatrixView rows_;
+  RowsAhead(const void* data, std::size_t rows, std::size_t row_bytes, std::size_t stride_bytes);
+
+  const char* data_ = nullptr;
+  std::size_t rows_ = 0;
+  std::size_t stride_bytes_ = 0;
   std::size_t row_lines_ = 0;
   std::size_t lines_a_turn_ = 0;
   std::size_t row_ = 0;
@@ -62,5 +77,10 @@ class RowsAhead {
 // out[n, m] = a . b, or out += a . b; `pairs`: of the summed dimension. `ahead`: fetched meanwhile.
 void multiply_packed(const PackedLeft& a, const std::uint32_t* panels, std::size_t pairs, MatrixView out,
                      Into into, std::span<RowsAhead> ahead = {});
+
+// The same into rows kept as bf16. Precondition: pairs <= block_pairs, so that sums are whole when they are
+// rounded.
+void multiply_packed_rounded(const PackedLeft& a, const std::uint32_t* panels, std::size_t pairs,
+                             HalfView out, std::span<RowsAhead> ahead = {});
 
 }  // namespace gneiss::cpu

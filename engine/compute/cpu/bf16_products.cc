@@ -4,6 +4,7 @@
 #include <array>
 
 #include "engine/compute/cpu/bf16_kernels.h"
+#include "engine/compute/cpu/half_kernels.h"
 
 namespace gneiss::cpu {
 namespace {
@@ -25,6 +26,10 @@ std::size_t transposed_words(std::size_t rows, std::size_t columns) {
   return pairs_of(rows) * round_up(columns, 16);
 }
 
+// What is kept needs no packing.
+PackedLeft packed_left(ConstMatrixView x, std::uint32_t* out) { return pack_left(x, out); }
+PackedLeft packed_left(ConstHalfView x, std::uint32_t* /*out*/) { return as_left(x); }
+
 }  // namespace
 
 Bf16Products::Bf16Products(const PieceRunner& pieces) : pieces_(pieces), rows_(pieces.thread_count()) {
@@ -36,7 +41,7 @@ std::uint64_t Bf16Products::bytes(std::size_t threads, std::size_t in_columns,
   const std::size_t weight =
       std::max(panel_words(in_columns, out_columns), panel_words(out_columns, in_columns));
   const std::size_t rows =
-      std::max(fetched_rows * pairs_of(std::max(in_columns, out_columns)),
+      std::max(fetched_rows * (pairs_of(std::max(in_columns, out_columns)) + half_columns(in_columns)),
                transposed_words(summed_rows, out_columns) + panel_words(summed_rows, in_columns));
   // The alignment's rounding, once for each buffer.
   return (weight + threads * rows) * sizeof(std::uint32_t) + (threads + 1) * direct_io_alignment;
@@ -61,20 +66,22 @@ void Bf16Products::for_panels(std::size_t columns, std::size_t pairs, const Pack
   for (std::size_t panel = 0; panel < panels; ++panel) pack(panel);
 }
 
-void Bf16Products::multiply_piece(ConstMatrixView x, RowRange range, const std::uint32_t* panels,
-                                  std::size_t pairs, MatrixView out, Into into, std::size_t worker) {
+template <class Rows>
+void Bf16Products::multiply_piece(Rows x, RowRange range, const std::uint32_t* panels, std::size_t pairs,
+                                  MatrixView out, Into into, std::size_t worker) {
   std::uint32_t* const packed = packed_rows(worker, fetched_rows * pairs);
   for (std::size_t first = range.first; first < range.last; first += fetched_rows) {
     const std::size_t count = std::min(fetched_rows, range.last - first);
     const std::size_t next = first + count;
     RowsAhead ahead(x.row_range(next, std::min(fetched_rows, range.last - next)));
-    multiply_packed(pack_left(x.row_range(first, count), packed), panels, pairs, out.row_range(first, count),
-                    into, {&ahead, 1});
+    multiply_packed(packed_left(x.row_range(first, count), packed), panels, pairs,
+                    out.row_range(first, count), into, {&ahead, 1});
   }
 }
 
-void Bf16Products::linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
-                          Into into) {
+template <class Rows>
+void Bf16Products::multiply_weight(Rows x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
+                                   Into into) {
   const std::size_t pairs = pairs_of(x.columns);
   std::uint32_t* const panels = packed_weight(panel_words(x.columns, out.columns));
   for_panels(out.columns, pairs, [&](std::size_t panel) {
@@ -84,6 +91,15 @@ void Bf16Products::linear(ConstMatrixView x, ConstMatrixView weight, const Epilo
     multiply_piece(x, range, panels, pairs, out, into, worker);
     cpu::epilogue(epilogue, range, out);
   });
+}
+
+void Bf16Products::linear(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
+                          Into into) {
+  multiply_weight(x, weight, epilogue, out, into);
+}
+void Bf16Products::linear(ConstHalfView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
+                          Into into) {
+  multiply_weight(x, weight, epilogue, out, into);
 }
 
 void Bf16Products::input_gradient(ConstMatrixView dz, ConstMatrixView weight, MatrixView dx) {
@@ -96,13 +112,39 @@ void Bf16Products::input_gradient(ConstMatrixView dz, ConstMatrixView weight, Ma
   });
 }
 
-void Bf16Products::outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView out, std::size_t worker) {
+void Bf16Products::input_gradient(ConstMatrixView dz, ConstMatrixView weight, HalfView dx) {
+  const std::size_t pairs = pairs_of(dz.columns);
+  std::uint32_t* const panels = packed_weight(panel_words(dz.columns, dx.columns));
+  for_panels(dx.columns, pairs,
+             [&](std::size_t panel) { pack_panel(weight, panel, panels + panel * pairs * panel_columns); });
+  pieces_.for_rows_of_worker(dz.rows, [&](RowRange range, std::size_t worker) {
+    const std::size_t columns = half_columns(dx.columns);
+    std::uint32_t* const packed = packed_rows(worker, fetched_rows * (pairs + columns));
+    const MatrixView sums(reinterpret_cast<float*>(packed + fetched_rows * pairs), fetched_rows, columns);
+    for (std::size_t first = range.first; first < range.last; first += fetched_rows) {
+      const std::size_t count = std::min(fetched_rows, range.last - first);
+      const std::size_t next = first + count;
+      RowsAhead ahead(dz.row_range(next, std::min(fetched_rows, range.last - next)));
+      const PackedLeft left = pack_left(dz.row_range(first, count), packed);
+      const HalfView out = dx.row_range(first, count);
+      if (pairs <= block_pairs) {
+        multiply_packed_rounded(left, panels, pairs, out, {&ahead, 1});
+      } else {  // summed block by block, in f32; the panels' zeros make those behind the columns
+        multiply_packed(left, panels, pairs, sums.row_range(0, count), Into::set, {&ahead, 1});
+        round_rows(sums.row_range(0, count), out);
+      }
+    }
+  });
+}
+
+template <class Rows>
+void Bf16Products::multiply_outer(Rows x, ConstMatrixView dz, MatrixView out, std::size_t worker) {
   const std::size_t left_words = transposed_words(summed_rows, dz.columns);
   std::uint32_t* const packed = packed_rows(worker, left_words + panel_words(summed_rows, x.columns));
   for (std::size_t first = 0; first < x.rows; first += summed_rows) {
     const std::size_t count = std::min(summed_rows, x.rows - first);
     const std::size_t pairs = pairs_of(count);
-    const ConstMatrixView right = x.row_range(first, count);
+    const Rows right = x.row_range(first, count);
     const std::size_t next = std::min(summed_rows, x.rows - first - count);
     std::array<RowsAhead, 2> ahead{RowsAhead(x.row_range(first + count, next)),
                                    RowsAhead(dz.row_range(first + count, next))};
@@ -112,6 +154,13 @@ void Bf16Products::outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixV
     }
     multiply_packed(left, packed + left_words, pairs, out, first > 0 ? Into::add : Into::set, ahead);
   }
+}
+
+void Bf16Products::outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView out, std::size_t worker) {
+  multiply_outer(x, dz, out, worker);
+}
+void Bf16Products::outer_products(ConstHalfView x, ConstMatrixView dz, MatrixView out, std::size_t worker) {
+  multiply_outer(x, dz, out, worker);
 }
 
 }  // namespace gneiss::cpu

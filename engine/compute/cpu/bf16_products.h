@@ -13,6 +13,7 @@
 
 #include "engine/compute/cpu/pieces.h"
 #include "engine/compute/cpu/product.h"
+#include "engine/compute/half_rows.h"
 #include "storage/base/aligned_buffer.h"
 
 namespace gneiss::cpu {
@@ -34,13 +35,23 @@ class Bf16Products {
   // out[m, k] = dz[n, m]^T . x[n, k]: one thread's, whose number is `worker`
   void outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView out, std::size_t worker);
 
+  // The same where x, or dx, is kept as bf16: equal to the bit, but for dx's rounding.
+  void linear(ConstHalfView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out, Into into);
+  void input_gradient(ConstMatrixView dz, ConstMatrixView weight, HalfView dx);
+  void outer_products(ConstHalfView x, ConstMatrixView dz, MatrixView out, std::size_t worker);
+
  private:
+  template <class Rows>
+  void multiply_weight(Rows x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out, Into into);
+  template <class Rows>
+  void multiply_outer(Rows x, ConstMatrixView dz, MatrixView out, std::size_t worker);
   // Calls pack(panel) for each panel of a right side with so many columns.
   template <class Pack>
   void for_panels(std::size_t columns, std::size_t pairs, const Pack& pack);
   // Rows `range` of out from those of x; `panels`: the packed right side.
-  void multiply_piece(ConstMatrixView x, RowRange range, const std::uint32_t* panels, std::size_t pairs,
-                      MatrixView out, Into into, std::size_t worker);
+  template <class Rows>
+  void multiply_piece(Rows x, RowRange range, const std::uint32_t* panels, std::size_t pairs, MatrixView out,
+                      Into into, std::size_t worker);
   std::uint32_t* packed_weight(std::size_t words);
   std::uint32_t* packed_rows(std::size_t worker, std::size_t words);
 

@@ -11,10 +11,12 @@
 #include "engine/compute/cpu/bf16_kernels.h"
 #include "engine/compute/cpu/bf16_products.h"
 #include "engine/compute/cpu/cpu_attention.h"
+#include "engine/compute/cpu/cpu_halves.h"
 #include "engine/compute/cpu/cpu_norms.h"
 #include "engine/compute/cpu/kernels.h"
 #include "engine/compute/cpu/pieces.h"
 #include "engine/compute/cpu/product.h"
+#include "engine/compute/cpu/weight_gradient.h"
 #include "storage/base/aligned_buffer.h"
 
 namespace gneiss {
@@ -31,7 +33,9 @@ constexpr std::size_t buffer_alignment = 64;
 class CpuBackend final : public Backend {
  public:
   CpuBackend(ThreadPool& pool, Precision precision) : pieces_(pool), attention_(pieces_), norms_(pieces_) {
-    if (precision == Precision::bf16) bf16_.emplace(pieces_);
+    if (precision != Precision::bf16) return;
+    bf16_.emplace(pieces_);
+    halves_ = std::make_unique<cpu::CpuHalves>(pieces_, *bf16_);
   }
 
   std::string_view name() const noexcept override { return "cpu"; }
@@ -144,47 +148,17 @@ class CpuBackend final : public Backend {
 
   std::size_t weight_gradient_scratch(std::size_t rows, std::size_t out_columns,
                                       std::size_t in_columns) const noexcept override {
-    return cpu::cut(rows, cpu::piece_rows, cpu::partial_count_max).count * out_columns * (in_columns + 1);
+    return cpu::weight_gradient_scratch(rows, out_columns, in_columns);
   }
 
   void linear_weight_gradient(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient,
                               std::span<float> bias_gradient, std::span<float> scratch) override {
-    GNEISS_ASSERT(x.rows == dz.rows);
-    GNEISS_ASSERT(bias_gradient.empty() || bias_gradient.size() == dz.columns);
-    GNEISS_ASSERT(scratch.size() >= weight_gradient_scratch(x.rows, dz.columns, x.columns));
-    const std::size_t m = dz.columns;
-    const std::size_t k = x.columns;
-    const cpu::Pieces pieces = cpu::cut(x.rows, cpu::piece_rows, cpu::partial_count_max);
-    if (pieces.count == 0) {
-      for (std::size_t row = 0; row < weight_gradient.rows; ++row) {
-        std::fill_n(weight_gradient.row(row), weight_gradient.columns, 0.0F);
-      }
-      std::ranges::fill(bias_gradient, 0.0F);
-      return;
-    }
-    float* const weights = scratch.data();
-    float* const biases = weights + pieces.count * m * k;
-    pieces_.run_of_worker(pieces.count, [&](std::size_t piece, std::size_t worker) {
-      const cpu::RowRange range = cpu::rows_of(pieces, piece, x.rows);
-      const std::size_t count = range.last - range.first;
-      const ConstMatrixView left = dz.row_range(range.first, count);
-      const ConstMatrixView right = x.row_range(range.first, count);
-      const MatrixView part(weights + piece * m * k, m, k);
-      if (uses_bf16(x)) {
-        bf16_->outer_products(right, left, part, worker);
-      } else {
-        cpu::multiply(left, cpu::Side::transposed, right, cpu::Side::plain, part);
-      }
-      if (!bias_gradient.empty()) cpu::column_sums(dz, range, {biases + piece * m, m});
-    });
-    const cpu::Pieces sums = cpu::cut(m, std::max<std::size_t>(1, piece_elements / k), m);
-    pieces_.run(sums.count, [&](std::size_t piece) {
-      const cpu::RowRange range = cpu::rows_of(sums, piece, m);
-      for (std::size_t row = range.first; row < range.last; ++row) {
-        cpu::sum_parts(weights + row * k, pieces.count, m * k, {weight_gradient.row(row), k});
-      }
-    });
-    if (!bias_gradient.empty()) cpu::sum_parts(biases, pieces.count, m, bias_gradient);
+    cpu::weight_gradient(
+        pieces_, x, dz, weight_gradient, bias_gradient, scratch,
+        [&](ConstMatrixView left, ConstMatrixView right, MatrixView part, std::size_t worker) {
+          if (uses_bf16(x)) return bf16_->outer_products(right, left, part, worker);
+          cpu::multiply(left, cpu::Side::transposed, right, cpu::Side::plain, part);
+        });
   }
 
   void add_outer_products(ConstMatrixView x, ConstMatrixView dz, MatrixView weight_gradient) override {
@@ -320,6 +294,7 @@ class CpuBackend final : public Backend {
 
   AttentionOperators& attention() noexcept override { return attention_; }
   NormOperators& norms() noexcept override { return norms_; }
+  HalfOperators* halves() const noexcept override { return halves_.get(); }
 
  private:
   void multiply_rows(ConstMatrixView x, ConstMatrixView weight, const Epilogue& epilogue, MatrixView out,
@@ -390,6 +365,7 @@ class CpuBackend final : public Backend {
   cpu::CpuAttention attention_;
   cpu::CpuNorms norms_;
   std::optional<cpu::Bf16Products> bf16_;  // empty: products are oneDNN's, in f32
+  std::unique_ptr<cpu::CpuHalves> halves_;
 };
 
 }  // namespace
