@@ -19,10 +19,9 @@
 #endif
 
 #if HWY_TARGET == HWY_AVX3
-HWY_BEFORE_NAMESPACE();
-// Highway 1.0 knows no AVX512_BF16: on top of what it has switched on. Lambdas name it themselves.
-#pragma GCC target("avx512bf16")
-#define GNEISS_BF16_ATTR __attribute__((target("avx512bf16")))
+// Highway 1.0 knows no AVX512_BF16: on top of what it would switch on. Lambdas name it themselves.
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16")
+#define GNEISS_BF16_ATTR __attribute__((target(HWY_TARGET_STR ",avx512bf16")))
 namespace gneiss::cpu::HWY_NAMESPACE {
 namespace {
 
