@@ -86,8 +86,8 @@ struct ExactRequest {
   bool keeps_output = false;        // of the last of them, as a file of f32: then it counts as written
   std::uint64_t memory_bytes = 0;   // of everything
   std::uint64_t program_bytes = 0;  // taken already, or by others
-  std::uint32_t destinations_max =
-      16384;  // of a block: of 4,096, threads waited for one another a tenth of the time
+  // Of a block: with 4,096, threads waited for one another a tenth of the time.
+  std::uint32_t destinations_max = 16384;
   std::size_t run_columns_max = std::numeric_limits<std::size_t>::max();  // of a run
 };
 

@@ -20,22 +20,11 @@ constexpr std::uint32_t feature_dim = 200;  // rows large enough to be shared on
 
 // Beside the graph's own preparations: all rows on the device; all four tiers, fixed, exchanged and shared.
 void prepare_tiers(LearnableGraph& graph) {
-  PreparationOptions options;
-  options.fanouts = {4, 4};
-  options.batch_size = 64;
-  options.sample_epochs = 1;
-  const auto prepare_as = [&](const std::string& name, std::uint64_t gpu, std::uint64_t cpu,
-                              Residency residency, std::uint64_t disk_budget = 0) {
-    options.gpu_cache_bytes = gpu;
-    options.cpu_cache_bytes = cpu;
-    options.residency = residency;
-    graph.prepare(name, options, disk_budget);
-  };
-  prepare_as("gpu-all", 1ULL << 30, 0, Residency::fixed);
-  prepare_as("tiers", 40'000, 40'000, Residency::fixed);
-  prepare_as("belady-tiers", 40'000, 80'000, Residency::belady);
+  graph.prepare_tiers("gpu-all", 1ULL << 30, 0, Residency::fixed);
+  graph.prepare_tiers("tiers", 40'000, 40'000, Residency::fixed);
+  graph.prepare_tiers("belady-tiers", 40'000, 80'000, Residency::belady);
   const std::uint64_t whole = graph.open("tiers").bytes();
-  prepare_as("shared-tiers", 40'000, 40'000, Residency::fixed, whole * 4 / 5);
+  graph.prepare_tiers("shared-tiers", 40'000, 40'000, Residency::fixed, whole * 4 / 5);
 }
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {

@@ -18,24 +18,13 @@ LearnableGraph graph_with_large_rows(std::uint32_t sample_epochs) {
 }
 
 // Beside the graph's own preparations: the gpu tier alone, with fixed and exchanged rows, and shared ones.
-void prepare_with_gpu_tier(LearnableGraph& graph, std::uint32_t sample_epochs) {
-  PreparationOptions options;
-  options.fanouts = {4, 4};
-  options.batch_size = 64;
-  options.sample_epochs = sample_epochs;
-  const auto prepare_as = [&](const std::string& name, std::uint64_t gpu, std::uint64_t cpu,
-                              Residency residency, std::uint64_t disk_budget = 0) {
-    options.gpu_cache_bytes = gpu;
-    options.cpu_cache_bytes = cpu;
-    options.residency = residency;
-    graph.prepare(name, options, disk_budget);
-  };
-  prepare_as("gpu-alone", gpu_bytes, 0, Residency::fixed);
-  prepare_as("gpu-all", 1ULL << 30, 0, Residency::fixed);
-  prepare_as("gpu-fixed", gpu_bytes, 40'000, Residency::fixed);
-  prepare_as("gpu-belady", gpu_bytes, 80'000, Residency::belady);
+void prepare_with_gpu_tier(LearnableGraph& graph) {
+  graph.prepare_tiers("gpu-alone", gpu_bytes, 0, Residency::fixed);
+  graph.prepare_tiers("gpu-all", 1ULL << 30, 0, Residency::fixed);
+  graph.prepare_tiers("gpu-fixed", gpu_bytes, 40'000, Residency::fixed);
+  graph.prepare_tiers("gpu-belady", gpu_bytes, 80'000, Residency::belady);
   const std::uint64_t whole = graph.open("gpu-fixed").bytes();
-  prepare_as("gpu-shared", gpu_bytes, 40'000, Residency::fixed, whole * 4 / 5);
+  graph.prepare_tiers("gpu-shared", gpu_bytes, 40'000, Residency::fixed, whole * 4 / 5);
 }
 
 }  // namespace
@@ -43,7 +32,7 @@ void prepare_with_gpu_tier(LearnableGraph& graph, std::uint32_t sample_epochs) {
 TEST_CASE("losses and accuracies do not depend on the gpu tier, to the bit") {
   constexpr std::uint32_t sample_epochs = 2;
   LearnableGraph graph = graph_with_large_rows(sample_epochs);
-  prepare_with_gpu_tier(graph, sample_epochs);
+  prepare_with_gpu_tier(graph);
   TrainOptions options = short_run();
   options.schedule.shuffle = false;
   const RunResult expected = graph.train(options, "none");
@@ -64,7 +53,7 @@ TEST_CASE("losses and accuracies do not depend on the gpu tier, to the bit") {
 
 TEST_CASE("a run goes on with a preparation of another gpu cache") {
   LearnableGraph graph = graph_with_large_rows(1);
-  prepare_with_gpu_tier(graph, 1);
+  prepare_with_gpu_tier(graph);
   const RunResult expected = graph.train(short_run(), "none");
   TrainOptions options = short_run();
   options.state = graph.folder() / "state";
@@ -79,7 +68,7 @@ TEST_CASE("a run goes on with a preparation of another gpu cache") {
 
 TEST_CASE("where the CPU computes the gpu tier counts against the memory, and a refusal names it") {
   LearnableGraph graph = graph_with_large_rows(1);
-  prepare_with_gpu_tier(graph, 1);
+  prepare_with_gpu_tier(graph);
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool);
   const auto plan = [&](const std::string& name, std::uint64_t memory_bytes) {

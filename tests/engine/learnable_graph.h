@@ -35,10 +35,10 @@ class LearnableGraph {
     graph.memory_bytes = 64U << 20;
     generate_dataset(graph, folder_ / (has_columns ? "classes.gneiss" : "d.gneiss"));
     if (has_columns) write_columns();
-    PreparationOptions options;
-    options.fanouts = {4, 4};
-    options.batch_size = 64;
-    options.sample_epochs = sample_epochs;
+    options_.fanouts = {4, 4};
+    options_.batch_size = 64;
+    options_.sample_epochs = sample_epochs;
+    PreparationOptions options = options_;
     for (const auto& [name, bytes] :
          {std::pair{"none", 0ULL}, std::pair{"tiny", 3000ULL}, std::pair{"all", 1ULL << 30}}) {
       options.cpu_cache_bytes = bytes;
@@ -56,6 +56,16 @@ class LearnableGraph {
     dataset_.reset();
     prepare_dataset(folder_ / "d.gneiss", name, options, disk_budget_bytes);
     dataset_ = std::make_unique<Dataset>(Dataset::open(folder_ / "d.gneiss"));
+  }
+
+  // The same, of the batches that all have, with its rows in these tiers; in bytes.
+  void prepare_tiers(const std::string& name, std::uint64_t gpu, std::uint64_t cpu, Residency residency,
+                     std::uint64_t disk_budget_bytes = 0) {
+    PreparationOptions options = options_;
+    options.gpu_cache_bytes = gpu;
+    options.cpu_cache_bytes = cpu;
+    options.residency = residency;
+    prepare(name, options, disk_budget_bytes);
   }
 
   const Dataset& dataset() const { return *dataset_; }
@@ -107,6 +117,7 @@ class LearnableGraph {
   }
 
   TemporaryFolder folder_;
+  PreparationOptions options_;  // of all preparations, but for their tiers
   std::unique_ptr<Dataset> dataset_;
 };
 
