@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "engine/compute/reference.h"
@@ -146,6 +147,7 @@ void check_gat(Precision precision, std::uint32_t heads) {
   ModelOptions options = options_of(drawn);
   options.head_count = heads;
   std::vector<std::vector<Matrix>> gradients;
+  std::vector<std::string> names;
   for (const Precision each : {Precision::f32, precision}) {
     Machine machine(2, each);
     Backend* const backend = machine.backend.get();
@@ -155,10 +157,15 @@ void check_gat(Precision precision, std::uint32_t heads) {
     loss.evaluate_with_gradient(model->forward(batch.view(), context), batch.view());
     model->backward(batch.view(), loss.gradient());
     gradients.push_back(read_gradients(*model));
+    names.clear();
+    for (const auto& parameter : model->parameters().parameters()) names.push_back(parameter.name);
   }
   for (std::size_t p = 0; p < gradients[0].size(); ++p) {
     CAPTURE(p);
-    CHECK(norm_distance(gradients[1][p], gradients[0][p]) < 0.1);
+    // att_dst shifts all scores of a destination, which changes no share: its gradient is what the two slopes
+    // of the leaky ReLU leave of sums that cancel.
+    const double bound = names[p].ends_with("att_dst") ? 0.2 : 0.1;
+    CHECK(norm_distance(gradients[1][p], gradients[0][p]) < bound);
     CHECK(gradients[1][p].values != gradients[0][p].values);
   }
 }
