@@ -6,7 +6,8 @@
 set(precompiled_headers
   <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <filesystem> <functional> <map> <memory> <mutex>
   <numeric> <optional> <span> <string> <string_view> <thread> <unordered_map> <vector> <fmt/format.h>)
-execute_process(COMMAND dpkg-query -W libfmt-dev doctest-dev nlohmann-json3-dev clang-19 libclang-rt-19-dev libstdc++-12-dev
+execute_process(COMMAND dpkg-query -W libfmt-dev doctest-dev nlohmann-json3-dev clang-19 libclang-common-19-dev
+    libc6-dev linux-libc-dev "libstdc++-*-dev"
   OUTPUT_VARIABLE header_versions ERROR_QUIET)
 
 function(gneiss_precompile target)

@@ -66,8 +66,9 @@ struct GatSizes {
       const std::size_t gradients = (i == 0 ? std::min(rows, slice_rows) : rows) * heads;
       d_aggregate = std::max(d_aggregate, gradients * (keeps_halves ? half_columns(in) / 2 : in));
       if (!is_last(options, i)) dz = std::max(dz, layer.output);
-      scratch = std::max({scratch, backend.weight_gradient_scratch(rows, head_columns(options, i), in),
-                          backend.weight_gradient_scratch(rows, 2 * heads, half_columns(in))});
+      scratch =
+          std::max({scratch, backend.weight_gradient_scratch(rows, head_columns(options, i), in),
+                    backend.weight_gradient_scratch(rows, 2 * heads, keeps_halves ? half_columns(in) : in)});
       // A layer run alone has its aggregates in f32 whatever a batch's are, and in the same memory.
       if (keeps_halves) {
         layer.aggregate = std::max(layer.aggregate, (rows * heads + block.src_count) * half_columns(in) / 2);

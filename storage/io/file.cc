@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
 #include <utility>
 #include <vector>
 
+#include "storage/base/aligned_buffer.h"
 #include "storage/base/error.h"
 #include "storage/base/units.h"
 
@@ -62,13 +64,16 @@ void copy_synced(const std::filesystem::path& source, const std::filesystem::pat
 }  // namespace
 
 File::File(File&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      path_(std::move(other.path_)),
+      is_direct_(other.is_direct_) {}
 
 File& File::operator=(File&& other) noexcept {
   if (this != &other) {
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = std::exchange(other.descriptor_, -1);
     path_ = std::move(other.path_);
+    is_direct_ = other.is_direct_;
   }
   return *this;
 }
@@ -149,7 +154,7 @@ File File::reopen_direct(bool writable) const {
   const int flags = (writable ? O_RDWR : O_RDONLY) | O_DIRECT;
   int descriptor = open_retrying(descriptor_path().string(), flags);
   if (descriptor < 0 && errno == ENOENT) descriptor = open_retrying(path_, flags);  // without /proc
-  if (descriptor >= 0) return {descriptor, path_};
+  if (descriptor >= 0) return {descriptor, path_, /*is_direct=*/true};
   if (errno == EINVAL) return {};
   fail_errno(path_, "open for direct access", errno);
 }
@@ -179,6 +184,10 @@ void File::read_at(std::uint64_t offset, std::span<std::byte> target) const {
 }
 
 void File::write_at(std::uint64_t offset, std::span<const std::byte> source) const {
+  // A drive refuses anything else; files in memory, where tests have theirs, do not.
+  GNEISS_ASSERT(!is_direct_ ||
+                (offset % direct_io_alignment == 0 && source.size() % direct_io_alignment == 0 &&
+                 reinterpret_cast<std::uintptr_t>(source.data()) % direct_io_alignment == 0));
   while (!source.empty()) {
     const ssize_t put = ::pwrite(descriptor_, source.data(), std::min(source.size(), transfer_bytes_max),
                                  static_cast<off_t>(offset));

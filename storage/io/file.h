@@ -62,9 +62,11 @@ class File {
   void drop_cache(std::uint64_t offset = 0, std::uint64_t bytes = 0) const noexcept;
 
  private:
-  File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
+  File(int descriptor, std::string path, bool is_direct = false)
+      : descriptor_(descriptor), path_(std::move(path)), is_direct_(is_direct) {}
   int descriptor_ = -1;
   std::string path_;
+  bool is_direct_ = false;
 };
 
 void sync_folder(const std::filesystem::path& folder);

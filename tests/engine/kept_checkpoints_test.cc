@@ -174,7 +174,7 @@ TEST_CASE("none are kept where none are asked for") {
 }
 
 TEST_CASE("where a file cannot have a second name, a state is copied") {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(TemporaryFolder::Place::on_drive);
   const std::filesystem::path other = "/dev/shm/gneiss-" + folder.path().filename().string();
   std::error_code failure;
   std::filesystem::create_directory(other, failure);
@@ -182,6 +182,7 @@ TEST_CASE("where a file cannot have a second name, a state is copied") {
   write_text_file(folder / "state", "where it stands");
   publish_link(folder / "state", other / "state");
   CHECK(read_text_file(other / "state") == "where it stands");
+  CHECK(std::filesystem::hard_link_count(other / "state") == 1);
   write_text_file(folder / "state", "");
   publish_link(folder / "state", other / "state");
   CHECK(read_text_file(other / "state").empty());

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "storage/base/memory_limit.h"
+
 namespace {
 
 constexpr const char* memory_folder = "/dev/shm";
@@ -16,6 +18,7 @@ constexpr std::uint64_t room_bytes = std::uint64_t{2} << 30;  // containers ofte
   struct statvfs space{};
   if (::statvfs(memory_folder, &space) != 0 || ::access(memory_folder, W_OK) != 0) return false;
   if (std::uint64_t{space.f_bavail} * space.f_frsize < room_bytes) return false;
+  if (gneiss::control_group_limit() < 4 * room_bytes) return false;  // which counts them
   return ::setenv("TMPDIR", memory_folder, /*overwrite=*/0) == 0;
 }();
 

@@ -15,7 +15,7 @@ if(NOT GNEISS_CUDA STREQUAL "OFF")
       set(ENV{CUDACXX} ${GNEISS_NVCC})
     endif()
   endif()
-  if(NOT CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
     # Binaries for Ampere (with Ada) and Hopper, and PTX for what came after.
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
   endif()
