@@ -26,6 +26,9 @@ class ExactEvaluator {
   // The labels that are kept, and the logits of a block.
   static std::uint64_t label_bytes(const Dataset& dataset, const ExactRequest& request);
 
+  // What is taken of the request's memory while it evaluates, with all that the request says is taken
+  // already.
+  std::uint64_t memory_bytes() const noexcept { return plan_.memory_bytes; }
   bool has(Split split) const noexcept { return !labels_of(split).nodes.empty(); }
   // With the parameters of `trained`, which was made from the same options.
   Scores evaluate(Split split, const ParameterSet& trained, Loss& loss, ScoreSum& scores);

@@ -32,8 +32,9 @@ struct MemoryNeeds {
   std::uint64_t model_bytes = 0;  // activations, parameters, gradients, moments; scores that ROC-AUC keeps
   std::uint64_t slot_bytes = 0;   // one batch in flight
   std::uint64_t index_bytes = 0;  // of pool and pack
-  std::uint64_t evaluation_bytes = 0;  // the least that exact evaluation takes; it makes use of more
-  std::uint64_t device_bytes = 0;      // of host memory, for a device: its runtime, buffers on the way to it
+  // The least that exact evaluation takes; in the plan of a run, what it takes: it makes use of more.
+  std::uint64_t evaluation_bytes = 0;
+  std::uint64_t device_bytes = 0;  // of host memory, for a device: its runtime, buffers on the way to it
 };
 // For computing on the CPU, where host memory holds the gpu tier too.
 MemoryNeeds memory_needs(const Preparation& preparation, std::uint64_t model_bytes);

@@ -301,13 +301,14 @@ class Run {
     return scores_.scores();
   }
 
-  // With all memory that training leaves.
-  void prepare_exact_evaluation(const MemoryPlan& memory) {
+  // With all memory that training leaves; `memory` then says how much of it that is.
+  void prepare_exact_evaluation(MemoryPlan& memory) {
     ExactRequest request = exact_request(dataset_, preparation_, options_);
-    request.program_bytes =
-        memory.total_bytes() - memory.evaluation_bytes + ExactEvaluator::label_bytes(dataset_, request);
+    const std::uint64_t training_bytes = memory.total_bytes() - memory.evaluation_bytes;
+    request.program_bytes = training_bytes + ExactEvaluator::label_bytes(dataset_, request);
     exact_.emplace(dataset_, device_.host, request,
                    options_.scratch.empty() ? dataset_.folder() : options_.scratch);
+    memory.evaluation_bytes = exact_->memory_bytes() - training_bytes;
     if (&device_.host != &device_.backend) {
       host_loss_ = make_loss(options_.objective, dataset_, device_.host, seed_count_max(preparation_));
     }

@@ -212,6 +212,16 @@ TEST_CASE("exact evaluation is interrupted and resumed to the same numbers") {
                  2, "");
 }
 
+TEST_CASE("what exact evaluation makes use of is in the plan: the peak stays below it") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--model", "gat", "--num-heads", "4",
+               "--hidden", "512", "--eval", "exact", "--epochs", "1", "--summary", folder / "s.json"});
+  const auto summary = read_json(folder / "s.json");
+  CHECK(summary.at("peak_memory_bytes") <= summary.at("planned_memory_bytes"));
+}
+
 TEST_CASE("what infer cannot do is refused in one sentence, and nothing is written") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";
