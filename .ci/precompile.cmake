@@ -12,6 +12,14 @@ execute_process(COMMAND dpkg-query -W libfmt-dev doctest-dev nlohmann-json3-dev 
 
 function(gneiss_precompile target)
   target_precompile_headers(${target} PRIVATE ${ARGN})
+  # What is compiled in its own way cannot take it.
+  get_target_property(sources ${target} SOURCES)
+  foreach(source IN LISTS sources)
+    get_source_file_property(own_options ${source} TARGET_DIRECTORY ${target} COMPILE_OPTIONS)
+    if(own_options)
+      set_source_files_properties(${source} TARGET_DIRECTORY ${target} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+    endif()
+  endforeach()
   get_target_property(folder ${target} BINARY_DIR)
   string(SHA256 sum "${ARGN};${header_versions};${CMAKE_CXX_COMPILER_VERSION}")
   file(WRITE ${folder}/CMakeFiles/${target}.dir/cmake_pch.hxx.pch.sum ${sum})
