@@ -87,8 +87,11 @@ class GATConv(nn.Module):
         self.att_src = nn.Parameter(torch.empty(1, heads, columns))
         self.att_dst = nn.Parameter(torch.empty(1, heads, columns))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        for weight in (self.lin.weight, self.att_src, self.att_dst):
-            nn.init.xavier_uniform_(weight)
+        nn.init.xavier_uniform_(self.lin.weight)
+        # PyG's glorot looks at the last two sizes; PyTorch's xavier would take the heads for a convolution's channels.
+        bound = (6 / (heads + columns)) ** 0.5
+        for attention in (self.att_src, self.att_dst):
+            nn.init.uniform_(attention, -bound, bound)
 
     def forward(self, x, blocks, layer):
         block = blocks[layer]
