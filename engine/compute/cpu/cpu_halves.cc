@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/compute/attention_checks.h"
 #include "engine/compute/cpu/half_kernels.h"
 #include "engine/compute/cpu/weight_gradient.h"
 
@@ -14,12 +15,6 @@ constexpr std::size_t line_bytes = 64;
 void check_lines(ConstHalfView rows) {
   GNEISS_ASSERT(reinterpret_cast<std::uintptr_t>(rows.data) % line_bytes == 0);
   GNEISS_ASSERT(rows.stride % half_columns(1) == 0 && rows.stride >= half_columns(rows.columns));
-}
-
-void check_edges(const BlockView& block, const ConstEdgeValues& values) {
-  GNEISS_ASSERT(values.edges.rows == block.edge_count() && values.loops.rows == block.dst_count);
-  GNEISS_ASSERT(values.edges.columns == values.loops.columns);
-  GNEISS_ASSERT(values.heads() > 0 && values.heads() <= attention_heads_max);
 }
 
 }  // namespace
@@ -75,12 +70,10 @@ void CpuHalves::score_gradients(ConstHalfView rows, const BlockView& block, Cons
                                 MatrixView d_destination, MatrixView d_weight, std::span<float> scratch) {
   check_lines(rows);
   check_lines(d_out);
-  check_edges(block, shares);
+  check_softmax(block, scores, rule, shares);
   check_edges(block, d_scores);
   const std::size_t heads = d_scores.heads();
   const std::size_t columns = half_columns(rows.columns);
-  GNEISS_ASSERT(scores.rows == block.src_count && scores.columns == 2 * heads);
-  GNEISS_ASSERT(!rule.dropout.is_active() || rule.dropout.row_nodes.size() >= block.dst_count);
   GNEISS_ASSERT(rows.rows >= block.src_count);
   GNEISS_ASSERT(first_dst + d_out.rows <= block.dst_count && d_out.columns == heads * columns);
   GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == heads);
@@ -108,17 +101,9 @@ void CpuHalves::input_gradient(const BlockView& block, const ConstEdgeValues& we
                                ConstHalfView d_aggregate, const ConstEdgeValues& d_scores,
                                ConstMatrixView d_destination, ConstMatrixView score_weight,
                                ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) {
-  check_edges(block, weights);
-  check_edges(block, d_scores);
-  const std::size_t heads = weights.heads();
-  GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
-  GNEISS_ASSERT(block.transposed_edges.size() == block.edge_count());
+  check_input_gradient(block, weights, d_scores, d_destination, score_weight, activated, epilogue, dz);
   GNEISS_ASSERT(d_aggregate.rows == block.dst_count &&
-                d_aggregate.columns == heads * half_columns(dz.columns));
-  GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == heads);
-  GNEISS_ASSERT(score_weight.rows == 2 * heads && score_weight.columns == dz.columns);
-  GNEISS_ASSERT(dz.rows == block.src_count && activated.rows == dz.rows && activated.columns == dz.columns);
-  GNEISS_ASSERT(!epilogue.dropout.is_active() || epilogue.dropout.row_nodes.size() >= dz.rows);
+                d_aggregate.columns == weights.heads() * half_columns(dz.columns));
   pieces_.for_rows(dz.rows, [&](RowRange src) {
     input_gradient_of_halves(block, weights, d_aggregate, d_scores, d_destination, score_weight, activated,
                              epilogue, src, dz);

@@ -1,25 +1,9 @@
+#include "engine/compute/attention_checks.h"
 #include "engine/compute/cuda/attention_steps.h"
 #include "engine/compute/cuda/column_sums.h"
 #include "engine/compute/cuda/cuda_attention.h"
 
 namespace gneiss::cuda {
-namespace {
-
-void check_edges(const BlockView& block, const ConstEdgeValues& values) {
-  GNEISS_ASSERT(values.edges.rows == block.edge_count() && values.loops.rows == block.dst_count);
-  GNEISS_ASSERT(values.edges.columns == values.loops.columns);
-  GNEISS_ASSERT(values.heads() > 0 && values.heads() <= attention_heads_max);
-}
-
-void check_softmax(const BlockView& block, ConstMatrixView scores, const AttentionRule& rule,
-                   const ConstEdgeValues& shares) {
-  check_edges(block, shares);
-  GNEISS_ASSERT(scores.rows == block.src_count && scores.columns == 2 * shares.heads());
-  GNEISS_ASSERT(!rule.dropout.is_active() || rule.dropout.row_nodes.size() >= block.dst_count);
-}
-
-}  // namespace
-
 void CudaAttention::row_products(const TieredRows& rows, ConstMatrixView weight, MatrixView out) {
   GNEISS_ASSERT(out.rows == rows.row_count() && out.columns == weight.rows);
   GNEISS_ASSERT(weight.columns == rows.columns());
@@ -66,16 +50,8 @@ void CudaAttention::input_gradient(const BlockView& block, const ConstEdgeValues
                                    ConstMatrixView d_aggregate, const ConstEdgeValues& d_scores,
                                    ConstMatrixView d_destination, ConstMatrixView score_weight,
                                    ConstMatrixView activated, const Epilogue& epilogue, MatrixView dz) {
-  check_edges(block, weights);
-  check_edges(block, d_scores);
-  const std::size_t heads = weights.heads();
-  GNEISS_ASSERT(block.is_transposed() && block.dst_in_src.empty());
-  GNEISS_ASSERT(block.transposed_edges.size() == block.edge_count());
-  GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_aggregate.columns == heads * dz.columns);
-  GNEISS_ASSERT(d_destination.rows == block.dst_count && d_destination.columns == heads);
-  GNEISS_ASSERT(score_weight.rows == 2 * heads && score_weight.columns == dz.columns);
-  GNEISS_ASSERT(dz.rows == block.src_count && activated.rows == dz.rows && activated.columns == dz.columns);
-  GNEISS_ASSERT(!epilogue.dropout.is_active() || epilogue.dropout.row_nodes.size() >= dz.rows);
+  check_input_gradient(block, weights, d_scores, d_destination, score_weight, activated, epilogue, dz);
+  GNEISS_ASSERT(d_aggregate.rows == block.dst_count && d_aggregate.columns == weights.heads() * dz.columns);
   attention_input_gradient(stream_, block, weights, d_aggregate, d_scores, d_destination, score_weight,
                            activated, epilogue, dz);
 }
