@@ -18,7 +18,7 @@ from gneiss_runs import Program, machine, markdown_table, option_list, part_from
 SHARE_MAX = 0.06
 GENERATE = {"nodes": 200_000, "avg_degree": 15, "features": 128, "classes": 16, "train_share": 0.2, "seed": 7}
 PREPARE = {"fanout": "10,10", "batch_size": 1000, "sample_epochs": 1, "cpu_cache": "4MiB", "residency": "static"}
-TRAIN = {"epochs": 4, "eval_every": 0, "hidden": 128, "prefetch": 4}
+TRAIN = {"epochs": 4, "eval_every": 0, "hidden": 256, "prefetch": 4}
 MODELS = {"sage": {"model": "sage"}, "mlp, 16 wide": {"model": "mlp", "hidden": 16}}
 CONCLUSION = "\n## What follows\n"
 
@@ -28,8 +28,9 @@ Made by `bench/verify_cost.py --pairs {pairs}` ({version}; {machine}; load {load
 
 The same run with and without `--no-verify`, in turns; of each run the median of its epochs but the first. "More" is
 what verification adds, pair by pair: median, and the smallest and largest; "fastest runs" compares only the fastest
-with and the fastest without; "more assembling" is what the assembling thread works longer, an epoch. The goal is at most 6 % of an epoch that
-computation bounds: those that spend their time computing; the others are here to see where it shows.
+with and the fastest without; "more assembling" is what the assembling thread works longer, an epoch: nothing where the
+computing threads check. The goal is at most 6 % of an epoch that computation bounds: those that spend their time
+computing; the others are here to see where it shows.
 
 {table}
 Graph: `{generate}`, prepared with `{prepare}`, trained with `{train}`.

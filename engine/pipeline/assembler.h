@@ -1,4 +1,5 @@
-// The assemble stage: checks and decompresses what was read, and makes the views that a model works on.
+// The assemble stage: decompresses what was read, makes the views that a model works on, and compares
+// segments with their checksums unless PipelinedSource::next() does.
 //
 // Threads: its own, from start to the destructor.
 #pragma once

@@ -23,6 +23,20 @@ std::unique_ptr<IoEngine> make_engine(const PipelineOptions& options) {
   return make_io_engine(options.io_engine, {.queue_depth = options.queue_depth, .direct = options.direct});
 }
 
+// Whether next() compares segments with their checksums, not the assembler. Where computation takes every
+// core, a thread that checks beside it holds up the piece that was computed on its core, and with it all
+// others; shared by all of them, checking costs what it takes and no more (bench/verify_cost.md).
+bool verifies_in_next(const PipelineOptions& options) {
+  return options.assembly.verify_segments && options.pool != nullptr &&
+         options.pool->thread_count() >= available_cores();
+}
+
+AssemblyOptions assembly_of(const PipelineOptions& options) {
+  AssemblyOptions assembly = options.assembly;
+  if (verifies_in_next(options)) assembly.verify_segments = false;
+  return assembly;
+}
+
 }  // namespace
 
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
@@ -32,7 +46,8 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
 PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetInfo& dataset,
                                  CpuTier& cpu_tier, const PipelineOptions& options, BatchSchedulePlan plan,
                                  std::unique_ptr<IoEngine> engine)
-    : cpu_tier_(cpu_tier),
+    : preparation_(preparation),
+      cpu_tier_(cpu_tier),
       slots_(make_slots(preparation, options.slot_count)),
       engine_(std::move(engine)),
       free_slots_(slots_.size()),
@@ -40,7 +55,8 @@ PipelinedSource::PipelinedSource(const Preparation& preparation, const DatasetIn
       ready_slots_(slots_.size()),
       trace_(options.trace),
       pool_(options.pool),
-      assembler_(preparation, dataset, options.gpu_tier, cpu_tier, options.assembly, options.trace),
+      verifies_(verifies_in_next(options)),
+      assembler_(preparation, dataset, options.gpu_tier, cpu_tier, assembly_of(options), options.trace),
       reader_(preparation, *engine_, slots_, options.read_bytes, options.trace) {
   GNEISS_ASSERT(options.gpu_tier.row_count == preparation.gpu_row_count());
   is_direct_ = engine_->is_direct(FileId{0});
@@ -68,6 +84,17 @@ void PipelinedSource::release_current() {
   free_slots_.push(&slot, {});
 }
 
+void PipelinedSource::check_current() const {
+  const BatchSlot& slot = *current_;
+  const BatchKey& key = slot.batch.view.key;
+  if (verifies_) {
+    const TraceSpan span(trace_, Trace::compute_lane, "verify", key);
+    const PackFile& pack = preparation_.pack();
+    pack.check(slot.index, slot.segment.bytes().first(pack.entries()[slot.index].bytes), pool_);
+  }
+  if (key.split == Split::train) cpu_tier_.expect(key);
+}
+
 const SourcedBatch* PipelinedSource::next() {
   throw_if_interrupted();
   if (failure_) std::rethrow_exception(failure_);
@@ -87,13 +114,11 @@ const SourcedBatch* PipelinedSource::next() {
   current_ = *taken;
   failure_ = current_->failure;
   if (failure_) std::rethrow_exception(failure_);
-  if (current_->batch.view.key.split == Split::train) {
-    try {
-      cpu_tier_.expect(current_->batch.view.key);
-    } catch (...) {
-      failure_ = std::current_exception();
-      throw;
-    }
+  try {
+    check_current();
+  } catch (...) {
+    failure_ = std::current_exception();
+    throw;
   }
   return &current_->batch;
 }

@@ -24,7 +24,7 @@ struct PipelineOptions {
   AssemblyOptions assembly{};
   TierBase gpu_tier{};         // where its rows lie, all of the preparation's; borrowed
   Trace* trace = nullptr;      // where the timeline goes; null: nowhere
-  ThreadPool* pool = nullptr;  // of the thread that calls next(), which shares its copying; null: none
+  ThreadPool* pool = nullptr;  // of the thread that calls next(): shares its copying and checking; null: none
   std::function<std::unique_ptr<IoEngine>()> make_engine{};  // tests' own; empty: as said above
 };
 
@@ -64,7 +64,9 @@ class PipelinedSource final : public BatchSource {
 
  private:
   void release_current();
+  void check_current() const;
 
+  const Preparation& preparation_;
   CpuTier& cpu_tier_;
   std::vector<std::unique_ptr<BatchSlot>> slots_;
   std::unique_ptr<IoEngine> engine_;
@@ -74,6 +76,7 @@ class PipelinedSource final : public BatchSource {
   StageClock consumer_;
   Trace* trace_;
   ThreadPool* pool_;
+  const bool verifies_;  // here, on all of the pool's threads, not in the assembler
   BatchSlot* current_ = nullptr;
   std::exception_ptr failure_;  // the first; what follows it does not count
   bool is_direct_ = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
@@ -29,6 +30,30 @@ std::uint64_t trailer_checksum(SegmentTrailer trailer, std::span<const std::byte
   return stream.value();
 }
 
+// Calls damaged(begin, bytes), which throws, for the first block of `rows` that is not as its checksum, a u64
+// each, says. Threads of `pool`, where there is one, check pieces; which block is told does not depend on
+// them.
+template <class Damaged>
+void check_blocks(std::span<const std::byte> rows, std::uint64_t block_bytes,
+                  std::span<const std::byte> checksums, ThreadPool* pool, const Damaged& damaged) {
+  constexpr std::uint64_t piece_bytes = 512U << 10;  // 20 us: so long may one thread wait for another's last
+  const auto check_piece = [&](std::size_t piece, std::size_t) {
+    const std::uint64_t end = std::min(rows.size(), (piece + 1) * piece_bytes);
+    for (std::uint64_t at = piece * piece_bytes; at < end; at += block_bytes) {
+      const auto block = rows.subspan(at, std::min(block_bytes, end - at));
+      std::uint64_t expected = 0;
+      std::memcpy(&expected, checksums.data() + at / block_bytes * sizeof(expected), sizeof(expected));
+      if (checksum(block) != expected) damaged(at, block.size());
+    }
+  };
+  const std::size_t pieces = divide_up(rows.size(), piece_bytes);
+  if (pool != nullptr) {
+    pool->parallel_for(pieces, std::cref(check_piece));
+  } else {
+    for (std::size_t piece = 0; piece < pieces; ++piece) check_piece(piece, 0);
+  }
+}
+
 }  // namespace
 
 std::uint64_t segment_bytes_for(std::uint64_t row_count, std::uint64_t row_bytes) noexcept {
@@ -48,8 +73,8 @@ std::vector<std::byte> build_segment_trailer(const BatchKey& key, std::uint64_t 
   return bytes;
 }
 
-void check_segment(const SegmentEntry& entry, std::span<const std::byte> segment,
-                   std::string_view file_name) {
+void check_segment(const SegmentEntry& entry, std::span<const std::byte> segment, std::string_view file_name,
+                   ThreadPool* pool) {
   if (entry.bytes == 0) return;
   const std::uint64_t rows_bytes = std::uint64_t{entry.row_count} * entry.row_bytes;
   GNEISS_ASSERT(segment.size() == entry.bytes &&
@@ -63,17 +88,13 @@ void check_segment(const SegmentEntry& entry, std::span<const std::byte> segment
     fail(Kind::corruption, "{}: the segment of {} at byte {} is damaged; prepare it again", file_name,
          to_string(entry.key), entry.offset);
   }
-  for (std::uint64_t block = 0; block < block_count(rows_bytes); ++block) {
-    const std::uint64_t begin = block * segment_checksum_block_bytes;
-    const auto bytes = segment.subspan(begin, std::min(segment_checksum_block_bytes, rows_bytes - begin));
-    std::uint64_t expected = 0;
-    std::memcpy(&expected, checksums.data() + block * sizeof(expected), sizeof(expected));
-    if (checksum(bytes) != expected) {
-      fail(Kind::corruption,
-           "{}: {} bytes at byte {} (the segment of {}) do not match their checksum; prepare it again",
-           file_name, bytes.size(), entry.offset + begin, to_string(entry.key));
-    }
-  }
+  check_blocks(
+      segment.first(rows_bytes), segment_checksum_block_bytes, checksums, pool,
+      [&](std::uint64_t begin, std::uint64_t bytes) {
+        fail(Kind::corruption,
+             "{}: {} bytes at byte {} (the segment of {}) do not match their checksum; prepare it again",
+             file_name, bytes, entry.offset + begin, to_string(entry.key));
+      });
 }
 
 std::uint64_t shared_trailer_bytes(std::uint64_t extent_bytes) noexcept {
@@ -163,40 +184,36 @@ void PackFile::take_shared_extents() {
   if (at != all.size()) fail(Kind::corruption, "{}: its extents are damaged; prepare it again", file_.name());
 }
 
-void PackFile::check(std::size_t batch, std::span<const std::byte> segment) const {
+void PackFile::check(std::size_t batch, std::span<const std::byte> segment, ThreadPool* pool) const {
   if (is_shared_) {
-    check_shared(batch, segment);
+    check_shared(batch, segment, pool);
   } else {
-    check_segment(entries_[batch], segment, file_.name());
+    check_segment(entries_[batch], segment, file_.name(), pool);
   }
 }
 
-void PackFile::check_shared(std::size_t batch, std::span<const std::byte> segment) const {
+void PackFile::check_shared(std::size_t batch, std::span<const std::byte> segment, ThreadPool* pool) const {
   const SegmentEntry& entry = entries_[batch];
   const auto parts = extents(batch);
   if (parts.empty()) return;
   const auto trailer_bytes = segment.last(parts.back().bytes);
-  const std::uint64_t pages = (segment.size() - trailer_bytes.size()) / page_bytes;
+  const auto rows = segment.first(segment.size() - trailer_bytes.size());
   SegmentTrailer trailer{};
   std::memcpy(&trailer, trailer_bytes.data(), sizeof(trailer));
-  const auto checksums = trailer_bytes.subspan(sizeof(trailer), pages * sizeof(std::uint64_t));
-  if (trailer.key != entry.key || trailer.rows_bytes != pages * page_bytes ||
+  const auto checksums =
+      trailer_bytes.subspan(sizeof(trailer), rows.size() / page_bytes * sizeof(std::uint64_t));
+  if (trailer.key != entry.key || trailer.rows_bytes != rows.size() ||
       trailer.xxh3 != trailer_checksum(trailer, checksums)) {
     fail(Kind::corruption, "{}: the checksums of {} at byte {} are damaged; prepare it again", file_.name(),
          to_string(entry.key), entry.offset);
   }
-  std::uint64_t at = 0;
-  for (const Extent& extent : parts.first(parts.size() - 1)) {
-    for (std::uint64_t page = 0; page < extent.bytes; page += page_bytes, at += page_bytes) {
-      std::uint64_t expected = 0;
-      std::memcpy(&expected, checksums.data() + at / page_bytes * sizeof(expected), sizeof(expected));
-      if (checksum(segment.subspan(at, page_bytes)) != expected) {
-        fail(Kind::corruption,
-             "{}: {} bytes at byte {} (rows of {}) do not match their checksum; prepare it again",
-             file_.name(), page_bytes, extent.offset + page, to_string(entry.key));
-      }
-    }
-  }
+  check_blocks(rows, page_bytes, checksums, pool, [&](std::uint64_t begin, std::uint64_t bytes) {
+    auto extent = parts.begin();
+    for (; begin >= extent->bytes; ++extent) begin -= extent->bytes;
+    fail(Kind::corruption,
+         "{}: {} bytes at byte {} (rows of {}) do not match their checksum; prepare it again", file_.name(),
+         bytes, extent->offset + begin, to_string(entry.key));
+  });
 }
 
 void PackFile::verify(Progress* progress) const {

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "storage/base/parallel.h"
 #include "storage/format/sample_pool.h"
 #include "storage/format/section_file.h"
 
@@ -54,7 +55,9 @@ std::vector<std::byte> build_segment_trailer(const BatchKey& key, std::uint64_t 
                                              std::span<const std::uint64_t> checksums);
 
 // Throws Error(corruption) naming file, batch and offset unless the segment's bytes are what was written.
-void check_segment(const SegmentEntry& entry, std::span<const std::byte> segment, std::string_view file_name);
+//   pool  whose threads share the checking; null: the caller's alone
+void check_segment(const SegmentEntry& entry, std::span<const std::byte> segment, std::string_view file_name,
+                   ThreadPool* pool = nullptr);
 
 // Of a batch that reads `extent_bytes` of shared rows: what its trailer takes, and the trailer itself,
 // padded, with a checksum for each 4 KiB.
@@ -76,14 +79,15 @@ class PackFile {
   }
   void extents(std::size_t batch) const&& = delete;
   // Throws Error(corruption) naming batch and offset unless the bytes read for a batch are what was written.
-  void check(std::size_t batch, std::span<const std::byte> segment) const;
+  //   pool  as of check_segment()
+  void check(std::size_t batch, std::span<const std::byte> segment, ThreadPool* pool = nullptr) const;
   // Reads and checks every segment; advances `progress` by bytes.
   void verify(Progress* progress) const;
 
  private:
   void take_own_segments();
   void take_shared_extents();
-  void check_shared(std::size_t batch, std::span<const std::byte> segment) const;
+  void check_shared(std::size_t batch, std::span<const std::byte> segment, ThreadPool* pool) const;
 
   SectionFile file_;
   std::vector<SegmentEntry> entries_;

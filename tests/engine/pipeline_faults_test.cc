@@ -164,18 +164,26 @@ TEST_CASE("a damaged segment is corruption that names the batch; those before it
   const std::size_t damaged = 3;
   REQUIRE(segments[damaged].bytes > 0);
   flip_byte(data.file(pack_file_name), segments[damaged].offset + 17);
-  for (const char* engine : {"io_uring", "pread", "mmap"}) {
-    PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(), {.io_engine = engine},
-                           in_pool_order(data.preparation()));
-    const Consumed outcome = consume(source);
-    CHECK(outcome.batches == damaged);
-    CHECK(outcome.kind == Kind::corruption);
-    CHECK_MESSAGE(contains(outcome.sentence, to_string(segments[damaged].key)), outcome.sentence);
-    CHECK_MESSAGE(contains(outcome.sentence, pack_file_name), outcome.sentence);
+  // By the assembler, and by all threads of a pool that takes every core.
+  ThreadPool pool(available_cores());
+  std::vector<std::string> sentences;
+  for (ThreadPool* sharing : {static_cast<ThreadPool*>(nullptr), &pool}) {
+    for (const char* engine : {"io_uring", "pread", "mmap"}) {
+      PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(),
+                             {.io_engine = engine, .pool = sharing}, in_pool_order(data.preparation()));
+      const Consumed outcome = consume(source);
+      CHECK(outcome.batches == damaged);
+      CHECK(outcome.kind == Kind::corruption);
+      CHECK_MESSAGE(contains(outcome.sentence, to_string(segments[damaged].key)), outcome.sentence);
+      CHECK_MESSAGE(contains(outcome.sentence, pack_file_name), outcome.sentence);
+      sentences.push_back(outcome.sentence);
+    }
   }
+  CHECK(std::ranges::count(sentences, sentences.front()) == std::ssize(sentences));
   // Without the checksums the same bytes pass: it was they that found it.
   PipelinedSource unchecked(data.preparation(), data.dataset().info(), data.cpu_tier(),
-                            {.assembly = {.verify_segments = false}}, in_pool_order(data.preparation()));
+                            {.assembly = {.verify_segments = false}, .pool = &pool},
+                            in_pool_order(data.preparation()));
   CHECK(consume(unchecked).batches == segments.size());
 }
 

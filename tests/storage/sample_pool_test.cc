@@ -194,4 +194,32 @@ TEST_CASE("any damage of a segment's rows, trailer or checksums is found, with i
   EXPECT_ERROR(check_segment(other, segment, "pack.bin"), Kind::corruption, "is damaged");
 }
 
+TEST_CASE("threads that share a segment's checking tell of the first damage, as one would") {
+  RandomStream random(2);
+  const std::uint64_t rows_bytes = 2'000'000;  // four pieces
+  const SegmentEntry entry{.key = {Split::train, 0, 0, 1},
+                           .offset = 4096,
+                           .bytes = segment_bytes_for(1000, 2000),
+                           .row_count = 1000,
+                           .row_bytes = 2000};
+  std::vector<std::byte> segment(entry.bytes);
+  for (std::byte& value : segment) value = static_cast<std::byte>(random.next());
+  std::vector<std::uint64_t> sums;
+  for (std::size_t at = 0; at < rows_bytes; at += 65536) {
+    sums.push_back(checksum(std::span(segment).subspan(at, std::min<std::size_t>(65536, rows_bytes - at))));
+  }
+  std::ranges::copy(build_segment_trailer(entry.key, rows_bytes, sums), segment.begin() + rows_bytes);
+  ThreadPool pool(3);
+  check_segment(entry, segment, "pack.bin", &pool);
+  segment[1'999'999] ^= std::byte{1};
+  EXPECT_ERROR(check_segment(entry, segment, "pack.bin", &pool), Kind::corruption,
+               "33920 bytes at byte 1970176");
+  for (int again = 0; again < 20; ++again) {
+    segment[600'000] ^= std::byte{1};  // in a block of the second piece, beside that of the last
+    EXPECT_ERROR(check_segment(entry, segment, "pack.bin", &pool), Kind::corruption,
+                 "65536 bytes at byte 593920");
+    segment[600'000] ^= std::byte{1};
+  }
+}
+
 }  // namespace gneiss

@@ -179,7 +179,7 @@ std::string stages(const RunRecord& run) {
 
 std::size_t colour_of(const std::string& span) {
   if (span == "read") return 1;
-  if (span == "assemble") return 4;
+  if (span == "assemble" || span == "verify") return 4;
   if (span == "wait") return 3;
   if (span == "evaluate") return 6;
   if (span == "backward") return 2;
