@@ -386,6 +386,13 @@ TEST_CASE("damage is found where it is: in a page, in the checksums, in the exte
   flip(first.front().offset + 5000);
   EXPECT_ERROR(PackFile(path).verify(nullptr), Kind::corruption,
                fmt::format("at byte {}", first.front().offset + 4096));
+  std::size_t spread = 0;  // a batch whose rows lie in two extents or more
+  while (spread < pack.entries().size() && pack.extents(spread).size() < 3) ++spread;
+  REQUIRE(spread < pack.entries().size());
+  const Extent second = pack.extents(spread)[1];
+  flip(second.offset + second.bytes - 1);
+  EXPECT_ERROR(PackFile(path).verify(nullptr), Kind::corruption,
+               fmt::format("4096 bytes at byte {} (", second.offset + second.bytes - 4096));
   flip(first.back().offset + 70);  // a checksum in the trailer
   EXPECT_ERROR(PackFile(path).verify(nullptr), Kind::corruption, "checksums of");
   flip(pack.file().require(SectionKind::segment_extents).offset + 3);
