@@ -7,6 +7,7 @@
 
 #include "storage/base/random.h"
 #include "storage/format/npy_writer.h"
+#include "storage/io/range_load.h"
 #include "storage/io/sequential_reader.h"
 #include "storage/io/sequential_writer.h"
 #include "tests/support/expect_error.h"
@@ -97,6 +98,35 @@ TEST_CASE("rows go to places apart, and come from there") {
     for (std::size_t c = 0; c < 4; ++c) is_same &= target[row * 9 + c] == std::byte{0};
   }
   CHECK(is_same);
+}
+
+TEST_CASE("a range is loaded into its place, and told of from its beginning on") {
+  const TemporaryFolder folder;
+  constexpr std::uint64_t offset = 4096;
+  const auto bytes = random_bytes(100'000);
+  const File file = File::create(folder / "file");
+  file.write_at(offset, bytes);
+  for (const std::size_t size : {0UL, 1UL, 4096UL, 65'536UL, 100'000UL}) {
+    for (const std::uint32_t pieces : {1U, 3U}) {
+      CAPTURE(size);
+      AlignedBuffer target(size);
+      std::uint64_t arrived = 0;
+      load_range({.path = folder / "file", .offset = offset, .bytes = size},
+                 {.piece_bytes = 8192, .pieces = pieces}, {target.data(), target.capacity()},
+                 [&](std::uint64_t until) {
+                   CHECK(until > arrived);
+                   CHECK(std::ranges::equal(target.bytes().subspan(arrived, until - arrived),
+                                            std::span(bytes).subspan(arrived, until - arrived)));
+                   arrived = until;
+                 });
+      CHECK(arrived == size);
+    }
+  }
+  AlignedBuffer target(100'001);
+  EXPECT_ERROR(load_range({.path = folder / "file", .offset = offset, .bytes = 100'001},
+                          {.piece_bytes = 8192, .pieces = 2}, {target.data(), target.capacity()},
+                          [](std::uint64_t) {}),
+               Kind::corruption, "cut short");
 }
 
 TEST_CASE("a range that the file does not hold is damage") {
