@@ -190,7 +190,7 @@ class Backend {
   virtual void self_loop_scales(const BlockView& block, std::span<const float> source,
                                 std::span<float> self) = 0;
 
-  // out[i] = rows[row_ids[i]]; row_ids empty: rows[i]. out[n, rows.columns].
+  // out[i] = rows[row_ids[i]]; row_ids empty: rows[i], which may lie in `out` already. out[n, rows.columns].
   virtual void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) = 0;
 
   // out[n, m] = epilogue(x[n, k] . weight[m, k]^T)

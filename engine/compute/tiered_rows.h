@@ -60,6 +60,13 @@ class TieredRows {
             row_bytes_ / sizeof(float)};
   }
 
+  // They are the first rows of `matrix` itself.
+  bool lie_in(ConstMatrixView matrix) const noexcept {
+    return dtype_ == Dtype::f32 && range_count_ == 1 && ranges_[0].slots == nullptr &&
+           ranges_[0].base == reinterpret_cast<const std::byte*>(matrix.data) &&
+           row_bytes_ == matrix.stride * sizeof(float);
+  }
+
   Dtype dtype() const noexcept { return dtype_; }
   std::uint32_t columns() const noexcept { return columns_; }
   std::size_t row_bytes() const noexcept { return row_bytes_; }

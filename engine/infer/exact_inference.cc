@@ -33,8 +33,15 @@ struct LoadedBlock {
   TopologyBlock topology;
   std::uint64_t first = 0;
   std::size_t count = 0;
+  Buffer input;         // the model's, for aggregates that waited on the drive and perhaps own rows, or
   AlignedBuffer own;    // whole rows of the layer's input
-  AlignedBuffer aside;  // aggregates that waited on the drive, [count, aggregates * gathered columns]
+  AlignedBuffer aside;  // those aggregates, [count, aggregates * gathered columns]
+};
+
+// Rows that lie some bytes apart.
+struct Place {
+  std::byte* data = nullptr;
+  std::size_t stride_bytes = 0;
 };
 
 // Rows of f32 that a thread of their own writes.
@@ -73,7 +80,7 @@ class LayerRun {
         folder_(folder),
         sources_(sources),
         node_count_(dataset.info().node_count),
-        blocks_{LoadedBlock(topology_limits(plan)), LoadedBlock(topology_limits(plan))} {}
+        blocks_(blocks_of(plan)) {}
 
   LayerCost run(std::size_t index, const StoredMatrix& input, const RowSink& sink) {
     const Stopwatch clock;
@@ -95,6 +102,12 @@ class LayerRun {
   }
 
  private:
+  static std::vector<LoadedBlock> blocks_of(const ExactPlan& plan) {
+    std::vector<LoadedBlock> blocks;
+    blocks.reserve(block_slots);
+    for (std::size_t i = 0; i < block_slots; ++i) blocks.emplace_back(topology_limits(plan));
+    return blocks;
+  }
   static BlockLimits topology_limits(const ExactPlan& plan) {
     const bool has_edges = std::ranges::any_of(plan.layers, &ExactLayer::asks_neighbors);
     return has_edges ? plan.block : BlockLimits{.destinations = 0, .edges = 0};
@@ -105,15 +118,21 @@ class LayerRun {
     // As many bytes again, as hidden layers take: then their pages are there already.
     if (resident_.size() != layer_->resident_bytes(node_count_)) resident_ = {};
     for (LoadedBlock& block : blocks_) {
+      block.input = {};
       block.own = {};
       block.aside = {};
     }
+    if (layer_->fills_input()) aside_part_ = input_part(model_.layer_aggregates(index_, 1));
+    if (layer_->fills_own_rows()) own_part_ = input_part(model_.layer_own_rows(index_, 1));
     for (LoadedBlock& block : blocks_) {
-      if (layer_->reads_rows(index_)) {
+      if (layer_->fills_input()) block.input = model_.backend().allocate(model_.layer_input(index_)->size());
+      if (layer_->reads_rows(index_) && !layer_->fills_own_rows()) {
         block.own = AlignedBuffer::uninitialized(plan_.block.destinations * input_->row_bytes());
       }
       // Zeroed: columns of the last run are copied with the others, though nothing is read into them.
-      if (layer_->waits()) block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
+      if (layer_->waits() && !layer_->fills_input()) {
+        block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
+      }
     }
     if (resident_.empty()) resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));
   }
@@ -138,7 +157,7 @@ class LayerRun {
   template <class Use>
   void for_blocks(const BlockParts& parts, const Use& use) {
     FilledAhead<LoadedBlock> blocks(blocks_, [this, parts] { return block_reader(parts); });
-    while (const LoadedBlock* block = blocks.next()) {
+    while (LoadedBlock* block = blocks.next()) {
       throw_if_interrupted();
       use(*block);
       if (parts.has_edges) {
@@ -158,10 +177,11 @@ class LayerRun {
     };
     const auto streams = std::make_shared<Streams>();
     if (parts.has_edges) streams->edges.emplace(dataset_, plan_.block, plan_.ahead);
-    const bool is_alone = parts.aside == nullptr && parts.own != nullptr && parts.own->runs().size() == 1;
-    if (parts.own != nullptr) streams->own.emplace(*parts.own, is_alone ? plan_.ahead : layer_->ahead);
+    if (parts.own != nullptr) {
+      streams->own.emplace(*parts.own, parts.own->runs().size() == 1 ? plan_.ahead : layer_->ahead);
+    }
     if (parts.aside != nullptr) streams->aside.emplace(*parts.aside, layer_->ahead);
-    return [this, parts, streams](LoadedBlock& block) {
+    return [this, streams](LoadedBlock& block) {
       block.first = streams->next_node;
       block.count = std::min<std::uint64_t>(plan_.block.destinations, node_count_ - block.first);
       if (streams->edges) {
@@ -169,15 +189,38 @@ class LayerRun {
         block.count = block.topology.view().dst_count;
       }
       if (block.count == 0) return false;
-      if (streams->own) streams->own->next(block.count, block.own.data(), parts.own->row_bytes());
-      if (streams->aside) streams->aside->next(block.count, block.aside.data(), aside_bytes());
+      if (streams->own) read_rows(*streams->own, block.count, own_place(block));
+      if (streams->aside) read_rows(*streams->aside, block.count, aside_place(block));
       streams->next_node += block.count;
       return true;
     };
   }
-  TieredRows own_rows(const LoadedBlock& block) const {
-    TieredRows rows(input_->dtype(), static_cast<std::uint32_t>(input_->columns()));
-    rows.append(block.own.data(), static_cast<std::uint32_t>(block.count));
+  static void read_rows(RowReader& reader, std::size_t count, const Place& place) {
+    reader.next(count, place.data, place.stride_bytes);
+  }
+  // Where a part of the model's input begins and how far its rows are apart, in numbers: asked before the
+  // reading thread begins, for the model's memory is exchanged meanwhile.
+  struct InputPart {
+    std::size_t first = 0;
+    std::size_t stride = 0;
+  };
+  InputPart input_part(MatrixView part) const {
+    return {static_cast<std::size_t>(part.data - model_.layer_input(index_)->data()), part.stride};
+  }
+  static Place place_in(LoadedBlock& block, const InputPart& part) {
+    return {reinterpret_cast<std::byte*>(block.input.data() + part.first), part.stride * sizeof(float)};
+  }
+  Place own_place(LoadedBlock& block) const {
+    return layer_->fills_own_rows() ? place_in(block, own_part_)
+                                    : Place{block.own.data(), input_->row_bytes()};
+  }
+  Place aside_place(LoadedBlock& block) const {
+    return layer_->fills_input() ? place_in(block, aside_part_) : Place{block.aside.data(), aside_bytes()};
+  }
+  TieredRows own_rows(LoadedBlock& block) const {
+    const Place place = own_place(block);
+    TieredRows rows(input_->dtype(), static_cast<std::uint32_t>(input_->columns()), place.stride_bytes);
+    rows.append(place.data, static_cast<std::uint32_t>(block.count));
     return rows;
   }
   // Of a row of all aggregates.
@@ -186,7 +229,7 @@ class LayerRun {
   }
 
   void finish_rows(const RowSink& sink) {
-    for_blocks({.own = input_}, [&](const LoadedBlock& block) {
+    for_blocks({.own = input_}, [&](LoadedBlock& block) {
       finish({.rows = own_rows(block), .ids = {}, .count = block.count}, block.first, sink);
     });
   }
@@ -216,13 +259,13 @@ class LayerRun {
   void make_sources() {
     const std::size_t columns = layer_->needs.source_columns;
     if (layer_->needs.sources == LayerNeeds::Sources::from_rows) {
-      for_blocks({.own = input_}, [&](const LoadedBlock& block) {
+      for_blocks({.own = input_}, [&](LoadedBlock& block) {
         model_.layer_sources(index_, own_rows(block), {},
                              sources_.matrix(node_count_, columns).row_range(block.first, block.count));
       });
     }
     if (layer_->needs.sources == LayerNeeds::Sources::from_edges && index_ == 0) {
-      for_blocks({.has_edges = true}, [&](const LoadedBlock& block) {
+      for_blocks({.has_edges = true}, [&](LoadedBlock& block) {
         model_.layer_sources(index_, {}, block.topology.view(),
                              sources_.matrix(node_count_, columns).row_range(block.first, block.count));
       });
@@ -232,7 +275,6 @@ class LayerRun {
   // Rows, or their products, become runs of columns: the first in memory, the others on the drive.
   void lay_down() {
     const Dtype dtype = layer_->gathered_dtype();
-    const std::size_t row_bytes = layer_->gathered_columns() * size_of(dtype);
     const std::size_t first_bytes = layer_->runs.front().count * size_of(dtype);
     const auto later = std::span(layer_->runs).subspan(1);
     std::optional<RowWriter> writer;
@@ -245,18 +287,19 @@ class LayerRun {
     if (layer_->projects) {
       products = model_.backend().allocate(plan_.block.destinations * layer_->out_columns);
     }
-    for_blocks({.own = input_}, [&](const LoadedBlock& block) {
-      const std::byte* rows = block.own.data();
+    for_blocks({.own = input_}, [&](LoadedBlock& block) {
+      Place rows = own_place(block);
       if (layer_->projects) {
         const MatrixView out = products.matrix(block.count, layer_->out_columns);
         model_.project_layer(index_, {.rows = own_rows(block), .ids = {}, .count = block.count}, out);
-        rows = bytes_of(out);
+        rows = {reinterpret_cast<std::byte*>(out.data), out.stride * sizeof(float)};
       }
       for (std::size_t i = 0; i < block.count; ++i) {
-        std::memcpy(resident_.data() + (block.first + i) * first_bytes, rows + i * row_bytes, first_bytes);
+        std::memcpy(resident_.data() + (block.first + i) * first_bytes, rows.data + i * rows.stride_bytes,
+                    first_bytes);
       }
       if (layer_->scales_rows()) scale_resident(0, block.first, block.count);
-      if (writer) writer->append(block.count, rows, row_bytes);
+      if (writer) writer->append(block.count, rows.data, rows.stride_bytes);
     });
     if (!writer) return;
     writer->finish();
@@ -267,16 +310,19 @@ class LayerRun {
     const bool is_laid_down = layer_->is_laid_down(index_);
     const StoredMatrix& matrix = is_laid_down ? *laid_down_ : *input_;
     const std::size_t place = is_laid_down ? run - 1 : run;
-    SequentialReader reader = matrix.read_run(place, plan_.ahead);
     const std::size_t row_bytes = matrix.run_bytes(place) / node_count_;
-    const std::size_t step = std::max<std::size_t>((std::size_t{8} << 20) / row_bytes, 1);
-    for (std::uint64_t first = 0; first < node_count_; first += step) {
+    // The last run may be narrower than the memory.
+    const std::span memory(resident_.data(), round_up(matrix.run_bytes(place), direct_io_alignment));
+    std::uint64_t done = 0;
+    std::uint64_t scaled = 0;  // rows
+    matrix.load_run(place, plan_.ahead, memory, [&](std::uint64_t bytes) {
       throw_if_interrupted();
-      const std::size_t count = std::min<std::uint64_t>(step, node_count_ - first);
-      reader.read(resident_.bytes().subspan(first * row_bytes, count * row_bytes));
-      read(count * row_bytes);
-      if (layer_->scales_rows()) scale_resident(run, first, count);
-    }
+      read(bytes - done);
+      done = bytes;
+      if (!layer_->scales_rows()) return;
+      scale_resident(run, scaled, bytes / row_bytes - scaled);
+      scaled = bytes / row_bytes;
+    });
   }
 
   // Rows from `first` on of the run in memory, each by its node's factor.
@@ -316,7 +362,7 @@ class LayerRun {
     WrittenBehind behind(put_aside_, [&](const WaitingRows& slot) {
       writer.append(slot.rows.rows, bytes_of(slot.rows), slot.rows.stride * sizeof(float), offsets);
     });
-    for_blocks({.has_edges = true}, [&](const LoadedBlock& block) {
+    for_blocks({.has_edges = true}, [&](LoadedBlock& block) {
       WaitingRows& slot = behind.next();
       slot.rows = slot.memory.matrix(block.count, layer_->needs.aggregates * width);
       model_.aggregate_layer(index_, resident_rows(run), block.topology.view(), sources(), slot.rows);
@@ -331,31 +377,30 @@ class LayerRun {
   void finish_blocks(const ScratchMatrix* waiting, const RowSink& sink) {
     const std::size_t last = layer_->runs.size() - 1;
     const bool reads_own = layer_->reads_own_rows();
-    for_blocks({.has_edges = true, .own = reads_own ? input_ : nullptr, .aside = waiting},
-               [&](const LoadedBlock& block) {
-                 const BlockView edges = block.topology.view();
-                 const MatrixView aggregates = layer_->projects
-                                                   ? model_.projected_aggregates(index_, block.count)
-                                                   : model_.layer_aggregates(index_, block.count);
-                 OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
-                 if (waiting == nullptr) {
-                   model_.aggregate_layer(index_, resident_rows(last), edges, sources(), aggregates);
-                 } else {
-                   take_aside(block, aggregates);
-                   aggregate_last_run(edges, aggregates);
-                 }
-                 if (reads_own) {
-                   rows.rows = own_rows(block);
-                 } else if (waiting == nullptr) {
-                   rows.rows = resident_rows(last);
-                   rows.ids = edges.dst_in_src;
-                 }
-                 finish(rows, block.first, sink);
-               });
+    for_blocks(
+        {.has_edges = true, .own = reads_own ? input_ : nullptr, .aside = waiting}, [&](LoadedBlock& block) {
+          const BlockView edges = block.topology.view();
+          OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
+          if (reads_own) rows.rows = own_rows(block);
+          if (layer_->fills_input()) std::swap(*model_.layer_input(index_), block.input);
+          const MatrixView aggregates = layer_->projects ? model_.projected_aggregates(index_, block.count)
+                                                         : model_.layer_aggregates(index_, block.count);
+          if (waiting == nullptr) {
+            model_.aggregate_layer(index_, resident_rows(last), edges, sources(), aggregates);
+          } else {
+            if (!layer_->fills_input()) take_aside(block, aggregates);
+            aggregate_last_run(edges, aggregates);
+          }
+          if (!reads_own && waiting == nullptr) {
+            rows.rows = resident_rows(last);
+            rows.ids = edges.dst_in_src;
+          }
+          finish(rows, block.first, sink);
+        });
   }
 
   // Those of the last run did not wait: aggregate_last_run() writes them over what is copied here.
-  void take_aside(const LoadedBlock& block, MatrixView aggregates) {
+  void take_aside(LoadedBlock& block, MatrixView aggregates) {
     copy_rows(model_.backend(), block.aside.data(), aside_bytes(), aggregates);
   }
 
@@ -386,7 +431,9 @@ class LayerRun {
   const StoredMatrix* input_ = nullptr;
   AlignedBuffer resident_;                    // what neighbors are asked for: a run of columns of all nodes
   std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without the first run
-  std::array<LoadedBlock, 2> blocks_;
+  std::vector<LoadedBlock> blocks_;           // one is used while others are read
+  InputPart own_part_;
+  InputPart aside_part_;
   WaitingPair put_aside_;  // aggregates of one run, of two blocks
   LayerCost cost_;
   Progress* progress_ = nullptr;

@@ -136,8 +136,9 @@ class Planner {
   std::uint64_t layer_memory(const ExactLayer& layer, std::size_t index, std::size_t output_runs) {
     const std::uint64_t value_bytes = size_of(layer.input_dtype);
     const std::uint64_t rows = plan_.block.destinations;
-    // Of two blocks: one is read while the other is used.
-    const std::uint64_t own = layer.reads_rows(index) ? 2 * rows * layer.in_columns * value_bytes : 0;
+    const std::uint64_t own = layer.reads_rows(index) && !layer.fills_own_rows()
+                                  ? block_slots * rows * layer.in_columns * value_bytes
+                                  : 0;
     // The features' checksums are of larger pieces.
     const ReadAhead features{.piece_bytes = piece_bytes_max, .pieces = plan_.ahead.pieces};
     std::uint64_t buffers =
@@ -147,13 +148,16 @@ class Planner {
     if (layer.asks_neighbors()) {
       const std::uint64_t width = layer.runs.front().count;
       buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
-      buffers += 2 * TopologyBlock::memory_bytes(plan_.block);
+      buffers += block_slots * TopologyBlock::memory_bytes(plan_.block);
       buffers += reader_bytes(reader_count(layer), layer.ahead);
       buffers += layer.resident_bytes(info_.node_count);
       if (layer.projects) buffers += rows * layer.out_columns * sizeof(float);
       if (layer.runs.size() > 1) {
         buffers += 2 * rows * layer.needs.aggregates * width * sizeof(float);
-        buffers += 2 * rows * layer.needs.aggregates * layer.gathered_columns() * sizeof(float);  // put aside
+        // Put aside.
+        const std::size_t columns = layer.fills_input() ? layer.needs.input_columns
+                                                        : layer.needs.aggregates * layer.gathered_columns();
+        buffers += block_slots * rows * columns * sizeof(float);
         buffers +=
             writer_bytes(std::max(layer.needs.aggregates, layer.is_laid_down(index) ? layer.runs.size() : 0),
                          plan_.ahead.piece_bytes);

@@ -27,6 +27,9 @@ struct Traffic {
   bool operator==(const Traffic&) const = default;
 };
 
+// Blocks in memory: one is used while others are read.
+inline constexpr std::size_t block_slots = 3;
+
 struct ExactLayer {
   LayerNeeds needs;
   std::size_t in_columns = 0;
@@ -51,6 +54,14 @@ struct ExactLayer {
     return needs.may_scale_rows && (projects || !needs.own_rows) && gathered_dtype() == Dtype::f32;
   }
   bool reads_own_rows() const noexcept { return needs.own_rows && (waits() || projects); }
+  // What is read of a block arrives where the layer's product wants it: in memory that is exchanged for the
+  // model's. Own rows too, where they need no widening.
+  bool fills_input() const noexcept {
+    return waits() && !projects && needs.aggregates == 1 && needs.input_columns > 0;
+  }
+  bool fills_own_rows() const noexcept {
+    return fills_input() && needs.input_columns > gathered_columns() && input_dtype == Dtype::f32;
+  }
   // The aggregates of all runs but the last wait on the drive, each aggregate's columns a run.
   std::vector<ColumnRun> waiting_runs() const;
   // A pass reads its input row by row.

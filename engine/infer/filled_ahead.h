@@ -1,19 +1,20 @@
-// Fills one slot on a thread of its own while the other is used.
+// Fills slots on a thread of its own while another is used.
 //
 // Why:     taking bytes from a stream, checking and placing them is one thread's work: beside it the threads
 //          that compute would wait, and so would the drive.
 // Threads: one calls; another fills. What fills is made and destroyed on that one, as readers want it. next()
 //          waits for as long as filling takes; what stops early waits for the slot that is being filled.
-// Memory:  the two slots, which the owner gives.
+// Memory:  the slots, two or more, which the owner gives: with more than two, filling and use wait less for
+//          each other's slow moments.
 // Errors:  what filling throws, next() throws, after the slots that were filled before.
 #pragma once
 
-#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <span>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -27,7 +28,7 @@ class FilledAhead {
 
   //   slots  borrowed
   //   begin  makes what fills them
-  FilledAhead(std::array<Slot, 2>& slots, std::function<Fill()> begin)
+  FilledAhead(std::span<Slot> slots, std::function<Fill()> begin)
       : slots_(slots), thread_([this, begin = std::move(begin)](const std::stop_token& stop) {
           try {
             fill_all(begin(), stop);
@@ -45,7 +46,7 @@ class FilledAhead {
     changed_.wait(lock, [&] { return filled_ > released_ || is_ended_; });
     if (filled_ > released_) {
       is_in_use_ = true;
-      return &slots_[released_ % 2];
+      return &slots_[released_ % slots_.size()];
     }
     if (failure_) std::rethrow_exception(failure_);
     return nullptr;
@@ -57,11 +58,11 @@ class FilledAhead {
       std::uint64_t slot = 0;
       {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, stop, [&] { return filled_ - released_ < 2; });
+        changed_.wait(lock, stop, [&] { return filled_ - released_ < slots_.size(); });
         if (stop.stop_requested()) return;
         slot = filled_;
       }
-      if (!fill(slots_[slot % 2])) return end({});
+      if (!fill(slots_[slot % slots_.size()])) return end({});
       const std::scoped_lock lock(mutex_);
       ++filled_;
       changed_.notify_all();
@@ -74,7 +75,7 @@ class FilledAhead {
     changed_.notify_all();
   }
 
-  std::array<Slot, 2>& slots_;
+  const std::span<Slot> slots_;
   std::mutex mutex_;  // guards all below
   std::condition_variable_any changed_;
   std::uint64_t filled_ = 0;

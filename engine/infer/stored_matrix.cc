@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "storage/format/section_stream.h"
+#include "storage/io/range_load.h"
 
 namespace gneiss {
 namespace {
 
 constexpr std::size_t writes_on_their_way = 8;
 constexpr std::size_t line_bytes = 64;
+constexpr std::size_t copied_at_once = 8U << 20;
 
 std::vector<ColumnRun> cut_into(std::size_t columns, std::size_t width) {
   std::vector<ColumnRun> runs;
@@ -61,6 +63,17 @@ SequentialReader StoredFeatures::read_run(std::size_t run, ReadAhead ahead) cons
   return stream_section(file_, entry_, ahead);
 }
 
+void StoredFeatures::load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
+                              const std::function<void(std::uint64_t bytes)>& arrived) const {
+  // Their checksums are of pieces that need not end where memory wants them to.
+  SequentialReader reader = read_run(run, ahead);
+  while (reader.left() > 0) {
+    const std::uint64_t done = run_bytes(run) - reader.left();
+    reader.read(target.subspan(done, std::min<std::uint64_t>(reader.left(), copied_at_once)));
+    arrived(run_bytes(run) - reader.left());
+  }
+}
+
 std::uint64_t ScratchMatrix::file_bytes(Dtype dtype, std::uint64_t rows, std::span<const ColumnRun> runs) {
   std::uint64_t bytes = 0;
   for (const ColumnRun& run : runs) {
@@ -81,12 +94,20 @@ ScratchMatrix::ScratchMatrix(const std::filesystem::path& folder, Dtype dtype, s
   direct_ = file_.reopen_direct(/*writable=*/true);
 }
 
+FileRange ScratchMatrix::range(std::size_t run) const {
+  return {.path = file_.descriptor_path(),
+          .offset = offsets_[run],
+          .bytes = run_bytes(run),
+          .name = file_.path()};
+}
+
 SequentialReader ScratchMatrix::read_run(std::size_t run, ReadAhead ahead) const {
-  return {FileRange{.path = file_.descriptor_path(),
-                    .offset = offsets_[run],
-                    .bytes = run_bytes(run),
-                    .name = file_.path()},
-          ahead};
+  return {range(run), ahead};
+}
+
+void ScratchMatrix::load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
+                             const std::function<void(std::uint64_t bytes)>& arrived) const {
+  load_range(range(run), ahead, target, arrived);
 }
 
 RowReader::RowReader(const StoredMatrix& matrix, ReadAhead ahead) : matrix_(matrix) {

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -48,6 +49,11 @@ class StoredMatrix {
 
   // The rows of a run, [rows, count] dense, from the first on.
   virtual SequentialReader read_run(std::size_t run, ReadAhead ahead) const = 0;
+  // The same into memory. `arrived` is told again and again how many of the first bytes are there, and may
+  // change them.
+  //   target  of the run's bytes, aligned and rounded up to direct_io_alignment
+  virtual void load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
+                        const std::function<void(std::uint64_t bytes)>& arrived) const = 0;
 
  protected:
   StoredMatrix(Dtype dtype, std::uint64_t rows, std::size_t columns, std::vector<ColumnRun> runs)
@@ -65,6 +71,8 @@ class StoredFeatures final : public StoredMatrix {
  public:
   explicit StoredFeatures(const Dataset& dataset);
   SequentialReader read_run(std::size_t run, ReadAhead ahead) const override;
+  void load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
+                const std::function<void(std::uint64_t bytes)>& arrived) const override;
 
  private:
   const SectionFile& file_;
@@ -80,11 +88,15 @@ class ScratchMatrix final : public StoredMatrix {
   static std::uint64_t file_bytes(Dtype dtype, std::uint64_t rows, std::span<const ColumnRun> runs);
 
   SequentialReader read_run(std::size_t run, ReadAhead ahead) const override;
+  void load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
+                const std::function<void(std::uint64_t bytes)>& arrived) const override;
   std::uint64_t offset(std::size_t run) const noexcept { return offsets_[run]; }
   // Bypasses the page cache where the file system lets it.
   const File& target() const noexcept { return direct_ ? direct_ : file_; }
 
  private:
+  FileRange range(std::size_t run) const;
+
   File file_;
   File direct_;
   std::vector<std::uint64_t> offsets_;

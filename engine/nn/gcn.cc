@@ -68,12 +68,15 @@ class GcnModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  LayerNeeds layer_needs(std::size_t /*layer*/) const override {
+  Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }
+
+  LayerNeeds layer_needs(std::size_t i) const override {
     return {.own_rows = options_.residual,
             .sources = LayerNeeds::Sources::from_edges,
             .source_columns = 1,
             .may_project = true,
-            .may_scale_rows = true};
+            .may_scale_rows = true,
+            .input_columns = in_columns(options_, static_cast<std::uint32_t>(i))};
   }
 
   void layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& block,

@@ -68,7 +68,12 @@ class GinModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  LayerNeeds layer_needs(std::size_t /*layer*/) const override { return {.own_rows = options_.residual}; }
+  LayerNeeds layer_needs(std::size_t i) const override {
+    return {.own_rows = options_.residual,
+            .input_columns = in_columns(options_, static_cast<std::uint32_t>(i))};
+  }
+
+  Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }
 
   MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
     return layers_[i].input.matrix(dst_count, layers_[i].in_columns);

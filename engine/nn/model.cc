@@ -72,6 +72,8 @@ void Model::layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, con
   GNEISS_ASSERT(false);
 }
 MatrixView Model::layer_aggregates(std::size_t /*layer*/, std::size_t /*dst_count*/) { return {}; }
+Buffer* Model::layer_input(std::size_t /*layer*/) { return nullptr; }
+MatrixView Model::layer_own_rows(std::size_t /*layer*/, std::size_t /*dst_count*/) { return {}; }
 void Model::aggregate_layer(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& /*block*/,
                             ConstMatrixView /*sources*/, MatrixView /*out*/) {
   GNEISS_ASSERT(false);

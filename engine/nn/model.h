@@ -42,6 +42,7 @@ struct LayerNeeds {
   std::size_t source_columns = 0;      // how many numbers of each
   bool may_project = false;            // project_layer() and finish_projected() are there
   bool may_scale_rows = false;         // the one number of each source is a factor of its row
+  std::size_t input_columns = 0;       // of layer_input(); 0: there is none
 };
 
 // The rows of a layer's destinations in its input.
@@ -79,6 +80,13 @@ class Model {
   // Where finish_layer() expects the aggregates: [dst_count, aggregates * in], the columns of the first
   // aggregate before those of the second.
   virtual MatrixView layer_aggregates(std::size_t layer, std::size_t dst_count);
+  // The memory of what finish_layer() multiplies, [most destinations, input_columns], in which
+  // layer_aggregates() lies. Whoever reads ahead exchanges it for memory of the same size that is filled
+  // already.
+  virtual Buffer* layer_input(std::size_t layer);
+  // Where in it finish_layer() copies destinations' own rows, [dst_count, in]; it does not where they are
+  // there already. No columns: it reads them where they are.
+  virtual MatrixView layer_own_rows(std::size_t layer, std::size_t dst_count);
   // The aggregates of a block's destinations over their neighbors' rows, column by column.
   //   rows     [src_count, n]: any run of the columns of the layer's input
   //   sources  [src_count, source_columns]; none: where LayerNeeds::may_scale_rows, `rows` are multiplied by

@@ -66,8 +66,18 @@ class SageModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  LayerNeeds layer_needs(std::size_t /*layer*/) const override {
-    return {.own_rows = true, .may_project = !takes_largest()};  // the mean of products is that of the mean
+  LayerNeeds layer_needs(std::size_t i) const override {
+    // The mean of products is that of the mean.
+    return {.own_rows = true,
+            .may_project = !takes_largest(),
+            .input_columns = 2 * in_columns(options_, static_cast<std::uint32_t>(i))};
+  }
+
+  Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }
+  MatrixView layer_own_rows(std::size_t i, std::size_t dst_count) override {
+    const Layer& layer = layers_[i];
+    return layer.input.matrix(dst_count, 2 * layer.in_columns)
+        .column_range(layer.in_columns, layer.in_columns);
   }
 
   MatrixView layer_aggregates(std::size_t i, std::size_t dst_count) override {
@@ -90,7 +100,7 @@ class SageModel final : public Model {
     GNEISS_ASSERT(own.rows.columns() == layer.in_columns);
     const MatrixView input = layer.input.matrix(own.count, 2 * layer.in_columns);
     const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
-    backend().gather(own.rows, own.ids, input.column_range(layer.in_columns, layer.in_columns));
+    backend().gather(own.rows, own.ids, layer_own_rows(i, own.count));
     backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
                      output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);

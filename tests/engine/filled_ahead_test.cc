@@ -12,6 +12,7 @@
 #include <set>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 using namespace gneiss;
 
@@ -53,17 +54,30 @@ struct Witness {
 }  // namespace
 
 TEST_CASE("slots come in the order in which they were filled, and none is written while it is in use") {
-  Slots slots{};
-  Ahead ahead(slots, counting_to(200));
-  for (int expected = 0; expected < 200; ++expected) {
-    const int* slot = ahead.next();
-    REQUIRE(slot != nullptr);
-    CHECK(*slot == expected);
-    if (expected % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    CHECK(*slot == expected);
+  for (const std::size_t count : {2U, 3U, 7U}) {
+    CAPTURE(count);
+    std::vector<int> slots(count);
+    Ahead ahead(slots, counting_to(200));
+    for (int expected = 0; expected < 200; ++expected) {
+      const int* slot = ahead.next();
+      REQUIRE(slot != nullptr);
+      CHECK(*slot == expected);
+      if (expected % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      CHECK(*slot == expected);
+    }
+    CHECK(ahead.next() == nullptr);
+    CHECK(ahead.next() == nullptr);
   }
-  CHECK(ahead.next() == nullptr);
-  CHECK(ahead.next() == nullptr);
+}
+
+TEST_CASE("while one slot is in use all others are filled, and no more") {
+  std::vector<int> slots(3);
+  std::atomic<int> filled = 0;
+  Ahead ahead(slots, [&]() -> Ahead::Fill { return [&](int&) { return ++filled, true; }; });
+  REQUIRE(ahead.next() != nullptr);
+  while (filled < 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(filled == 3);
 }
 
 TEST_CASE("what filling throws comes after the slots that were filled before it") {

@@ -127,6 +127,7 @@ class CpuBackend final : public Backend {
   void gather(const TieredRows& rows, std::span<const std::uint32_t> row_ids, MatrixView out) override {
     GNEISS_ASSERT(out.columns == rows.columns());
     GNEISS_ASSERT(row_ids.empty() ? out.rows <= rows.row_count() : out.rows == row_ids.size());
+    if (row_ids.empty() && rows.lie_in(out)) return;
     pieces_.for_rows(out.rows, [&](cpu::RowRange range) { cpu::gather(rows, row_ids, range, out); });
   }
 
