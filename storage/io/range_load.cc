@@ -31,14 +31,19 @@ void load_range(const FileRange& range, ReadAhead ahead, std::span<std::byte> ta
   std::uint64_t submitted = 0;
   std::uint64_t in_order = 0;  // pieces that are there with all before them
   std::array<ReadCompletion, 16> completions;
-  while (in_order < piece_count) {
-    while (submitted < piece_count && engine->in_flight() < ahead.pieces)
+  const auto submit_more = [&] {
+    while (submitted < piece_count && engine->in_flight() < ahead.pieces) {
       engine->submit(request(submitted++));
+    }
+  };
+  submit_more();
+  while (in_order < piece_count) {
     const std::size_t count = engine->reap(completions, 1);
     for (const ReadCompletion& completion : std::span(completions).first(count)) {
       if (completion.error != 0) fail_read(*engine, request(completion.tag), completion.error);
       is_there[completion.tag] = 1;
     }
+    submit_more();  // first: the drive goes on while what arrived is used
     const std::uint64_t before = in_order;
     while (in_order < piece_count && is_there[in_order] != 0) ++in_order;
     if (in_order > before) arrived(std::min(range.bytes, in_order * ahead.piece_bytes));

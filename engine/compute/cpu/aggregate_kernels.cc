@@ -57,9 +57,35 @@ class ScaledWeights {
   const EdgeScales& scales_;
 };
 
+// Without factors of sources: neighbors are added to their destination's own row, as for the mean.
+template <class Load, class Walk>
+void add_neighbors_to_self(const TieredRows& rows, const BlockView& block, const EdgeScales& scales,
+                           RowRange dst, MatrixView out) {
+  const ScaledWeights weights(scales);
+  Walk walk(rows, block.indices.data(), block.indptr[dst.first], block.indptr[dst.last]);
+  Walk selves(rows, block.dst_in_src.empty() ? nullptr : block.dst_in_src.data(), dst.first, dst.last);
+  for (std::size_t d = dst.first; d < dst.last; ++d) {
+    const std::size_t first = block.indptr[d];
+    const std::size_t last = block.indptr[d + 1];
+    const float scale = weights.destination(d);
+    const float self = weights.self(d);
+    float* target = out.row(d);
+    fetch_target(out, d + 1);
+    selves.advance_to(d + 1);
+    sum_rows<Load>(selves, RowFactors{&self}, d, d + 1, out.columns, false, first == last ? scale : 1.0F,
+                   target);
+    for (std::size_t run = first; run < last; run += run_edges_max) {
+      const std::size_t end = std::min(last, run + run_edges_max);
+      walk.advance_to(end);
+      sum_rows<Load>(walk, NoFactors(), run, end, out.columns, true, end == last ? scale : 1.0F, target);
+    }
+  }
+}
+
 template <class Load, class Walk>
 void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const EdgeScales& scales, RowRange dst,
                       MatrixView out) {
+  if (scales.source.empty()) return add_neighbors_to_self<Load, Walk>(rows, block, scales, dst, out);
   const ScaledWeights weights(scales);
   const std::size_t edges_end = block.indptr[dst.last];
   Walk walk(rows, block.indices.data(), block.indptr[dst.first], edges_end);
@@ -79,10 +105,8 @@ void aggregate_sum_of(const TieredRows& rows, const BlockView& block, const Edge
     for (bool continues = false; !continues || edge < last; continues = true) {
       const std::size_t end = std::min(last, edge + run.room());
       walk.advance_to(end);
-      if (!scales.source.empty()) {
-        for (const std::size_t until = std::min(edges_end, end + prefetch_rows_max); weights_asked < until;) {
-          __builtin_prefetch(&scales.source[block.indices[weights_asked++]]);
-        }
+      for (const std::size_t until = std::min(edges_end, end + prefetch_rows_max); weights_asked < until;) {
+        __builtin_prefetch(&scales.source[block.indices[weights_asked++]]);
       }
       for (; edge < end; ++edge) {
         factors[run.size()] = weights.source(block.indices[edge], scale);
