@@ -75,7 +75,7 @@ Output output_of(const InferCommand& command, const TrainedRun& run, const Datas
 }
 
 // The class of the largest logit, the first of equals.
-void append_classes(ConstMatrixView logits, NpyStream& out) {
+void append_classes(ConstMatrixView logits, NpyWriter& out) {
   std::vector<std::int32_t> classes(logits.rows);
   for (std::size_t row = 0; row < logits.rows; ++row) {
     const float* first = logits.row(row);
@@ -85,7 +85,7 @@ void append_classes(ConstMatrixView logits, NpyStream& out) {
 }
 
 // 1 where the logit is above 0.
-void append_answers(ConstMatrixView logits, NpyStream& out) {
+void append_answers(ConstMatrixView logits, NpyWriter& out) {
   std::vector<std::uint8_t> answers;
   answers.reserve(logits.rows * logits.columns);
   for (std::size_t row = 0; row < logits.rows; ++row) {
@@ -96,7 +96,7 @@ void append_answers(ConstMatrixView logits, NpyStream& out) {
   out.append(std::as_bytes(std::span(answers)));
 }
 
-void append(const Output& output, ConstMatrixView rows, NpyStream& out) {
+void append(const Output& output, ConstMatrixView rows, NpyWriter& out) {
   if (!output.is_rows)
     return output.dtype == Dtype::i32 ? append_classes(rows, out) : append_answers(rows, out);
   for (std::size_t row = 0; row < rows.rows; ++row) {
@@ -171,14 +171,14 @@ void run(const InferCommand& command) {
                             .layers = output.layers,
                             .keeps_output = output.is_rows,
                             .memory_bytes = memory,
-                            .program_bytes = program_memory_bytes + NpyStream::memory_bytes()});
+                            .program_bytes = program_memory_bytes + NpyWriter::memory_bytes()});
   const auto model =
       make_model(trained.model, *backend, trained.options, plan.maxima(trained.options.layer_count));
   read_checkpoint(trained.checkpoint, model->parameters());
   const std::filesystem::path scratch = command.scratch.empty()
                                             ? std::filesystem::path(command.out).parent_path()
                                             : std::filesystem::path(command.scratch);
-  NpyStream out(command.out, output.dtype, output.shape);  // takes its space
+  NpyWriter out(command.out, output.dtype, output.shape);  // takes its space
   check_scratch_space(plan, scratch, 0);
   fmt::print("Memory: {} of {}: {} of the rows at a time, model {}; space on the drive: {} meanwhile\n",
              amount(plan.memory_bytes), amount(memory), amount(plan.resident_bytes), amount(plan.model_bytes),

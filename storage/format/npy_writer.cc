@@ -62,12 +62,12 @@ constexpr std::size_t writes_on_their_way = 4;
 void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const std::uint64_t> shape,
                std::span<const std::byte> bytes) {
   GNEISS_ASSERT(array_bytes(dtype, shape) == bytes.size());
-  NpyStream out(path, dtype, shape);
+  NpyWriter out(path, dtype, shape);
   out.append(bytes);
   out.finish();
 }
 
-NpyStream::NpyStream(std::filesystem::path path, Dtype dtype, std::span<const std::uint64_t> shape)
+NpyWriter::NpyWriter(std::filesystem::path path, Dtype dtype, std::span<const std::uint64_t> shape)
     : path_(std::move(path)), file_(File::create_nameable(path_.parent_path())) {
   const std::string prefix = file_prefix(dtype, shape);
   file_bytes_ = prefix.size() + array_bytes(dtype, shape);
@@ -88,21 +88,21 @@ NpyStream::NpyStream(std::filesystem::path path, Dtype dtype, std::span<const st
   }
 }
 
-NpyStream::~NpyStream() { remove_temporary(); }
+NpyWriter::~NpyWriter() { remove_temporary(); }
 
-void NpyStream::remove_temporary() noexcept {
+void NpyWriter::remove_temporary() noexcept {
   std::error_code ignored;
   if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
 }
 
-std::uint64_t NpyStream::memory_bytes() noexcept { return (writes_on_their_way + 1) * piece_bytes; }
+std::uint64_t NpyWriter::memory_bytes() noexcept { return (writes_on_their_way + 1) * piece_bytes; }
 
-void NpyStream::append(std::span<const std::byte> bytes) {
+void NpyWriter::append(std::span<const std::byte> bytes) {
   writer_->append(bytes);
   appended_ += bytes.size();
 }
 
-void NpyStream::finish() {
+void NpyWriter::finish() {
   GNEISS_ASSERT(appended_ == file_bytes_);
   writer_->finish();
   behind_->finish();

@@ -26,12 +26,12 @@ void write_npy(const std::filesystem::path& path, Dtype dtype, std::span<const s
 // Files:  without a name until then, and gone when this or the process ends before; PATH.tmp where the file
 //         system has no such files. Its space is taken at once, and the page cache bypassed where it can be.
 // Errors: io.
-class NpyStream {
+class NpyWriter {
  public:
-  NpyStream(std::filesystem::path path, Dtype dtype, std::span<const std::uint64_t> shape);
-  ~NpyStream();
-  NpyStream(const NpyStream&) = delete;
-  NpyStream& operator=(const NpyStream&) = delete;
+  NpyWriter(std::filesystem::path path, Dtype dtype, std::span<const std::uint64_t> shape);
+  ~NpyWriter();
+  NpyWriter(const NpyWriter&) = delete;
+  NpyWriter& operator=(const NpyWriter&) = delete;
 
   static std::uint64_t memory_bytes() noexcept;
   void append(std::span<const std::byte> bytes);

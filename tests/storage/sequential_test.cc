@@ -150,7 +150,7 @@ TEST_CASE("an array of rows has its name when it is whole, and nothing before") 
   const std::array<std::uint64_t, 2> shape{1234, 5};
   write_npy(folder / "expected.npy", Dtype::f32, shape, bytes);
   {
-    NpyStream stream(folder / "array.npy", Dtype::f32, shape);
+    NpyWriter stream(folder / "array.npy", Dtype::f32, shape);
     for (std::size_t at = 0; at < bytes.size(); at += 617) {
       stream.append(std::span(bytes).subspan(at, std::min<std::size_t>(617, bytes.size() - at)));
     }
@@ -161,7 +161,7 @@ TEST_CASE("an array of rows has its name when it is whole, and nothing before") 
   {
     // Replaces what was there, and only when it is whole.
     const std::array<std::uint64_t, 1> one{3};
-    NpyStream stream(folder / "array.npy", Dtype::u8, one);
+    NpyWriter stream(folder / "array.npy", Dtype::u8, one);
     stream.append(std::span(bytes).first(3));
     CHECK(read_text_file(folder / "array.npy") == read_text_file(folder / "expected.npy"));
     stream.finish();
@@ -173,13 +173,13 @@ TEST_CASE("an array that is not finished leaves nothing, on a full drive too") {
   const TemporaryFolder folder;
   const std::array<std::uint64_t, 2> shape{1000, 5};
   {
-    NpyStream stream(folder / "array.npy", Dtype::f32, shape);
+    NpyWriter stream(folder / "array.npy", Dtype::f32, shape);
     stream.append(random_bytes(4000));
   }
   CHECK(holds_nothing(folder.path()));
   {
     const FileSizeLimit limit(8192);
-    EXPECT_ERROR(NpyStream(folder / "array.npy", Dtype::f32, shape), Kind::io, "");
+    EXPECT_ERROR(NpyWriter(folder / "array.npy", Dtype::f32, shape), Kind::io, "");
   }
   CHECK(holds_nothing(folder.path()));
 }

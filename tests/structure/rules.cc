@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -66,6 +67,42 @@ bool has_word(std::string_view text, std::string_view word, bool open_end) {
     if (starts && ends) return true;
   }
   return false;
+}
+
+bool is_cpp(const SourceFile& file) {
+  const std::string extension = std::filesystem::path(file.path).extension().string();
+  return extension == ".h" || extension == ".cc" || extension == ".cu";
+}
+
+// The type that a line defines at the level of namespaces; empty: none.
+std::string_view defined_type(std::string_view line) {
+  for (const std::string_view keyword : {"class ", "struct ", "enum class ", "union "}) {
+    if (!line.starts_with(keyword)) continue;
+    if (line.ends_with(';') && line.find('{') == std::string_view::npos) return {};  // declared only
+    const std::string_view rest = line.substr(keyword.size());
+    return rest.substr(0, rest.find_first_of(" ;{"));
+  }
+  return {};
+}
+
+// Types in namespaces that others see: "gneiss::File".
+std::vector<std::string> visible_types(const std::string& text) {
+  std::vector<std::string> types;
+  std::vector<std::string> namespaces;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    constexpr std::string_view opening = "namespace ";
+    if (line.starts_with(opening) && line.ends_with('{')) {
+      const std::string_view name = std::string_view(line).substr(opening.size());
+      namespaces.emplace_back(name.substr(0, name.find_first_of(" {")));
+    } else if (line.starts_with("}  // namespace") && !namespaces.empty()) {
+      namespaces.pop_back();
+    } else if (const std::string_view type = defined_type(line);
+               !type.empty() && std::ranges::find(namespaces, "") == namespaces.end()) {
+      types.push_back(fmt::format("{}::{}", fmt::join(namespaces, "::"), type));
+    }
+  }
+  return types;
 }
 
 using Edges = std::map<std::string, std::set<std::string>>;
@@ -178,6 +215,20 @@ Breaches check_file_sizes(const std::vector<SourceFile>& files) {
   for (const SourceFile& file : files) {
     if (file.is_code() && file.line_count() > lines_max) {
       breaches.push_back(fmt::format("{} has {} lines; {} at most", file.path, file.line_count(), lines_max));
+    }
+  }
+  return breaches;
+}
+
+Breaches check_unique_types(const std::vector<SourceFile>& files) {
+  Breaches breaches;
+  std::map<std::string, std::string> definitions;
+  for (const SourceFile& file : files) {
+    if (!is_cpp(file)) continue;
+    for (const std::string& type : visible_types(file.text)) {
+      const auto [other, is_first] = definitions.emplace(type, file.path);
+      if (!is_first)
+        breaches.push_back(fmt::format("{} and {} both define {}", other->second, file.path, type));
     }
   }
   return breaches;

@@ -27,6 +27,11 @@ Breaches check_readmes(const std::vector<SourceFile>& files);
 // A file holds one idea: 500 lines at most.
 Breaches check_file_sizes(const std::vector<SourceFile>& files);
 
+// A type has one definition: the linker takes either of two that have the same name, and does not tell.
+// In which namespace it stands, and whether that is anonymous, is read from lines that begin with
+// `namespace`.
+Breaches check_unique_types(const std::vector<SourceFile>& files);
+
 // What is left to do is an issue, not a word in the code.
 Breaches check_unfinished_words(const std::vector<SourceFile>& files);
 

@@ -91,6 +91,22 @@ TEST_CASE("a file over 500 lines is named") {
   CHECK(check_file_sizes({{"tools/a.cc", std::string(501, '\n')}}).size() == 1);
 }
 
+TEST_CASE("a type that two files define is named, unless it is theirs alone") {
+  const auto file_with = [](const std::string& path, const std::string& space, const std::string& line) {
+    return SourceFile{path, "namespace gneiss {\n" + space + line + "\n}  // namespace gneiss\n"};
+  };
+  const SourceFile stream = file_with("storage/a.h", "", "class Stream {");
+  CHECK(check_unique_types({stream, file_with("engine/b.h", "", "class Stream;")}).empty());
+  CHECK(check_unique_types({stream, file_with("engine/b.h", "", "class Streams {")}).empty());
+  CHECK(check_unique_types({stream, file_with("engine/b.cc", "namespace {\n", "class Stream {")}).empty());
+  CHECK(check_unique_types({stream, file_with("engine/b.h", "namespace cpu {\n", "class Stream {")}).empty());
+  CHECK(check_unique_types({stream, file_with("engine/b.cc", "namespace {\n}  // namespace\n",
+                                              "struct Stream final : public Base {")}) ==
+        Breaches{"storage/a.h and engine/b.cc both define gneiss::Stream"});
+  CHECK(check_unique_types({stream, file_with("engine/b.h", "", "enum class Stream : char { in, out };")})
+            .size() == 1);
+}
+
 TEST_CASE("words for unfinished work are named, and words that hold them are not") {
   const std::string word = std::string("TO") + "DO";
   CHECK(check_unfinished_words({{"tools/a.cc", "// " + word + ": later"}}).size() == 1);

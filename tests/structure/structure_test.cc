@@ -33,6 +33,8 @@ TEST_CASE("every folder has a README that names its files") { expect_none(check_
 
 TEST_CASE("no file is longer than one idea") { expect_none(check_file_sizes(sources())); }
 
+TEST_CASE("no two types have one name") { expect_none(check_unique_types(sources())); }
+
 TEST_CASE("no source holds words for unfinished work") { expect_none(check_unfinished_words(sources())); }
 
 }  // namespace
