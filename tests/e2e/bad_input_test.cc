@@ -117,6 +117,24 @@ TEST_CASE("a source that is missing, misshapen or out of range leaves no dataset
   expect_done({"train", "--dataset", folder / "d.gneiss", "--epochs", "1"});
 }
 
+TEST_CASE("ids beyond the largest signed number are refused in the middle of a file") {
+  const std::vector<std::uint64_t> ids{0, 1, 2, 3, 1, 2, 3, (1ULL << 63) + 5};
+  const auto as_many = [&](std::size_t count) { return std::as_bytes(std::span(ids).last(count)); };
+  for (const std::string file : {"edge_index.npy", "train_idx.npy", "test_idx.npy"}) {
+    CAPTURE(file);
+    const TemporaryFolder folder;
+    const std::string source = write_ring(folder / "source");
+    const bool is_edges = file == "edge_index.npy";
+    const std::vector<std::uint64_t> shape =
+        is_edges ? std::vector<std::uint64_t>{2, 4} : std::vector<std::uint64_t>{3};
+    write_npy(folder / "source" / file, Dtype::u64, shape, as_many(is_edges ? 8 : 3));
+    const std::string sentence = expect_refused({"import", "npy", source, folder / "d.gneiss"}, 3, file);
+    CHECK(sentence.find("9223372036854775813") != std::string::npos);
+    std::filesystem::remove_all(source);
+    CHECK(tree(folder.path()).empty());
+  }
+}
+
 TEST_CASE("a file of ours that was cut short or removed is named") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";
