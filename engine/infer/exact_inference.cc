@@ -104,8 +104,8 @@ class LayerRun {
  private:
   static std::vector<LoadedBlock> blocks_of(const ExactPlan& plan) {
     std::vector<LoadedBlock> blocks;
-    blocks.reserve(block_slots);
-    for (std::size_t i = 0; i < block_slots; ++i) blocks.emplace_back(topology_limits(plan));
+    blocks.reserve(plan.block_slots);
+    for (std::size_t i = 0; i < plan.block_slots; ++i) blocks.emplace_back(topology_limits(plan));
     return blocks;
   }
   static BlockLimits topology_limits(const ExactPlan& plan) {

@@ -29,6 +29,7 @@ class Planner {
   Planner(const Dataset& dataset, Backend& backend, const ExactRequest& request, bool least)
       : info_(dataset.info()), backend_(backend), request_(request), least_(least) {
     // A stream alone keeps the drive busy by itself; where there are many, each needs less.
+    if (least) plan_.block_slots = 2;
     plan_.ahead.pieces = least ? pieces_of_many : 6;
     plan_.ahead.piece_bytes = least ? piece_bytes_min : piece_of(request.memory_bytes / 256);
     largest_degree_ = largest_in_degree(dataset, plan_.ahead);
@@ -137,7 +138,7 @@ class Planner {
     const std::uint64_t value_bytes = size_of(layer.input_dtype);
     const std::uint64_t rows = plan_.block.destinations;
     const std::uint64_t own = layer.reads_rows(index) && !layer.fills_own_rows()
-                                  ? block_slots * rows * layer.in_columns * value_bytes
+                                  ? plan_.block_slots * rows * layer.in_columns * value_bytes
                                   : 0;
     // The features' checksums are of larger pieces.
     const ReadAhead features{.piece_bytes = piece_bytes_max, .pieces = plan_.ahead.pieces};
@@ -148,7 +149,7 @@ class Planner {
     if (layer.asks_neighbors()) {
       const std::uint64_t width = layer.runs.front().count;
       buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
-      buffers += block_slots * TopologyBlock::memory_bytes(plan_.block);
+      buffers += plan_.block_slots * TopologyBlock::memory_bytes(plan_.block);
       buffers += reader_bytes(reader_count(layer), layer.ahead);
       buffers += layer.resident_bytes(info_.node_count);
       if (layer.projects) buffers += rows * layer.out_columns * sizeof(float);
@@ -157,7 +158,7 @@ class Planner {
         // Put aside.
         const std::size_t columns = layer.fills_input() ? layer.needs.input_columns
                                                         : layer.needs.aggregates * layer.gathered_columns();
-        buffers += block_slots * rows * columns * sizeof(float);
+        buffers += plan_.block_slots * rows * columns * sizeof(float);
         buffers +=
             writer_bytes(std::max(layer.needs.aggregates, layer.is_laid_down(index) ? layer.runs.size() : 0),
                          plan_.ahead.piece_bytes);

@@ -27,9 +27,6 @@ struct Traffic {
   bool operator==(const Traffic&) const = default;
 };
 
-// Blocks in memory: one is used while others are read.
-inline constexpr std::size_t block_slots = 3;
-
 struct ExactLayer {
   LayerNeeds needs;
   std::size_t in_columns = 0;
@@ -79,6 +76,7 @@ struct ExactLayer {
 
 struct ExactPlan {
   BlockLimits block;
+  std::size_t block_slots = 3;  // blocks in memory: one is used while others are read
   ReadAhead ahead;
   std::vector<ExactLayer> layers;    // those that are run
   std::uint64_t resident_bytes = 0;  // of the largest run

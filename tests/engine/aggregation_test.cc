@@ -209,6 +209,26 @@ TEST_CASE("symmetric scales count neighbors, and edges to oneself as one self-lo
   CHECK(again == destination);
 }
 
+TEST_CASE("edges to oneself are counted among any number of neighbors") {
+  Machine machine;
+  // Destination d, at row 100 - d, has d neighbors; every third of them, from the last back, is itself.
+  std::vector<std::uint32_t> indptr{0};
+  std::vector<std::uint32_t> indices;
+  std::vector<std::uint32_t> rows;
+  std::vector<float> expected;
+  for (std::uint32_t d = 0; d < 80; ++d) {
+    rows.push_back(100 - d);
+    for (std::uint32_t edge = 0; edge < d; ++edge) indices.push_back((d - edge) % 3 == 1 ? 100 - d : 0);
+    indptr.push_back(static_cast<std::uint32_t>(indices.size()));
+    expected.push_back(1.0F - static_cast<float>((d + 2) / 3));
+  }
+  const BlockView block{
+      .dst_count = 80, .src_count = 101, .indptr = indptr, .indices = indices, .dst_in_src = rows};
+  std::vector<float> self(80);
+  machine.backend->self_loop_scales(block, {}, self);
+  CHECK(self == expected);
+}
+
 TEST_CASE(
     "the largest of the neighbors is the first of equals, 0 where there is none, and alone has the "
     "gradient") {

@@ -339,6 +339,8 @@ TEST_CASE("damaged rows, edges and offsets are reported, and nothing is left beh
   }
   WholeGraph strange(graph_options(Dtype::f32), {{5, 6}, {700, 8}});
   EXPECT_ERROR(run_sage(strange), Kind::corruption, "names node 700");
+  WholeGraph stranger(graph_options(Dtype::f32), {{5, 6}, {3'000'000'000U, 8}});
+  EXPECT_ERROR(run_sage(stranger), Kind::corruption, "names node 3000000000");
 }
 
 TEST_CASE("a full drive is one sentence, known before the work where it can be") {

@@ -114,3 +114,28 @@ TEST_CASE("rows of one memory and the same rows in two ranges, or by slots, give
     }
   }
 }
+
+TEST_CASE("sums without factors of sources have the bits of sums with factors of one") {
+  ThreadPool pool(2);
+  const auto backend = make_cpu_backend(pool);
+  const Graph graph;
+  const std::vector<float> ones(sources, 1.0F);
+  std::vector<float> destination(destinations);
+  std::vector<float> self(destinations);
+  RandomStream draws(6);
+  for (float& value : destination) value = static_cast<float>(draws.normal());
+  for (float& value : self) value = static_cast<float>(draws.normal());
+  for (const std::uint32_t columns : {1U, 16U, 37U, 130U}) {
+    CAPTURE(columns);
+    std::vector<float> values(std::size_t{sources} * columns);
+    for (float& value : values) value = static_cast<float>(draws.normal());
+    const TieredRows rows = TieredRows::of({values.data(), sources, columns});
+    std::vector<float> with(destinations * std::size_t{columns});
+    std::vector<float> without(with.size());
+    backend->aggregate_sum(rows, graph.view(), {destination, ones, self},
+                           {with.data(), destinations, columns});
+    backend->aggregate_sum(rows, graph.view(), {destination, {}, self},
+                           {without.data(), destinations, columns});
+    CHECK(std::memcmp(with.data(), without.data(), with.size() * sizeof(float)) == 0);
+  }
+}

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include "storage/base/random.h"
@@ -127,6 +128,20 @@ TEST_CASE("a range is loaded into its place, and told of from its beginning on")
                           {.piece_bytes = 8192, .pieces = 2}, {target.data(), target.capacity()},
                           [](std::uint64_t) {}),
                Kind::corruption, "cut short");
+}
+
+TEST_CASE("whoever stops loading in the middle leaves no read behind") {
+  const TemporaryFolder folder;
+  const File file = File::create(folder / "file");
+  file.write_at(0, random_bytes(1 << 20));
+  for (int i = 0; i < 20; ++i) {
+    AlignedBuffer target(1 << 20);
+    const auto stop = [](std::uint64_t) { throw std::runtime_error("enough"); };
+    CHECK_THROWS_WITH(
+        load_range({.path = folder / "file", .offset = 0, .bytes = 1 << 20},
+                   {.piece_bytes = 65'536, .pieces = 8}, {target.data(), target.capacity()}, stop),
+        "enough");
+  }
 }
 
 TEST_CASE("a range that the file does not hold is damage") {

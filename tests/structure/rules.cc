@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string_view>
@@ -75,14 +76,12 @@ bool is_cpp(const SourceFile& file) {
 }
 
 // The type that a line defines at the level of namespaces; empty: none.
-std::string_view defined_type(std::string_view line) {
-  for (const std::string_view keyword : {"class ", "struct ", "enum class ", "union "}) {
-    if (!line.starts_with(keyword)) continue;
-    if (line.ends_with(';') && line.find('{') == std::string_view::npos) return {};  // declared only
-    const std::string_view rest = line.substr(keyword.size());
-    return rest.substr(0, rest.find_first_of(" ;{"));
-  }
-  return {};
+std::string defined_type(const std::string& line) {
+  static const std::regex definition(
+      R"((?:class|struct|union|enum class|enum) (?:alignas\([^)]*\) )?((?:\w|::|<[^{]*>)+)(?: final)?(?: : [^{]*)?(?: \{.*|;.*)?)");
+  std::smatch found;
+  const bool is_declaration = line.ends_with(';') && line.find('{') == std::string::npos;
+  return !is_declaration && std::regex_match(line, found, definition) ? found[1].str() : std::string();
 }
 
 // Types in namespaces that others see: "gneiss::File".
@@ -97,7 +96,7 @@ std::vector<std::string> visible_types(const std::string& text) {
       namespaces.emplace_back(name.substr(0, name.find_first_of(" {")));
     } else if (line.starts_with("}  // namespace") && !namespaces.empty()) {
       namespaces.pop_back();
-    } else if (const std::string_view type = defined_type(line);
+    } else if (const std::string type = defined_type(line);
                !type.empty() && std::ranges::find(namespaces, "") == namespaces.end()) {
       types.push_back(fmt::format("{}::{}", fmt::join(namespaces, "::"), type));
     }

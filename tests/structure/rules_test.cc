@@ -103,8 +103,16 @@ TEST_CASE("a type that two files define is named, unless it is theirs alone") {
   CHECK(check_unique_types({stream, file_with("engine/b.cc", "namespace {\n}  // namespace\n",
                                               "struct Stream final : public Base {")}) ==
         Breaches{"storage/a.h and engine/b.cc both define gneiss::Stream"});
-  CHECK(check_unique_types({stream, file_with("engine/b.h", "", "enum class Stream : char { in, out };")})
-            .size() == 1);
+  for (const std::string line :
+       {"enum class Stream : char { in, out };", "enum Stream {", "struct alignas(64) Stream {",
+        "class Stream final : public Base {", "union Stream {", "struct Stream {};"}) {
+    CAPTURE(line);
+    CHECK(check_unique_types({stream, file_with("engine/b.h", "", line)}).size() == 1);
+  }
+  const auto uses = file_with("engine/b.h", "", "struct Stream table[] = {");
+  CHECK(check_unique_types({stream, uses}).empty());
+  const auto inner = file_with("engine/b.h", "", "class Stream::Part {");
+  CHECK(check_unique_types({stream, inner}).empty());
 }
 
 TEST_CASE("words for unfinished work are named, and words that hold them are not") {
