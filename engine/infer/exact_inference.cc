@@ -382,6 +382,7 @@ class LayerRun {
           const BlockView edges = block.topology.view();
           OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
           if (reads_own) rows.rows = own_rows(block);
+          // The model takes what was read, and the block what the model had: the next rows go there.
           if (layer_->fills_input()) std::swap(*model_.layer_input(index_), block.input);
           const MatrixView aggregates = layer_->projects ? model_.projected_aggregates(index_, block.count)
                                                          : model_.layer_aggregates(index_, block.count);
