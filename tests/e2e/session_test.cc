@@ -108,16 +108,17 @@ TEST_CASE("training in a control group smaller than the features stays inside it
 
 TEST_CASE("progress keeps to a narrow terminal, and to whole lines where there is none") {
   const TemporaryFolder folder;
-  const std::string dataset = folder / "d.gneiss";
-  make_small_dataset(dataset);
   // A bar shows itself after half a second: work that grows until it takes that long, on any machine.
   std::size_t redraws = 0;
-  for (int epochs = 100; redraws == 0 && epochs <= 3200; epochs *= 2) {
-    CAPTURE(epochs);
-    const CommandResult narrow =
-        on_terminal({"prepare", "--dataset", dataset, "--name", "L", "--fanout", "10,10", "--batch-size",
-                     "10", "--sample-epochs", std::to_string(epochs), "--memory", "256MiB", "--force"},
-                    40);
+  Arguments generate;
+  for (int nodes = 500'000; redraws == 0 && nodes <= 8'000'000; nodes *= 2) {
+    CAPTURE(nodes);
+    generate = {"generate",     folder / "large.gneiss",
+                "--nodes",      std::to_string(nodes),
+                "--avg-degree", "10",
+                "--features",   "1",
+                "--force"};
+    const CommandResult narrow = on_terminal(generate, 40);
     CHECK(narrow.exit_code == 0);
     // Each redraw starts at the line's beginning, clears it and is shorter than the line.
     for (std::size_t at = narrow.output.find('\r'); at != std::string::npos;
@@ -131,8 +132,7 @@ TEST_CASE("progress keeps to a narrow terminal, and to whole lines where there i
     }
   }
   CHECK(redraws > 0);
-  const std::string plain =
-      expect_done({"prepare", "--dataset", dataset, "--name", "L", "--memory", "256MiB", "--force"});
+  const std::string plain = expect_done(generate);
   CHECK_FALSE(contains(plain, "\r"));
   CHECK_FALSE(contains(plain, "\033"));
 }
