@@ -60,6 +60,15 @@ class TieredRows {
             row_bytes_ / sizeof(float)};
   }
 
+  // Columns [first, first + count) of the same rows.
+  TieredRows column_range(std::uint32_t first, std::uint32_t count) const {
+    GNEISS_ASSERT(first <= columns_ && count <= columns_ - first);
+    TieredRows part = *this;
+    part.columns_ = count;
+    for (std::size_t r = 0; r < range_count_; ++r) part.ranges_[r].base += first * size_of(dtype_);
+    return part;
+  }
+
   // They are the first rows of `matrix` itself.
   bool lie_in(ConstMatrixView matrix) const noexcept {
     return dtype_ == Dtype::f32 && range_count_ == 1 && ranges_[0].slots == nullptr &&

@@ -36,6 +36,7 @@ struct LoadedBlock {
   Buffer input;         // the model's, for aggregates that waited on the drive and perhaps own rows, or
   AlignedBuffer own;    // whole rows of the layer's input
   AlignedBuffer aside;  // those aggregates, [count, aggregates * gathered columns]
+  Buffer edges;         // numbers of loops, then of edges, [count + edge count, edge columns of a run]
 };
 
 // Rows that lie some bytes apart.
@@ -68,17 +69,24 @@ struct BlockParts {
   bool has_edges = false;
   const StoredMatrix* own = nullptr;
   const StoredMatrix* aside = nullptr;
+  const StoredMatrix* edges = nullptr;  // numbers of edges, and
+  ColumnRun edge_runs{};                // which of its runs
 };
+
+// Of destinations' loops, then of edges.
+EdgeValues edge_values(const Buffer& memory, const BlockView& block, std::size_t columns) {
+  const MatrixView all = memory.matrix(block.dst_count + block.edge_count(), columns);
+  return {.edges = all.row_range(block.dst_count, block.edge_count()),
+          .loops = all.row_range(0, block.dst_count)};
+}
 
 class LayerRun {
  public:
-  LayerRun(const Dataset& dataset, Model& model, const ExactPlan& plan, const std::filesystem::path& folder,
-           Buffer& sources)
+  LayerRun(const Dataset& dataset, Model& model, const ExactPlan& plan, const std::filesystem::path& folder)
       : dataset_(dataset),
         model_(model),
         plan_(plan),
         folder_(folder),
-        sources_(sources),
         node_count_(dataset.info().node_count),
         blocks_(blocks_of(plan)) {}
 
@@ -116,12 +124,17 @@ class LayerRun {
   // The layer's own: what the one before it took goes first.
   void take_memory() {
     // As many bytes again, as hidden layers take: then their pages are there already.
-    if (resident_.size() != layer_->resident_bytes(node_count_)) resident_ = {};
+    if (resident_.size() != layer_->resident_bytes(node_count_) || layer_->lays_edges_down()) resident_ = {};
+    const std::size_t sources_count = layer_->sources_bytes(node_count_) / sizeof(float);
+    if (sources_.size() != sources_count) sources_ = {};
+    edges_ = {};
     for (LoadedBlock& block : blocks_) {
       block.input = {};
       block.own = {};
       block.aside = {};
+      block.edges = {};
     }
+    if (sources_.size() == 0) sources_ = model_.backend().allocate(sources_count);
     if (layer_->fills_input()) aside_part_ = input_part(model_.layer_aggregates(index_, 1));
     if (layer_->fills_own_rows()) own_part_ = input_part(model_.layer_own_rows(index_, 1));
     for (LoadedBlock& block : blocks_) {
@@ -134,8 +147,16 @@ class LayerRun {
         block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
       }
     }
+    if (!layer_->lays_edges_down()) take_resident();
+    if (layer_->needs.edge_columns > 0 && !layer_->lays_edges_down()) {
+      edges_ = model_.backend().allocate(edge_entries() * layer_->needs.edge_columns);
+    }
+  }
+  void take_resident() {
     if (resident_.empty()) resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));
   }
+  // Of a block, at most.
+  std::size_t edge_entries() const { return std::size_t{plan_.block.destinations} + plan_.block.edges; }
 
   void read(std::uint64_t bytes) {
     cost_.traffic.bytes_read += bytes;
@@ -166,6 +187,9 @@ class LayerRun {
       }
       if (parts.own != nullptr) read(block->count * parts.own->row_bytes());
       if (parts.aside != nullptr) read(block->count * (parts.aside->bytes() / node_count_));
+      if (parts.edges != nullptr) {
+        read((block->count + block->topology.view().edge_count()) * edge_row_bytes(parts));
+      }
     }
   }
   FilledAhead<LoadedBlock>::Fill block_reader(const BlockParts& parts) const {
@@ -173,6 +197,7 @@ class LayerRun {
       std::optional<TopologyStream> edges;
       std::optional<RowReader> own;
       std::optional<RowReader> aside;
+      std::optional<RowReader> edge_values;
       std::uint64_t next_node = 0;
     };
     const auto streams = std::make_shared<Streams>();
@@ -181,7 +206,9 @@ class LayerRun {
       streams->own.emplace(*parts.own, parts.own->runs().size() == 1 ? plan_.ahead : layer_->ahead);
     }
     if (parts.aside != nullptr) streams->aside.emplace(*parts.aside, layer_->ahead);
-    return [this, streams](LoadedBlock& block) {
+    const std::size_t edge_row = edge_row_bytes(parts);
+    if (parts.edges != nullptr) streams->edge_values.emplace(*parts.edges, parts.edge_runs, plan_.ahead);
+    return [this, streams, edge_row](LoadedBlock& block) {
       block.first = streams->next_node;
       block.count = std::min<std::uint64_t>(plan_.block.destinations, node_count_ - block.first);
       if (streams->edges) {
@@ -191,9 +218,22 @@ class LayerRun {
       if (block.count == 0) return false;
       if (streams->own) read_rows(*streams->own, block.count, own_place(block));
       if (streams->aside) read_rows(*streams->aside, block.count, aside_place(block));
+      if (streams->edge_values) {
+        read_rows(*streams->edge_values, block.count + block.topology.view().edge_count(),
+                  {reinterpret_cast<std::byte*>(block.edges.data()), edge_row});
+      }
       streams->next_node += block.count;
       return true;
     };
+  }
+  // Of an edge, in the runs that are read.
+  static std::size_t edge_row_bytes(const BlockParts& parts) {
+    if (parts.edges == nullptr) return 0;
+    std::size_t columns = 0;
+    for (const ColumnRun& run : parts.edges->runs().subspan(parts.edge_runs.first, parts.edge_runs.count)) {
+      columns += run.count;
+    }
+    return columns * sizeof(float);
   }
   static void read_rows(RowReader& reader, std::size_t count, const Place& place) {
     reader.next(count, place.data, place.stride_bytes);
@@ -225,7 +265,7 @@ class LayerRun {
   }
   // Of a row of all aggregates.
   std::size_t aside_bytes() const {
-    return layer_->needs.aggregates * layer_->gathered_columns() * sizeof(float);
+    return layer_->aggregates() * layer_->gathered_columns() * sizeof(float);
   }
 
   void finish_rows(const RowSink& sink) {
@@ -238,45 +278,50 @@ class LayerRun {
     make_sources();
     const std::size_t runs = layer_->runs.size();
     std::unique_ptr<ScratchMatrix> waiting;
+    if (layer_->is_laid_down(index_)) lay_down();
+    if (layer_->lays_edges_down()) lay_edges_down();
     if (runs > 1) {
-      put_aside_ = waiting_pair(
-          model_.backend(), plan_.block.destinations * layer_->needs.aggregates * layer_->runs.front().count);
+      put_aside_ = waiting_pair(model_.backend(),
+                                plan_.block.destinations * layer_->aggregates() * layer_->runs.front().count);
       waiting = std::make_unique<ScratchMatrix>(folder_, Dtype::f32, node_count_,
-                                                layer_->needs.aggregates * layer_->gathered_columns(),
+                                                layer_->aggregates() * layer_->gathered_columns(),
                                                 layer_->waiting_runs());
     }
-    if (layer_->is_laid_down(index_)) lay_down();
     for (std::size_t run = 0; run < runs; ++run) {
-      if (run > 0 || !layer_->is_laid_down(index_)) load(run);
+      if (run > 0 || !layer_->keeps_first_run(index_)) load(run);
       if (run + 1 < runs) put_aside(run, *waiting);
     }
     laid_down_.reset();
     finish_blocks(waiting.get(), sink);
+    laid_edges_.reset();
     put_aside_ = {};
   }
 
   // What the layer's aggregation knows of every node besides its row.
   void make_sources() {
-    const std::size_t columns = layer_->needs.source_columns;
-    if (layer_->needs.sources == LayerNeeds::Sources::from_rows) {
-      for_blocks({.own = input_}, [&](LoadedBlock& block) {
-        model_.layer_sources(index_, own_rows(block), {},
-                             sources_.matrix(node_count_, columns).row_range(block.first, block.count));
-      });
+    if (are_made_of_rows() && !layer_->is_laid_down(index_)) {
+      for_blocks({.own = input_}, [&](LoadedBlock& block) { make_sources_of(block); });
     }
     if (layer_->needs.sources == LayerNeeds::Sources::from_edges && index_ == 0) {
       for_blocks({.has_edges = true}, [&](LoadedBlock& block) {
-        model_.layer_sources(index_, {}, block.topology.view(),
-                             sources_.matrix(node_count_, columns).row_range(block.first, block.count));
+        model_.layer_sources(index_, {}, block.topology.view(), sources_of(block));
       });
     }
+  }
+  bool are_made_of_rows() const { return layer_->needs.sources == LayerNeeds::Sources::from_rows; }
+  void make_sources_of(LoadedBlock& block) {
+    model_.layer_sources(index_, own_rows(block), {}, sources_of(block));
+  }
+  MatrixView sources_of(const LoadedBlock& block) {
+    return sources_.matrix(node_count_, layer_->needs.source_columns).row_range(block.first, block.count);
   }
 
   // Rows, or their products, become runs of columns: the first in memory, the others on the drive.
   void lay_down() {
     const Dtype dtype = layer_->gathered_dtype();
+    const bool keeps_first = layer_->keeps_first_run(index_);
     const std::size_t first_bytes = layer_->runs.front().count * size_of(dtype);
-    const auto later = std::span(layer_->runs).subspan(1);
+    const auto later = std::span(layer_->runs).subspan(keeps_first ? 1 : 0);
     std::optional<RowWriter> writer;
     if (!later.empty()) {
       laid_down_ = std::make_unique<ScratchMatrix>(folder_, dtype, node_count_, layer_->gathered_columns(),
@@ -285,16 +330,17 @@ class LayerRun {
     }
     Buffer products;
     if (layer_->projects) {
-      products = model_.backend().allocate(plan_.block.destinations * layer_->out_columns);
+      products = model_.backend().allocate(plan_.block.destinations * layer_->gathered_columns());
     }
     for_blocks({.own = input_}, [&](LoadedBlock& block) {
+      if (are_made_of_rows()) make_sources_of(block);
       Place rows = own_place(block);
       if (layer_->projects) {
-        const MatrixView out = products.matrix(block.count, layer_->out_columns);
+        const MatrixView out = products.matrix(block.count, layer_->gathered_columns());
         model_.project_layer(index_, {.rows = own_rows(block), .ids = {}, .count = block.count}, out);
         rows = {reinterpret_cast<std::byte*>(out.data), out.stride * sizeof(float)};
       }
-      for (std::size_t i = 0; i < block.count; ++i) {
+      for (std::size_t i = 0; keeps_first && i < block.count; ++i) {
         std::memcpy(resident_.data() + (block.first + i) * first_bytes, rows.data + i * rows.stride_bytes,
                     first_bytes);
       }
@@ -306,10 +352,48 @@ class LayerRun {
     wrote(laid_down_->bytes());
   }
 
+  // What is known of all nodes becomes numbers of all edges, and gives its memory to runs.
+  void lay_edges_down() {
+    const std::size_t columns = layer_->needs.edge_columns;
+    laid_edges_ = std::make_unique<ScratchMatrix>(
+        folder_, Dtype::f32, node_count_ + dataset_.info().edge_count, columns, layer_->edge_runs());
+    {
+      RowWriter writer(*laid_edges_, all_of(laid_edges_->runs().size()), plan_.ahead.piece_bytes);
+      WaitingPair pair = waiting_pair(model_.backend(), edge_entries() * columns);
+      WrittenBehind behind(pair, [&](const WaitingRows& slot) {
+        writer.append(slot.rows.rows, bytes_of(slot.rows), slot.rows.stride * sizeof(float));
+      });
+      for_blocks({.has_edges = true}, [&](LoadedBlock& block) {
+        const BlockView edges = block.topology.view();
+        WaitingRows& slot = behind.next();
+        slot.rows = slot.memory.matrix(block.count + edges.edge_count(), columns);
+        model_.layer_edges(index_, edges, sources(), edge_values(slot.memory, edges, columns));
+        wrote(slot.rows.rows * columns * sizeof(float));
+        behind.give();
+      });
+      behind.finish();
+      writer.finish();
+    }
+    sources_ = {};
+    for (LoadedBlock& block : blocks_) {
+      block.edges = model_.backend().allocate(edge_entries() * layer_->edge_columns_max());
+    }
+    take_resident();
+  }
+  // Of a pass over a run.
+  BlockParts parts_of(std::size_t run) const {
+    BlockParts parts{.has_edges = true};
+    if (laid_edges_) {
+      parts.edges = laid_edges_.get();
+      parts.edge_runs = layer_->edge_runs_of(run);
+    }
+    return parts;
+  }
+
   void load(std::size_t run) {
     const bool is_laid_down = layer_->is_laid_down(index_);
     const StoredMatrix& matrix = is_laid_down ? *laid_down_ : *input_;
-    const std::size_t place = is_laid_down ? run - 1 : run;
+    const std::size_t place = run - (layer_->keeps_first_run(index_) ? 1 : 0);
     const std::size_t row_bytes = matrix.run_bytes(place) / node_count_;
     // The last run may be narrower than the memory.
     const std::span memory(resident_.data(), round_up(matrix.run_bytes(place), direct_io_alignment));
@@ -347,25 +431,46 @@ class LayerRun {
                                  : sources_.matrix(node_count_, layer_->needs.source_columns);
   }
 
+  // Of the run in memory.
+  void aggregate(std::size_t run, LoadedBlock& block, MatrixView out) {
+    const TieredRows rows = resident_rows(run);
+    const BlockView edges = block.topology.view();
+    if (layer_->needs.edge_columns == 0) {
+      return model_.aggregate_layer(index_, rows, edges, sources(), out);
+    }
+    EdgeValues values;
+    if (layer_->lays_edges_down()) {
+      values = edge_values(block.edges, edges, layer_->edge_columns_of(run));
+    } else {
+      values = edge_values(edges_, edges, layer_->needs.edge_columns);
+      model_.layer_edges(index_, edges, sources(), values);
+    }
+    if (layer_->projects) {
+      model_.aggregate_projected(index_, layer_->runs[run].first, rows, edges, values, out);
+    } else {
+      model_.aggregate_weighted(index_, rows, edges, values, out);
+    }
+  }
+
   // Aggregates one run's columns and leaves them on the drive.
   void put_aside(std::size_t run, const ScratchMatrix& waiting) {
     const std::size_t width = layer_->runs[run].count;
     std::vector<std::size_t> targets;
     std::vector<std::size_t> offsets;
-    targets.reserve(layer_->needs.aggregates);
-    offsets.reserve(layer_->needs.aggregates);
-    for (std::size_t a = 0; a < layer_->needs.aggregates; ++a) {
-      targets.push_back(run * layer_->needs.aggregates + a);
+    targets.reserve(layer_->aggregates());
+    offsets.reserve(layer_->aggregates());
+    for (std::size_t a = 0; a < layer_->aggregates(); ++a) {
+      targets.push_back(run * layer_->aggregates() + a);
       offsets.push_back(a * width * sizeof(float));
     }
     RowWriter writer(waiting, targets, plan_.ahead.piece_bytes);
     WrittenBehind behind(put_aside_, [&](const WaitingRows& slot) {
       writer.append(slot.rows.rows, bytes_of(slot.rows), slot.rows.stride * sizeof(float), offsets);
     });
-    for_blocks({.has_edges = true}, [&](LoadedBlock& block) {
+    for_blocks(parts_of(run), [&](LoadedBlock& block) {
       WaitingRows& slot = behind.next();
-      slot.rows = slot.memory.matrix(block.count, layer_->needs.aggregates * width);
-      model_.aggregate_layer(index_, resident_rows(run), block.topology.view(), sources(), slot.rows);
+      slot.rows = slot.memory.matrix(block.count, layer_->aggregates() * width);
+      aggregate(run, block, slot.rows);
       wrote(slot.rows.rows * slot.rows.columns * sizeof(float));
       behind.give();
     });
@@ -377,27 +482,28 @@ class LayerRun {
   void finish_blocks(const ScratchMatrix* waiting, const RowSink& sink) {
     const std::size_t last = layer_->runs.size() - 1;
     const bool reads_own = layer_->reads_own_rows();
-    for_blocks(
-        {.has_edges = true, .own = reads_own ? input_ : nullptr, .aside = waiting}, [&](LoadedBlock& block) {
-          const BlockView edges = block.topology.view();
-          OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
-          if (reads_own) rows.rows = own_rows(block);
-          // The model takes what was read, and the block what the model had: the next rows go there.
-          if (layer_->fills_input()) std::swap(*model_.layer_input(index_), block.input);
-          const MatrixView aggregates = layer_->projects ? model_.projected_aggregates(index_, block.count)
-                                                         : model_.layer_aggregates(index_, block.count);
-          if (waiting == nullptr) {
-            model_.aggregate_layer(index_, resident_rows(last), edges, sources(), aggregates);
-          } else {
-            if (!layer_->fills_input()) take_aside(block, aggregates);
-            aggregate_last_run(edges, aggregates);
-          }
-          if (!reads_own && waiting == nullptr) {
-            rows.rows = resident_rows(last);
-            rows.ids = edges.dst_in_src;
-          }
-          finish(rows, block.first, sink);
-        });
+    BlockParts parts = parts_of(last);
+    parts.own = reads_own ? input_ : nullptr;
+    parts.aside = waiting;
+    for_blocks(parts, [&](LoadedBlock& block) {
+      OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
+      if (reads_own) rows.rows = own_rows(block);
+      // The model takes what was read, and the block what the model had: the next rows go there.
+      if (layer_->fills_input()) std::swap(*model_.layer_input(index_), block.input);
+      const MatrixView aggregates = layer_->projects ? model_.projected_aggregates(index_, block.count)
+                                                     : model_.layer_aggregates(index_, block.count);
+      if (waiting == nullptr) {
+        aggregate(last, block, aggregates);
+      } else {
+        if (!layer_->fills_input()) take_aside(block, aggregates);
+        aggregate_last_run(block, aggregates);
+      }
+      if (!reads_own && waiting == nullptr) {
+        rows.rows = resident_rows(last);
+        rows.ids = block.topology.view().dst_in_src;
+      }
+      finish(rows, block.first, sink);
+    });
   }
 
   // Those of the last run did not wait: aggregate_last_run() writes them over what is copied here.
@@ -405,16 +511,16 @@ class LayerRun {
     copy_rows(model_.backend(), block.aside.data(), aside_bytes(), aggregates);
   }
 
-  void aggregate_last_run(const BlockView& block, MatrixView aggregates) {
+  void aggregate_last_run(LoadedBlock& block, MatrixView aggregates) {
     const std::size_t last = layer_->runs.size() - 1;
     const ColumnRun& run = layer_->runs[last];
-    const std::size_t count = layer_->needs.aggregates;
+    const std::size_t count = layer_->aggregates();
     const auto target = [&](std::size_t a) {
       return aggregates.column_range(a * layer_->gathered_columns() + run.first, run.count);
     };
-    if (count == 1) return model_.aggregate_layer(index_, resident_rows(last), block, sources(), target(0));
-    const MatrixView out = put_aside_[0].memory.matrix(block.dst_count, count * run.count);
-    model_.aggregate_layer(index_, resident_rows(last), block, sources(), out);
+    if (count == 1) return aggregate(last, block, target(0));
+    const MatrixView out = put_aside_[0].memory.matrix(block.count, count * run.count);
+    aggregate(last, block, out);
     for (std::size_t a = 0; a < count; ++a) {
       copy_rows(model_.backend(), bytes_of(out.column_range(a * run.count, run.count)),
                 out.stride * sizeof(float), target(a));
@@ -425,14 +531,16 @@ class LayerRun {
   Model& model_;
   const ExactPlan& plan_;
   const std::filesystem::path& folder_;
-  Buffer& sources_;
   const std::uint64_t node_count_;
   const ExactLayer* layer_ = nullptr;
   std::size_t index_ = 0;
   const StoredMatrix* input_ = nullptr;
   AlignedBuffer resident_;                    // what neighbors are asked for: a run of columns of all nodes
-  std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without the first run
-  std::vector<LoadedBlock> blocks_;           // one is used while others are read
+  Buffer sources_;                            // what the layer knows of all nodes besides
+  Buffer edges_;                              // numbers of a block's edges, where they are not laid down
+  std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without a first run that stays
+  std::unique_ptr<ScratchMatrix> laid_edges_;
+  std::vector<LoadedBlock> blocks_;  // one is used while others are read
   InputPart own_part_;
   InputPart aside_part_;
   WaitingPair put_aside_;  // aggregates of one run, of two blocks
@@ -444,10 +552,9 @@ class LayerRun {
 
 std::vector<LayerCost> infer_exactly(const Dataset& dataset, Model& model, const ExactPlan& plan,
                                      const std::filesystem::path& scratch_folder, const RowSink& sink) {
-  Buffer sources = model.backend().allocate(plan.sources_bytes / sizeof(float));
   std::unique_ptr<StoredMatrix> input = std::make_unique<StoredFeatures>(dataset);
   std::vector<LayerCost> costs;
-  LayerRun layer_run(dataset, model, plan, scratch_folder, sources);
+  LayerRun layer_run(dataset, model, plan, scratch_folder);
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     if (i + 1 == plan.layers.size()) {
       costs.push_back(layer_run.run(i, *input, sink));

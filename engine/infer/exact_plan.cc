@@ -88,12 +88,17 @@ class Planner {
       layer.in_columns = in_columns(request_.options, i);
       layer.out_columns = out_columns(request_.options, i);
       layer.input_dtype = i == 0 ? info_.feature_dtype : Dtype::f32;
-      // By shapes alone: memory does not choose between two orders of sums. The input is read once more for
-      // it.
-      layer.projects = layer.needs.may_project && 2 * layer.out_columns <= layer.in_columns;
-      plan_.sources_bytes = std::max<std::uint64_t>(
-          plan_.sources_bytes, info_.node_count * layer.needs.source_columns * sizeof(float));
+      layer.projects = is_worth_projecting(layer);
     }
+  }
+
+  // By the columns that are moved where there are many runs, whatever the memory, which does not choose
+  // between two orders of sums. Products are written, read, and so are their aggregates; else aggregates
+  // of the input's columns, and where sources are made of rows, these are read once more.
+  static bool is_worth_projecting(const ExactLayer& layer) {
+    const std::size_t products = 4 * layer.needs.projected_columns;
+    const std::size_t reads_again = layer.needs.sources == LayerNeeds::Sources::from_rows ? 1 : 0;
+    return products > 0 && products <= (2 * layer.needs.aggregates + reads_again) * layer.in_columns;
   }
 
   // The fewest runs whose memory is within the budget. False where there are none; `bytes` is then the least.
@@ -130,7 +135,7 @@ class Planner {
 
   std::size_t reader_count(const ExactLayer& layer) const {
     if (!layer.waits()) return 1;
-    return (layer.runs.size() - 1) * layer.needs.aggregates +
+    return (layer.runs.size() - 1) * layer.aggregates() +
            (layer.needs.own_rows ? layer.input_runs().size() : 0);
   }
 
@@ -151,20 +156,38 @@ class Planner {
       buffers += TopologyStream::memory_bytes(plan_.block, plan_.ahead);
       buffers += plan_.block_slots * TopologyBlock::memory_bytes(plan_.block);
       buffers += reader_bytes(reader_count(layer), layer.ahead);
-      buffers += layer.resident_bytes(info_.node_count);
-      if (layer.projects) buffers += rows * layer.out_columns * sizeof(float);
+      buffers += nodes_and_edges_memory(layer);
+      if (layer.projects) buffers += rows * layer.gathered_columns() * sizeof(float);
       if (layer.runs.size() > 1) {
-        buffers += 2 * rows * layer.needs.aggregates * width * sizeof(float);
+        buffers += 2 * rows * layer.aggregates() * width * sizeof(float);
         // Put aside.
-        const std::size_t columns = layer.fills_input() ? layer.needs.input_columns
-                                                        : layer.needs.aggregates * layer.gathered_columns();
+        const std::size_t columns =
+            layer.fills_input() ? layer.needs.input_columns : layer.aggregates() * layer.gathered_columns();
         buffers += plan_.block_slots * rows * columns * sizeof(float);
         buffers +=
-            writer_bytes(std::max(layer.needs.aggregates, layer.is_laid_down(index) ? layer.runs.size() : 0),
+            writer_bytes(std::max(layer.aggregates(), layer.is_laid_down(index) ? layer.runs.size() : 0),
                          plan_.ahead.piece_bytes);
       }
     }
-    return request_.program_bytes + plan_.model_bytes + plan_.sources_bytes + buffers;
+    return request_.program_bytes + plan_.model_bytes + buffers;
+  }
+
+  // Of what is known of all nodes: a run of rows and sources, or one after the other where edges' numbers are
+  // laid down; and those of blocks.
+  std::uint64_t nodes_and_edges_memory(const ExactLayer& layer) const {
+    const std::uint64_t resident = layer.resident_bytes(info_.node_count);
+    const std::uint64_t sources = layer.sources_bytes(info_.node_count);
+    const std::uint64_t entries = std::uint64_t{plan_.block.edges} + plan_.block.destinations;
+    const auto edges = [&](std::size_t blocks, std::size_t columns) {
+      return blocks * entries * columns * sizeof(float);
+    };
+    if (!layer.lays_edges_down()) return resident + sources + edges(1, layer.needs.edge_columns);
+    // Those of two blocks: one is written while the other is made.
+    const std::uint64_t made = sources + edges(2, layer.needs.edge_columns) +
+                               writer_bytes(layer.edge_runs().size(), plan_.ahead.piece_bytes);
+    const std::uint64_t read = resident + edges(plan_.block_slots, layer.edge_columns_max()) +
+                               reader_bytes(layer.edge_columns_max(), plan_.ahead);
+    return std::max(made, read);
   }
 
   void count_bytes(std::size_t index) {
@@ -185,7 +208,9 @@ class Planner {
     if (layer.asks_neighbors()) {
       const std::size_t runs = layer.runs.size();
       layer.traffic.bytes_read += runs * edges;
-      if (layer.needs.sources == LayerNeeds::Sources::from_rows) layer.traffic.bytes_read += input;
+      if (layer.needs.sources == LayerNeeds::Sources::from_rows && !layer.is_laid_down(index)) {
+        layer.traffic.bytes_read += input;
+      }
       if (layer.needs.sources == LayerNeeds::Sources::from_edges && index == 0) {
         layer.traffic.bytes_read += edges;
       }
@@ -196,12 +221,21 @@ class Planner {
       layer.traffic.bytes_written += waiting;
       space += scratch(layer.waiting_runs(), Dtype::f32);
       if (layer.is_laid_down(index)) {
-        const auto later = std::span(layer.runs).subspan(1);
+        const auto later = std::span(layer.runs).subspan(layer.keeps_first_run(index) ? 1 : 0);
         std::uint64_t laid_down = 0;
         for (const ColumnRun& run : later) laid_down += rows * run.count * size_of(layer.gathered_dtype());
         layer.traffic.bytes_read += laid_down;
         layer.traffic.bytes_written += laid_down;
         space += scratch(later, layer.gathered_dtype());
+      }
+      if (layer.lays_edges_down()) {
+        const std::uint64_t entries = rows + info_.edge_count;
+        layer.traffic.bytes_read += edges;
+        layer.traffic.bytes_written += entries * layer.needs.edge_columns * sizeof(float);
+        for (std::size_t run = 0; run < runs; ++run) {
+          layer.traffic.bytes_read += entries * layer.edge_columns_of(run) * sizeof(float);
+        }
+        space += ScratchMatrix::file_bytes(Dtype::f32, entries, layer.edge_runs());
       }
     }
     plan_.resident_bytes = std::max(plan_.resident_bytes, layer.resident_bytes(rows));
@@ -224,13 +258,38 @@ std::vector<ColumnRun> ExactLayer::input_runs() const {
 
 std::vector<ColumnRun> ExactLayer::waiting_runs() const {
   std::vector<ColumnRun> waiting;
-  waiting.reserve((runs.size() - 1) * needs.aggregates);
+  waiting.reserve((runs.size() - 1) * aggregates());
   for (std::size_t run = 0; run + 1 < runs.size(); ++run) {
-    for (std::size_t a = 0; a < needs.aggregates; ++a) {
+    for (std::size_t a = 0; a < aggregates(); ++a) {
       waiting.push_back({a * gathered_columns() + runs[run].first, runs[run].count});
     }
   }
   return waiting;
+}
+
+std::vector<ColumnRun> ExactLayer::edge_runs() const {
+  if (!projects) return {{0, needs.edge_columns}};
+  std::vector<ColumnRun> columns;
+  columns.reserve(needs.edge_columns);
+  for (std::size_t column = 0; column < needs.edge_columns; ++column) columns.push_back({column, 1});
+  return columns;
+}
+
+ColumnRun ExactLayer::edge_runs_of(std::size_t run) const noexcept {
+  if (!projects) return {0, 1};
+  const std::size_t part = needs.projected_columns / needs.edge_columns;
+  const std::size_t first = runs[run].first / part;
+  return {first, divide_up(runs[run].first + runs[run].count, part) - first};
+}
+
+std::size_t ExactLayer::edge_columns_of(std::size_t run) const noexcept {
+  return projects ? edge_runs_of(run).count : needs.edge_columns;
+}
+
+std::size_t ExactLayer::edge_columns_max() const noexcept {
+  std::size_t most = 0;
+  for (std::size_t run = 0; run < runs.size(); ++run) most = std::max(most, edge_columns_of(run));
+  return most;
 }
 
 std::vector<BlockMaxima> ExactPlan::maxima(std::uint32_t layer_count) const {

@@ -40,7 +40,8 @@ struct ExactLayer {
 
   bool asks_neighbors() const noexcept { return needs.aggregates > 0; }
   bool waits() const noexcept { return asks_neighbors() && runs.size() > 1; }
-  std::size_t gathered_columns() const noexcept { return projects ? out_columns : in_columns; }
+  std::size_t gathered_columns() const noexcept { return projects ? needs.projected_columns : in_columns; }
+  std::size_t aggregates() const noexcept { return projects ? 1 : needs.aggregates; }
   Dtype gathered_dtype() const noexcept { return projects ? Dtype::f32 : input_dtype; }
   // How the layer before it leaves its output.
   std::vector<ColumnRun> input_runs() const;
@@ -54,7 +55,7 @@ struct ExactLayer {
   // What is read of a block arrives where the layer's product wants it: in memory that is exchanged for the
   // model's. Own rows too, where they need no widening.
   bool fills_input() const noexcept {
-    return waits() && !projects && needs.aggregates == 1 && needs.input_columns > 0;
+    return waits() && !projects && aggregates() == 1 && needs.input_columns > 0;
   }
   bool fills_own_rows() const noexcept {
     return fills_input() && needs.input_columns > gathered_columns() && input_dtype == Dtype::f32;
@@ -69,9 +70,22 @@ struct ExactLayer {
   std::uint64_t resident_bytes(std::uint64_t node_count) const noexcept {
     return asks_neighbors() ? node_count * runs.front().count * size_of(gathered_dtype()) : 0;
   }
-  // What neighbors are asked for is laid down by runs first, of which the first stays in memory: products,
-  // and the features, which lie by rows.
+  std::uint64_t sources_bytes(std::uint64_t node_count) const noexcept {
+    return node_count * needs.source_columns * sizeof(float);
+  }
+  // What neighbors are asked for is laid down by runs first: products, and the features, which lie by rows.
   bool is_laid_down(std::size_t index) const noexcept { return projects || (index == 0 && waits()); }
+  // The first run stays in memory meanwhile, unless that is taken by what edges' numbers are made of.
+  bool keeps_first_run(std::size_t index) const noexcept { return is_laid_down(index) && !lays_edges_down(); }
+  // The numbers of all edges are made once, before any run is in memory, and read from the drive by every
+  // pass: made anew in each, they cost more than sums, and memory for what they are made of.
+  bool lays_edges_down() const noexcept { return waits() && needs.edge_columns > 0; }
+  // How they lie: as passes read them.
+  std::vector<ColumnRun> edge_runs() const;
+  // Those that a pass over run `run` reads, as indices of edge_runs().
+  ColumnRun edge_runs_of(std::size_t run) const noexcept;
+  std::size_t edge_columns_of(std::size_t run) const noexcept;
+  std::size_t edge_columns_max() const noexcept;  // of any run
 };
 
 struct ExactPlan {
@@ -80,7 +94,6 @@ struct ExactPlan {
   ReadAhead ahead;
   std::vector<ExactLayer> layers;    // those that are run
   std::uint64_t resident_bytes = 0;  // of the largest run
-  std::uint64_t sources_bytes = 0;   // what layers know of all nodes besides
   std::uint64_t model_bytes = 0;
   std::uint64_t memory_bytes = 0;   // altogether
   std::uint64_t scratch_bytes = 0;  // on the drive, at most at once

@@ -110,18 +110,28 @@ void ScratchMatrix::load_run(std::size_t run, ReadAhead ahead, std::span<std::by
   load_range(range(run), ahead, target, arrived);
 }
 
-RowReader::RowReader(const StoredMatrix& matrix, ReadAhead ahead) : matrix_(matrix) {
-  runs_.reserve(matrix.runs().size());
-  for (std::size_t run = 0; run < matrix.runs().size(); ++run) runs_.push_back(matrix.read_run(run, ahead));
+RowReader::RowReader(const StoredMatrix& matrix, ReadAhead ahead) {
+  add_runs(matrix, {0, matrix.runs().size()}, 0, ahead);
+}
+
+RowReader::RowReader(const StoredMatrix& matrix, ColumnRun runs, ReadAhead ahead) {
+  add_runs(matrix, runs, matrix.runs()[runs.first].first, ahead);
+}
+
+void RowReader::add_runs(const StoredMatrix& matrix, ColumnRun runs, std::size_t first_column,
+                         ReadAhead ahead) {
+  const std::size_t value_bytes = size_of(matrix.dtype());
+  runs_.reserve(runs.count);
+  for (std::size_t run = runs.first; run < runs.first + runs.count; ++run) {
+    const ColumnRun& columns = matrix.runs()[run];
+    runs_.push_back({.reader = matrix.read_run(run, ahead),
+                     .offset = (columns.first - first_column) * value_bytes,
+                     .bytes = columns.count * value_bytes});
+  }
 }
 
 void RowReader::next(std::size_t count, std::byte* target, std::size_t stride_bytes) {
-  const std::size_t value_bytes = size_of(matrix_.dtype());
-  for (std::size_t run = 0; run < runs_.size(); ++run) {
-    const ColumnRun& columns = matrix_.runs()[run];
-    runs_[run].read_rows(target + columns.first * value_bytes, columns.count * value_bytes, stride_bytes,
-                         count);
-  }
+  for (Run& run : runs_) run.reader.read_rows(target + run.offset, run.bytes, stride_bytes, count);
 }
 
 RowWriter::RowWriter(const ScratchMatrix& matrix, std::span<const std::size_t> runs, std::size_t piece_bytes)

@@ -102,17 +102,25 @@ class ScratchMatrix final : public StoredMatrix {
   std::vector<std::uint64_t> offsets_;
 };
 
-// All columns of consecutive rows, from the first row on.
+// All columns of consecutive rows, from the first row on, or those of some runs.
 class RowReader {
  public:
   RowReader(const StoredMatrix& matrix, ReadAhead ahead);
-  // The next `count` rows: row i at target + i * stride_bytes. Columns that no run holds are left as they
-  // are.
+  //   runs  the first of them, and their number
+  RowReader(const StoredMatrix& matrix, ColumnRun runs, ReadAhead ahead);
+  // The next `count` rows: row i at target + i * stride_bytes, where the matrix's first column, or that of
+  // the first of some runs, has its place. Columns that no run holds are left as they are.
   void next(std::size_t count, std::byte* target, std::size_t stride_bytes);
 
  private:
-  const StoredMatrix& matrix_;
-  std::vector<SequentialReader> runs_;
+  struct Run {
+    SequentialReader reader;
+    std::size_t offset;  // in a row; bytes
+    std::size_t bytes;
+  };
+  void add_runs(const StoredMatrix& matrix, ColumnRun runs, std::size_t first_column, ReadAhead ahead);
+
+  std::vector<Run> runs_;
 };
 
 // Writes rows in order into some runs of a matrix.

@@ -122,11 +122,15 @@ class GatModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  LayerNeeds layer_needs(std::size_t /*layer*/) const override {
+  // A head's sum of products is the product of its sum. Heads wider than the input gain nothing by it.
+  LayerNeeds layer_needs(std::size_t i) const override {
     return {.aggregates = heads_,
             .own_rows = options_.residual,
             .sources = LayerNeeds::Sources::from_rows,
-            .source_columns = 2 * heads_};
+            .source_columns = 2 * heads_,
+            .edge_columns = heads_,
+            .projected_columns =
+                layers_[i].head_columns <= layers_[i].in_columns ? heads_ * layers_[i].head_columns : 0};
   }
 
   // The scores.
@@ -142,9 +146,67 @@ class GatModel final : public Model {
   void aggregate_layer(std::size_t i, const TieredRows& rows, const BlockView& block, ConstMatrixView sources,
                        MatrixView out) override {
     const Layer& layer = layers_[i];
-    AttentionOperators& attention = backend().attention();
-    attention.softmax(block, sources, rule(i), edge_values(layer.shares, block), weights(layer, block));
-    attention.aggregate(rows, block, weights(layer, block), out);
+    backend().attention().softmax(block, sources, rule(i), edge_values(layer.shares, block),
+                                  weights(layer, block));
+    aggregate_weighted(i, rows, block, weights(layer, block), out);
+  }
+
+  void layer_edges(std::size_t i, const BlockView& block, ConstMatrixView sources,
+                   const EdgeValues& out) override {
+    const AttentionRule rule = this->rule(i);
+    const bool are_shares = rule.weight_scale == 1 && !rule.dropout.is_active();
+    backend().attention().softmax(block, sources, rule,
+                                  are_shares ? out : edge_values(layers_[i].shares, block), out);
+  }
+
+  void aggregate_weighted(std::size_t /*layer*/, const TieredRows& rows, const BlockView& block,
+                          const ConstEdgeValues& edges, MatrixView out) override {
+    backend().attention().aggregate(rows, block, edges, out);
+  }
+
+  void project_layer(std::size_t i, const OwnRows& rows, MatrixView out) override {
+    const MatrixView input = layers_[i].aggregate.matrix(rows.count, layers_[i].in_columns);
+    backend().gather(rows.rows, rows.ids, input);
+    backend().linear(input, parameters_.stacked_value(layers_[i].weight), {}, out);
+  }
+
+  void aggregate_projected(std::size_t i, std::size_t first_column, const TieredRows& rows,
+                           const BlockView& block, const ConstEdgeValues& edges, MatrixView out) override {
+    const std::size_t width = layers_[i].head_columns;
+    const std::size_t first_head = first_column / width;
+    const std::size_t end = first_column + rows.columns();
+    for (std::size_t column = first_column; column < end;) {
+      const std::size_t head = column / width;
+      const std::size_t count = std::min(end, (head + 1) * width) - column;
+      const std::size_t from = column - first_column;
+      const ConstEdgeValues of_head{edges.edges.column_range(head - first_head, 1),
+                                    edges.loops.column_range(head - first_head, 1)};
+      backend().attention().aggregate(
+          rows.column_range(static_cast<std::uint32_t>(from), static_cast<std::uint32_t>(count)), block,
+          of_head, out.column_range(from, count));
+      column += count;
+    }
+  }
+
+  // The output itself where heads stand side by side in it; where it is their sum, they have other memory.
+  MatrixView projected_aggregates(std::size_t i, std::size_t dst_count) override {
+    const Layer& layer = layers_[i];
+    const std::size_t columns = heads_ * layer.head_columns;
+    const Buffer& memory = columns == layer.out_columns ? layer.output : layer.aggregate;
+    return memory.matrix(dst_count, columns);
+  }
+
+  MatrixView finish_projected(std::size_t i, const OwnRows& own, const BatchView& batch) override {
+    const Layer& layer = layers_[i];
+    const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
+    const MatrixView aggregates = projected_aggregates(i, own.count);
+    if (aggregates.columns != output.columns) {
+      backend().gather(TieredRows::of(of_head(aggregates, 0)), {}, output);
+      for (std::size_t h = 1; h < heads_; ++h) backend().add(of_head(aggregates, h), output);
+    }
+    backend().apply_epilogue(product_epilogue(layer.bias, i, batch), output);
+    tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
+    return output;
   }
 
   MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {

@@ -74,9 +74,9 @@ class GcnModel final : public Model {
     return {.own_rows = options_.residual,
             .sources = LayerNeeds::Sources::from_edges,
             .source_columns = 1,
-            .may_project = true,
+            .projected_columns = layers_[i].out_columns,
             .may_scale_rows = true,
-            .input_columns = in_columns(options_, static_cast<std::uint32_t>(i))};
+            .input_columns = layers_[i].in_columns};
   }
 
   void layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& block,

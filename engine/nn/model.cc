@@ -78,7 +78,20 @@ void Model::aggregate_layer(std::size_t /*layer*/, const TieredRows& /*rows*/, c
                             ConstMatrixView /*sources*/, MatrixView /*out*/) {
   GNEISS_ASSERT(false);
 }
+void Model::layer_edges(std::size_t /*layer*/, const BlockView& /*block*/, ConstMatrixView /*sources*/,
+                        const EdgeValues& /*out*/) {
+  GNEISS_ASSERT(false);
+}
+void Model::aggregate_weighted(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& /*block*/,
+                               const ConstEdgeValues& /*edges*/, MatrixView /*out*/) {
+  GNEISS_ASSERT(false);
+}
 void Model::project_layer(std::size_t /*layer*/, const OwnRows& /*rows*/, MatrixView /*out*/) {
+  GNEISS_ASSERT(false);
+}
+void Model::aggregate_projected(std::size_t /*layer*/, std::size_t /*first_column*/,
+                                const TieredRows& /*rows*/, const BlockView& /*block*/,
+                                const ConstEdgeValues& /*edges*/, MatrixView /*out*/) {
   GNEISS_ASSERT(false);
 }
 MatrixView Model::projected_aggregates(std::size_t /*layer*/, std::size_t /*dst_count*/) { return {}; }

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/compute/attention.h"
 #include "engine/compute/backend.h"
 #include "engine/compute/batch_view.h"
 #include "engine/nn/layer_tails.h"
@@ -40,7 +41,8 @@ struct LayerNeeds {
   bool own_rows = false;               // finish_layer() reads the destinations' own rows
   Sources sources = Sources::nothing;  // what aggregate_layer() must know of sources besides their rows, and
   std::size_t source_columns = 0;      // how many numbers of each
-  bool may_project = false;            // project_layer() and finish_projected() are there
+  std::size_t edge_columns = 0;        // numbers of each edge and loop: layer_edges() makes them of sources
+  std::size_t projected_columns = 0;   // of project_layer(); 0: it and finish_projected() are not there
   bool may_scale_rows = false;         // the one number of each source is a factor of its row
   std::size_t input_columns = 0;       // of layer_input(); 0: there is none
 };
@@ -94,6 +96,12 @@ class Model {
   //   out      [dst_count, aggregates * n]
   virtual void aggregate_layer(std::size_t layer, const TieredRows& rows, const BlockView& block,
                                ConstMatrixView sources, MatrixView out);
+  // The same in two steps, where LayerNeeds::edge_columns: the first is of all columns, once.
+  //   out  of the block's edges and loops, edge_columns each
+  virtual void layer_edges(std::size_t layer, const BlockView& block, ConstMatrixView sources,
+                           const EdgeValues& out);
+  virtual void aggregate_weighted(std::size_t layer, const TieredRows& rows, const BlockView& block,
+                                  const ConstEdgeValues& edges, MatrixView out);
   // The layer's output [own.count, out] from layer_aggregates(), valid until the layer is run again.
   //   batch  whose hidden nodes key dropout; for evaluation any
   virtual MatrixView finish_layer(std::size_t layer, const OwnRows& own, const BatchView& batch) = 0;
@@ -103,13 +111,18 @@ class Model {
   virtual MatrixView run_layer(std::size_t layer, const TieredRows& rows, const OwnRows& own,
                                const BatchView& batch);
 
-  // The same layer with its product first, where LayerNeeds::may_project: aggregates are then of the layer's
-  // output columns. Equal but for the order in which numbers are added; worth it where those are fewer. Both
-  // write over what layer_aggregates() gives.
+  // The same layer with its product first, where LayerNeeds::projected_columns: neighbors are asked for
+  // those, and each has one aggregate. Equal but for the order in which numbers are added; worth it where
+  // they are fewer. All write over what layer_aggregates() gives.
   //   rows  the nodes whose rows neighbors will ask for
-  //   out   [rows.count, out]: what aggregate_layer() takes in the place of the layer's input
+  //   out   [rows.count, projected_columns]: what aggregate_layer() takes in the place of the layer's input
   virtual void project_layer(std::size_t layer, const OwnRows& rows, MatrixView out);
-  // Where finish_projected() expects the aggregates: [dst_count, out].
+  // aggregate_weighted() for any run of projected columns: equal parts of them have one edge column each.
+  //   first_column  of the run
+  //   edges         those of the parts that the run has columns of
+  virtual void aggregate_projected(std::size_t layer, std::size_t first_column, const TieredRows& rows,
+                                   const BlockView& block, const ConstEdgeValues& edges, MatrixView out);
+  // Where finish_projected() expects the aggregates: [dst_count, projected_columns].
   virtual MatrixView projected_aggregates(std::size_t layer, std::size_t dst_count);
   virtual MatrixView finish_projected(std::size_t layer, const OwnRows& own, const BatchView& batch);
 

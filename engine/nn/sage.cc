@@ -67,10 +67,10 @@ class SageModel final : public Model {
   }
 
   LayerNeeds layer_needs(std::size_t i) const override {
-    // The mean of products is that of the mean.
+    // The mean of products is that of the mean; the largest is not.
     return {.own_rows = true,
-            .may_project = !takes_largest(),
-            .input_columns = 2 * in_columns(options_, static_cast<std::uint32_t>(i))};
+            .projected_columns = takes_largest() ? 0 : layers_[i].out_columns,
+            .input_columns = 2 * layers_[i].in_columns};
   }
 
   Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }

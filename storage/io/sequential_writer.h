@@ -27,6 +27,7 @@ class SequentialWriter {
   void finish();
 
  private:
+  void append_row(const std::byte* row, std::size_t bytes);
   void hand_on(std::size_t bytes);
 
   WriteBehind* writer_;

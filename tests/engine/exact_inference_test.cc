@@ -55,6 +55,9 @@ std::vector<Case> cases() {
       {"sage", Dtype::f32, {.hidden_columns = 16, .residual = true, .norm = NormKind::layer}},
       {"gcn", Dtype::bf16, {.hidden_columns = 16, .norm = NormKind::batch}},
       {"gcn", Dtype::f16, {.hidden_columns = 16, .residual = true}},
+      // Heads that are wide for the features: there, and only there, sums come first.
+      {"gat", Dtype::f16, {.hidden_columns = 72, .residual = true}},
+      {"gat", Dtype::f32, {.hidden_columns = 96}},
   };
   const std::uint32_t usual = ModelOptions().hidden_columns;
   for (Case& c : all) {
@@ -153,23 +156,30 @@ TEST_CASE("exact inference gives what the model gives over one block of all node
         CHECK(output->costs[i].traffic.bytes_read >= output->costs[i].one_pass.bytes_read);
       }
     }
-    // Products before sums where they are narrower by half, sums are linear and heads do not stand between.
-    const bool may_project =
-        c.model == "gcn" || (c.model == "sage" && c.options.aggregator == Aggregator::mean);
+    // Products before sums where sums are linear and the products narrower by half; three heads' sums are of
+    // three times the input's columns, of which the scores are made too.
     for (std::size_t i = 0; i < 3 && c.model != "mlp"; ++i) {
       CAPTURE(i);
       const ExactLayer& layer = in_runs.plan.layers[i];
-      CHECK(layer.projects == (may_project && 2 * layer.out_columns <= layer.in_columns));
-      CHECK(layer.runs.size() == divide_up(layer.projects ? layer.out_columns : layer.in_columns, 5));
+      std::size_t products = layer.out_columns;
+      bool projects = 2 * products <= layer.in_columns;
+      if (c.model == "gin" || c.options.aggregator == Aggregator::max) projects = false;
+      if (c.model == "gat") {
+        products = i == 2 ? std::size_t{3} * classes : layer.out_columns;
+        projects = 4 * products <= 7 * layer.in_columns;
+      }
+      CHECK(layer.projects == projects);
+      CHECK(layer.runs.size() == divide_up(projects ? products : layer.in_columns, 5));
     }
     CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
   }
 }
 
 TEST_CASE("a model of one layer, whose product comes first, gives what it gives over one block") {
-  for (const std::string model : {"sage", "gcn"}) {
+  for (const std::string model : {"sage", "gcn", "gat"}) {
     CAPTURE(model);
-    const ModelOptions options{.feature_columns = columns, .class_count = classes, .layer_count = 1};
+    const ModelOptions options{
+        .feature_columns = columns, .class_count = classes, .layer_count = 1, .head_count = 4};
     WholeGraph graph(graph_options(Dtype::f16), uneven_edges(700, 4000, 8));
     ThreadPool pool(2);
     const auto backend = make_cpu_backend(pool);

@@ -75,30 +75,39 @@ TEST_CASE("what is appended in any amounts is read in any amounts") {
   }
 }
 
-TEST_CASE("rows go to places apart, and come from there") {
+TEST_CASE("rows go to places apart, and come from there, in pieces that they straddle or fill") {
   const TemporaryFolder folder;
-  const auto bytes = random_bytes(700 * 12);
-  const File file = File::create(folder / "file");
-  {
-    // Columns 3 to 7 of rows of 12.
-    WriteBehind behind(file, 4096, 2);
-    SequentialWriter writer(behind, 0, 4096);
-    writer.append_rows(bytes.data() + 3, 5, 12, 400);
-    writer.append_rows(bytes.data() + 400 * 12 + 3, 5, 12, 300);
-    writer.finish();
-    behind.finish();
+  constexpr std::size_t before = 3;  // bytes of each source row, and
+  constexpr std::size_t after = 4;
+  for (const std::size_t width : {1U, 4U, 5U, 1000U, 4096U, 9000U}) {
+    CAPTURE(width);
+    const std::size_t rows = width < 100 ? 3001 : 11;
+    const std::size_t stride = before + width + after;
+    const auto bytes = random_bytes(rows * stride);
+    const File file = File::create(folder / "file");
+    {
+      WriteBehind behind(file, 4096, 2);
+      SequentialWriter writer(behind, 0, 4096);
+      writer.append_rows(bytes.data() + before, width, stride, 7);
+      writer.append_rows(bytes.data() + 7 * stride + before, width, stride, rows - 7);
+      writer.finish();
+      behind.finish();
+    }
+    SequentialReader reader({.path = folder / "file", .offset = 0, .bytes = rows * width},
+                            {.piece_bytes = 4096, .pieces = 2});
+    const std::size_t apart = width + 2;
+    std::vector<std::byte> target(rows * apart);
+    reader.read_rows(target.data() + 1, width, apart, 5);
+    reader.read_rows(target.data() + 5 * apart + 1, width, apart, rows - 5);
+    bool is_same = true;
+    for (std::size_t row = 0; row < rows; ++row) {
+      const auto read = std::span(target).subspan(row * apart, apart);
+      is_same &=
+          std::ranges::equal(read.subspan(1, width), std::span(bytes).subspan(row * stride + before, width));
+      is_same &= read.front() == std::byte{0} && read.back() == std::byte{0};
+    }
+    CHECK(is_same);
   }
-  SequentialReader reader({.path = folder / "file", .offset = 0, .bytes = 3500},
-                          {.piece_bytes = 4096, .pieces = 2});
-  std::vector<std::byte> target(700 * 9);
-  reader.read_rows(target.data() + 4, 5, 9, 111);
-  reader.read_rows(target.data() + 111 * 9 + 4, 5, 9, 589);
-  bool is_same = true;
-  for (std::size_t row = 0; row < 700; ++row) {
-    for (std::size_t c = 0; c < 5; ++c) is_same &= target[row * 9 + 4 + c] == bytes[row * 12 + 3 + c];
-    for (std::size_t c = 0; c < 4; ++c) is_same &= target[row * 9 + c] == std::byte{0};
-  }
-  CHECK(is_same);
 }
 
 TEST_CASE("a range is loaded into its place, and told of from its beginning on") {
