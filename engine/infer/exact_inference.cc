@@ -8,8 +8,7 @@
 #include <optional>
 
 #include "engine/infer/drained_behind.h"
-#include "engine/infer/filled_ahead.h"
-#include "engine/infer/topology_stream.h"
+#include "engine/infer/layer_blocks.h"
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
@@ -25,25 +24,6 @@ std::vector<std::size_t> all_of(std::size_t count) {
 }
 
 const std::byte* bytes_of(ConstMatrixView rows) { return reinterpret_cast<const std::byte*>(rows.data); }
-
-// What is read of a block of consecutive nodes. Members that a pass does not ask for are as they were.
-struct LoadedBlock {
-  explicit LoadedBlock(BlockLimits limits) : topology(limits) {}
-
-  TopologyBlock topology;
-  std::uint64_t first = 0;
-  std::size_t count = 0;
-  Buffer input;         // the model's, for aggregates that waited on the drive and perhaps own rows, or
-  AlignedBuffer own;    // whole rows of the layer's input
-  AlignedBuffer aside;  // those aggregates, [count, aggregates * gathered columns]
-  Buffer edges;         // numbers of loops, then of edges, [count + edge count, edge columns of a run]
-};
-
-// Rows that lie some bytes apart.
-struct Place {
-  std::byte* data = nullptr;
-  std::size_t stride_bytes = 0;
-};
 
 // Rows of f32 that a thread of their own writes.
 struct WaitingRows {
@@ -64,22 +44,6 @@ void copy_rows(Backend& backend, const std::byte* source, std::size_t row_bytes,
   backend.gather(rows, {}, out);
 }
 
-// What of each block a pass reads; nullptr: not that.
-struct BlockParts {
-  bool has_edges = false;
-  const StoredMatrix* own = nullptr;
-  const StoredMatrix* aside = nullptr;
-  const StoredMatrix* edges = nullptr;  // numbers of edges, and
-  ColumnRun edge_runs{};                // which of its runs
-};
-
-// Of destinations' loops, then of edges.
-EdgeValues edge_values(const Buffer& memory, const BlockView& block, std::size_t columns) {
-  const MatrixView all = memory.matrix(block.dst_count + block.edge_count(), columns);
-  return {.edges = all.row_range(block.dst_count, block.edge_count()),
-          .loops = all.row_range(0, block.dst_count)};
-}
-
 class LayerRun {
  public:
   LayerRun(const Dataset& dataset, Model& model, const ExactPlan& plan, const std::filesystem::path& folder)
@@ -88,7 +52,7 @@ class LayerRun {
         plan_(plan),
         folder_(folder),
         node_count_(dataset.info().node_count),
-        blocks_(blocks_of(plan)) {}
+        blocks_(dataset, model, plan) {}
 
   LayerCost run(std::size_t index, const StoredMatrix& input, const RowSink& sink) {
     const Stopwatch clock;
@@ -110,17 +74,6 @@ class LayerRun {
   }
 
  private:
-  static std::vector<LoadedBlock> blocks_of(const ExactPlan& plan) {
-    std::vector<LoadedBlock> blocks;
-    blocks.reserve(plan.block_slots);
-    for (std::size_t i = 0; i < plan.block_slots; ++i) blocks.emplace_back(topology_limits(plan));
-    return blocks;
-  }
-  static BlockLimits topology_limits(const ExactPlan& plan) {
-    const bool has_edges = std::ranges::any_of(plan.layers, &ExactLayer::asks_neighbors);
-    return has_edges ? plan.block : BlockLimits{.destinations = 0, .edges = 0};
-  }
-
   // The layer's own: what the one before it took goes first.
   void take_memory() {
     // As many bytes again, as hidden layers take: then their pages are there already.
@@ -128,36 +81,17 @@ class LayerRun {
     const std::size_t sources_count = layer_->sources_bytes(node_count_) / sizeof(float);
     if (sources_.size() != sources_count) sources_ = {};
     edges_ = {};
-    for (LoadedBlock& block : blocks_) {
-      block.input = {};
-      block.own = {};
-      block.aside = {};
-      block.edges = {};
-    }
+    blocks_.begin(index_, *input_);
     if (sources_.size() == 0) sources_ = model_.backend().allocate(sources_count);
-    if (layer_->fills_input()) aside_part_ = input_part(model_.layer_aggregates(index_, 1));
-    if (layer_->fills_own_rows()) own_part_ = input_part(model_.layer_own_rows(index_, 1));
-    for (LoadedBlock& block : blocks_) {
-      if (layer_->fills_input()) block.input = model_.backend().allocate(model_.layer_input(index_)->size());
-      if (layer_->reads_rows(index_) && !layer_->fills_own_rows()) {
-        block.own = AlignedBuffer::uninitialized(plan_.block.destinations * input_->row_bytes());
-      }
-      // Zeroed: columns of the last run are copied with the others, though nothing is read into them.
-      if (layer_->waits() && !layer_->fills_input()) {
-        block.aside = AlignedBuffer(plan_.block.destinations * aside_bytes());
-      }
-    }
-    if (!layer_->lays_edges_down()) take_resident();
-    if (layer_->needs.edge_columns > 0 && !layer_->lays_edges_down()) {
-      edges_ = model_.backend().allocate(edge_entries() * layer_->needs.edge_columns);
+    if (layer_->lays_edges_down()) return;
+    take_resident();
+    if (layer_->needs.edge_columns > 0) {
+      edges_ = model_.backend().allocate(blocks_.edge_entries() * layer_->needs.edge_columns);
     }
   }
   void take_resident() {
     if (resident_.empty()) resident_ = AlignedBuffer::uninitialized(layer_->resident_bytes(node_count_));
   }
-  // Of a block, at most.
-  std::size_t edge_entries() const { return std::size_t{plan_.block.destinations} + plan_.block.edges; }
-
   void read(std::uint64_t bytes) {
     cost_.traffic.bytes_read += bytes;
     progress_->advance(bytes);
@@ -174,103 +108,14 @@ class LayerRun {
     if (layer_->one_pass.bytes_written > 0) wrote(output.rows * output.columns * sizeof(float));
   }
 
-  // Calls use(block) with all blocks in order, their parts read ahead of it on another thread.
-  template <class Use>
-  void for_blocks(const BlockParts& parts, const Use& use) {
-    FilledAhead<LoadedBlock> blocks(blocks_, [this, parts] { return block_reader(parts); });
-    while (LoadedBlock* block = blocks.next()) {
-      throw_if_interrupted();
-      use(*block);
-      if (parts.has_edges) {
-        const std::uint64_t first_offset = block->first == 0 ? 8 : 0;
-        read(first_offset + 8 * std::uint64_t{block->count} + 4 * block->topology.view().edge_count());
-      }
-      if (parts.own != nullptr) read(block->count * parts.own->row_bytes());
-      if (parts.aside != nullptr) read(block->count * (parts.aside->bytes() / node_count_));
-      if (parts.edges != nullptr) {
-        read((block->count + block->topology.view().edge_count()) * edge_row_bytes(parts));
-      }
-    }
-  }
-  FilledAhead<LoadedBlock>::Fill block_reader(const BlockParts& parts) const {
-    struct Streams {
-      std::optional<TopologyStream> edges;
-      std::optional<RowReader> own;
-      std::optional<RowReader> aside;
-      std::optional<RowReader> edge_values;
-      std::uint64_t next_node = 0;
-    };
-    const auto streams = std::make_shared<Streams>();
-    if (parts.has_edges) streams->edges.emplace(dataset_, plan_.block, plan_.ahead);
-    if (parts.own != nullptr) {
-      streams->own.emplace(*parts.own, parts.own->runs().size() == 1 ? plan_.ahead : layer_->ahead);
-    }
-    if (parts.aside != nullptr) streams->aside.emplace(*parts.aside, layer_->ahead);
-    const std::size_t edge_row = edge_row_bytes(parts);
-    if (parts.edges != nullptr) streams->edge_values.emplace(*parts.edges, parts.edge_runs, plan_.ahead);
-    return [this, streams, edge_row](LoadedBlock& block) {
-      block.first = streams->next_node;
-      block.count = std::min<std::uint64_t>(plan_.block.destinations, node_count_ - block.first);
-      if (streams->edges) {
-        if (!streams->edges->next(block.topology)) return false;
-        block.count = block.topology.view().dst_count;
-      }
-      if (block.count == 0) return false;
-      if (streams->own) read_rows(*streams->own, block.count, own_place(block));
-      if (streams->aside) read_rows(*streams->aside, block.count, aside_place(block));
-      if (streams->edge_values) {
-        read_rows(*streams->edge_values, block.count + block.topology.view().edge_count(),
-                  {reinterpret_cast<std::byte*>(block.edges.data()), edge_row});
-      }
-      streams->next_node += block.count;
-      return true;
-    };
-  }
-  // Of an edge, in the runs that are read.
-  static std::size_t edge_row_bytes(const BlockParts& parts) {
-    if (parts.edges == nullptr) return 0;
-    std::size_t columns = 0;
-    for (const ColumnRun& run : parts.edges->runs().subspan(parts.edge_runs.first, parts.edge_runs.count)) {
-      columns += run.count;
-    }
-    return columns * sizeof(float);
-  }
-  static void read_rows(RowReader& reader, std::size_t count, const Place& place) {
-    reader.next(count, place.data, place.stride_bytes);
-  }
-  // Where a part of the model's input begins and how far its rows are apart, in numbers: asked before the
-  // reading thread begins, for the model's memory is exchanged meanwhile.
-  struct InputPart {
-    std::size_t first = 0;
-    std::size_t stride = 0;
-  };
-  InputPart input_part(MatrixView part) const {
-    return {static_cast<std::size_t>(part.data - model_.layer_input(index_)->data()), part.stride};
-  }
-  static Place place_in(LoadedBlock& block, const InputPart& part) {
-    return {reinterpret_cast<std::byte*>(block.input.data() + part.first), part.stride * sizeof(float)};
-  }
-  Place own_place(LoadedBlock& block) const {
-    return layer_->fills_own_rows() ? place_in(block, own_part_)
-                                    : Place{block.own.data(), input_->row_bytes()};
-  }
-  Place aside_place(LoadedBlock& block) const {
-    return layer_->fills_input() ? place_in(block, aside_part_) : Place{block.aside.data(), aside_bytes()};
-  }
-  TieredRows own_rows(LoadedBlock& block) const {
-    const Place place = own_place(block);
-    TieredRows rows(input_->dtype(), static_cast<std::uint32_t>(input_->columns()), place.stride_bytes);
-    rows.append(place.data, static_cast<std::uint32_t>(block.count));
-    return rows;
-  }
-  // Of a row of all aggregates.
-  std::size_t aside_bytes() const {
-    return layer_->aggregates() * layer_->gathered_columns() * sizeof(float);
+  // Calls use(block) with all blocks in order.
+  void for_blocks(const BlockParts& parts, const std::function<void(LoadedBlock&)>& use) {
+    blocks_.for_each(parts, use, [this](std::uint64_t bytes) { read(bytes); });
   }
 
   void finish_rows(const RowSink& sink) {
     for_blocks({.own = input_}, [&](LoadedBlock& block) {
-      finish({.rows = own_rows(block), .ids = {}, .count = block.count}, block.first, sink);
+      finish({.rows = blocks_.own_rows(block), .ids = {}, .count = block.count}, block.first, sink);
     });
   }
 
@@ -310,7 +155,7 @@ class LayerRun {
   }
   bool are_made_of_rows() const { return layer_->needs.sources == LayerNeeds::Sources::from_rows; }
   void make_sources_of(LoadedBlock& block) {
-    model_.layer_sources(index_, own_rows(block), {}, sources_of(block));
+    model_.layer_sources(index_, blocks_.own_rows(block), {}, sources_of(block));
   }
   MatrixView sources_of(const LoadedBlock& block) {
     return sources_.matrix(node_count_, layer_->needs.source_columns).row_range(block.first, block.count);
@@ -334,18 +179,18 @@ class LayerRun {
     }
     for_blocks({.own = input_}, [&](LoadedBlock& block) {
       if (are_made_of_rows()) make_sources_of(block);
-      Place rows = own_place(block);
+      TieredRows rows = blocks_.own_rows(block);
       if (layer_->projects) {
         const MatrixView out = products.matrix(block.count, layer_->gathered_columns());
-        model_.project_layer(index_, {.rows = own_rows(block), .ids = {}, .count = block.count}, out);
-        rows = {reinterpret_cast<std::byte*>(out.data), out.stride * sizeof(float)};
+        model_.project_layer(index_, {.rows = rows, .ids = {}, .count = block.count}, out);
+        rows = TieredRows::of(out);
       }
       for (std::size_t i = 0; keeps_first && i < block.count; ++i) {
-        std::memcpy(resident_.data() + (block.first + i) * first_bytes, rows.data + i * rows.stride_bytes,
-                    first_bytes);
+        std::memcpy(resident_.data() + (block.first + i) * first_bytes,
+                    rows.row(static_cast<std::uint32_t>(i)), first_bytes);
       }
       if (layer_->scales_rows()) scale_resident(0, block.first, block.count);
-      if (writer) writer->append(block.count, rows.data, rows.stride_bytes);
+      if (writer) writer->append(block.count, rows.row(0), rows.row_bytes());
     });
     if (!writer) return;
     writer->finish();
@@ -359,7 +204,7 @@ class LayerRun {
         folder_, Dtype::f32, node_count_ + dataset_.info().edge_count, columns, layer_->edge_runs());
     {
       RowWriter writer(*laid_edges_, all_of(laid_edges_->runs().size()), plan_.ahead.piece_bytes);
-      WaitingPair pair = waiting_pair(model_.backend(), edge_entries() * columns);
+      WaitingPair pair = waiting_pair(model_.backend(), blocks_.edge_entries() * columns);
       WrittenBehind behind(pair, [&](const WaitingRows& slot) {
         writer.append(slot.rows.rows, bytes_of(slot.rows), slot.rows.stride * sizeof(float));
       });
@@ -375,9 +220,7 @@ class LayerRun {
       writer.finish();
     }
     sources_ = {};
-    for (LoadedBlock& block : blocks_) {
-      block.edges = model_.backend().allocate(edge_entries() * layer_->edge_columns_max());
-    }
+    blocks_.begin_edges();
     take_resident();
   }
   // Of a pass over a run.
@@ -487,7 +330,7 @@ class LayerRun {
     parts.aside = waiting;
     for_blocks(parts, [&](LoadedBlock& block) {
       OwnRows rows{.rows = {}, .ids = {}, .count = block.count};
-      if (reads_own) rows.rows = own_rows(block);
+      if (reads_own) rows.rows = blocks_.own_rows(block);
       // The model takes what was read, and the block what the model had: the next rows go there.
       if (layer_->fills_input()) std::swap(*model_.layer_input(index_), block.input);
       const MatrixView aggregates = layer_->projects ? model_.projected_aggregates(index_, block.count)
@@ -508,7 +351,7 @@ class LayerRun {
 
   // Those of the last run did not wait: aggregate_last_run() writes them over what is copied here.
   void take_aside(LoadedBlock& block, MatrixView aggregates) {
-    copy_rows(model_.backend(), block.aside.data(), aside_bytes(), aggregates);
+    copy_rows(model_.backend(), block.aside.data(), blocks_.aside_bytes(), aggregates);
   }
 
   void aggregate_last_run(LoadedBlock& block, MatrixView aggregates) {
@@ -540,9 +383,7 @@ class LayerRun {
   Buffer edges_;                              // numbers of a block's edges, where they are not laid down
   std::unique_ptr<ScratchMatrix> laid_down_;  // what neighbors are asked for, without a first run that stays
   std::unique_ptr<ScratchMatrix> laid_edges_;
-  std::vector<LoadedBlock> blocks_;  // one is used while others are read
-  InputPart own_part_;
-  InputPart aside_part_;
+  LayerBlocks blocks_;
   WaitingPair put_aside_;  // aggregates of one run, of two blocks
   LayerCost cost_;
   Progress* progress_ = nullptr;
