@@ -36,7 +36,7 @@ class RowStream {
         place_(place),
         writer_(writer),
         piece_bytes_(piece_bytes),
-        piece_(piece_bytes) {}
+        piece_(AlignedBuffer::uninitialized(piece_bytes)) {}
 
   // Takes its rows among nodes [first_node, first_node + row count); scans come in node order.
   void take_rows(std::uint64_t first_node, std::span<const std::byte> rows) {
@@ -55,13 +55,12 @@ class RowStream {
       if (filled_ == piece_bytes_) flush();
     }
   }
-  // Writes what is in the piece, padded to 4096 by whatever follows in it. No append() follows but of a whole
-  // piece's end.
+  // Writes what is in the piece, padded to 4096 with zeros. No append() follows but of a whole piece's end.
   void flush() {
     if (filled_ == 0) return;
     const std::uint64_t rows_left = place_.rows_bytes() - std::min(place_.rows_bytes(), written_);
     checksum_piece(std::min<std::uint64_t>(rows_left, filled_), checksums_);
-    writer_.write(place_.offset + written_, piece_, round_up(filled_, direct_io_alignment));
+    writer_.write(place_.offset + written_, piece_, pad());
     written_ += filled_;
     filled_ = 0;
   }
@@ -77,10 +76,10 @@ class RowStream {
 
   // Nothing may be on its way to `target`, pack.bin. First the piece in work is written, by any thread; then
   // save() tells, for a later stream to go on behind all that this one took.
-  void write_unfinished_piece(const File& target) const {
+  void write_unfinished_piece(const File& target) {
     // What pads it is written over later.
     if (filled_ == 0) return;
-    target.write_at(place_.offset + written_, piece_.bytes().first(round_up(filled_, direct_io_alignment)));
+    target.write_at(place_.offset + written_, piece_.bytes().first(pad()));
   }
   void save(std::vector<std::uint64_t>& numbers) const {
     numbers.push_back(nodes_.position());
@@ -109,6 +108,12 @@ class RowStream {
   }
 
  private:
+  // Zeros behind what is filled, up to a multiple of 4096, which is returned.
+  std::size_t pad() {
+    const std::size_t bytes = round_up(filled_, direct_io_alignment);
+    std::memset(piece_.data() + filled_, 0, bytes - filled_);
+    return bytes;
+  }
   void checksum_piece(std::uint64_t bytes, std::vector<std::uint64_t>& checksums) const {
     for (std::uint64_t at = 0; at < bytes; at += segment_checksum_block_bytes) {
       checksums.push_back(checksum(
@@ -120,7 +125,7 @@ class RowStream {
   const RowPlace place_;
   WriteBehind& writer_;
   const std::size_t piece_bytes_;
-  AlignedBuffer piece_;
+  AlignedBuffer piece_;  // as many as there are batches: what a small one does not fill is never touched
   std::size_t filled_ = 0;
   std::uint64_t written_ = 0;
   std::vector<std::uint64_t> checksums_;
