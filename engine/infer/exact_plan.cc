@@ -71,7 +71,8 @@ class Planner {
       }
       plan_.block = {count, static_cast<std::uint32_t>(edges)};
       return model_bytes(request_.model, backend_, request_.options,
-                         plan_.maxima(request_.options.layer_count));
+                         plan_.maxima(request_.options.layer_count)) +
+             product_bytes(backend_, request_.options);
     };
     while (bytes_with(destinations) > request_.memory_bytes / 8 && destinations > destinations_min) {
       destinations /= 2;

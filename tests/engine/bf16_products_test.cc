@@ -21,7 +21,9 @@ TEST_CASE("names of precisions, and what lacks them, are told in a sentence") {
   EXPECT_ERROR(parse_precision("f16"), Kind::config, "use f32, tf32 or bf16");
   ThreadPool pool(1);
   CHECK(make_cpu_backend(pool)->precision() == Precision::f32);
-  CHECK(make_cpu_backend(pool)->working_bytes(100, 100) == 0);
+  // A weight turned over; the widest are not.
+  CHECK(make_cpu_backend(pool)->working_bytes(128, 64) == 32768);
+  CHECK(make_cpu_backend(pool)->working_bytes(1U << 20, 1U << 20) == 4U << 20);
   EXPECT_ERROR(make_cpu_backend(pool, Precision::tf32), Kind::config, "tf32");
   if (cpu::has_bf16_products()) {
     CHECK(make_cpu_backend(pool, Precision::bf16)->precision() == Precision::bf16);

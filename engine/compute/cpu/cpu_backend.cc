@@ -16,6 +16,7 @@
 #include "engine/compute/cpu/kernels.h"
 #include "engine/compute/cpu/pieces.h"
 #include "engine/compute/cpu/product.h"
+#include "engine/compute/cpu/turned_weight.h"
 #include "engine/compute/cpu/weight_gradient.h"
 #include "storage/base/aligned_buffer.h"
 
@@ -42,7 +43,8 @@ class CpuBackend final : public Backend {
   Device device() const noexcept override { return {}; }
   Precision precision() const noexcept override { return bf16_ ? Precision::bf16 : Precision::f32; }
   std::uint64_t working_bytes(std::size_t in_columns, std::size_t out_columns) const noexcept override {
-    return bf16_ ? cpu::Bf16Products::bytes(pieces_.thread_count(), in_columns, out_columns) : 0;
+    if (bf16_) return cpu::Bf16Products::bytes(pieces_.thread_count(), in_columns, out_columns);
+    return cpu::TurnedWeight::bytes(in_columns, out_columns);
   }
 
   Buffer allocate(std::size_t count) override {
@@ -303,10 +305,13 @@ class CpuBackend final : public Backend {
     check_epilogue(epilogue, out);
     GNEISS_ASSERT(out.rows == x.rows);
     if (uses_bf16(x)) return bf16_->linear(x, weight, epilogue, out, into);
+    const bool turns = cpu::TurnedWeight::is_worth_it(x.rows, weight);
+    const ConstMatrixView right = turns ? turned_.of(weight) : weight;
     pieces_.for_rows(x.rows, [&](cpu::RowRange range) {
       const std::size_t count = range.last - range.first;
-      cpu::multiply(x.row_range(range.first, count), cpu::Side::plain, weight, cpu::Side::transposed,
-                    out.row_range(range.first, count), into);
+      cpu::multiply(x.row_range(range.first, count), cpu::Side::plain, right,
+                    turns ? cpu::Side::plain : cpu::Side::transposed, out.row_range(range.first, count),
+                    into);
       cpu::epilogue(epilogue, range, out);
     });
   }
@@ -365,6 +370,7 @@ class CpuBackend final : public Backend {
   cpu::PieceRunner pieces_;
   cpu::CpuAttention attention_;
   cpu::CpuNorms norms_;
+  cpu::TurnedWeight turned_;
   std::optional<cpu::Bf16Products> bf16_;  // empty: products are oneDNN's, in f32
   std::unique_ptr<cpu::CpuHalves> halves_;
 };
