@@ -17,6 +17,7 @@ MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOpti
                            .hidden_columns = train.hidden,
                            .class_count = logit_columns(objective, dataset.info()),
                            .layer_count = static_cast<std::uint32_t>(options.fanouts.size()),
+                           .activation = train.activation,
                            .dropout = train.dropout,
                            .head_count = train.head_count,
                            .aggregator = train.aggregator,

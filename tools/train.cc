@@ -30,6 +30,7 @@ struct TrainCommand {
   std::string preparation = "default";
   TrainOptions train;
   std::string aggregator = "mean";
+  std::string activation = "relu";
   std::string norm = "none";
   std::string optimizer = "adam";
   std::string lr_schedule = "constant";
@@ -63,6 +64,7 @@ nlohmann::json resolved_options(const TrainCommand& command, std::string_view de
           {"preparation", command.preparation},
           {"model", train.model},
           {"hidden", train.hidden},
+          {"activation", command.activation},
           {"dropout", shortest(train.dropout)},
           {"num_heads", train.head_count},
           {"aggregator", command.aggregator},
@@ -210,6 +212,7 @@ void run(TrainCommand& command) {
   TrainOptions& options = command.train;
   options.memory_bytes = memory_budget(command.memory_bytes);
   options.aggregator = parse_aggregator(command.aggregator);
+  options.activation = parse_activation(command.activation);
   options.norm = parse_norm(command.norm);
   options.exact_evaluation = command.eval == "exact";
   options.optimizer.kind = parse_optimizer(command.optimizer);
@@ -322,6 +325,10 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str();
   app.add_option("--hidden", train.hidden, "Columns of each hidden layer")
       ->check(CLI::Range(1U, 65536U))
+      ->capture_default_str();
+  app.add_option("--activation", command.activation,
+                 "After each hidden layer: relu, leaky_relu (slope 0.01 below 0), elu, tanh or none")
+      ->check(CLI::IsMember({"relu", "leaky_relu", "elu", "tanh", "none"}))
       ->capture_default_str();
   app.add_option("--dropout", train.dropout,
                  "Share of hidden values, and of gat's attention weights, dropped in training, 0 to below 1")

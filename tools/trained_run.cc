@@ -117,6 +117,7 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
                  .hidden_columns = config.get<std::uint32_t>("hidden", 128),
                  .class_count = logit_columns(run.objective, dataset),
                  .layer_count = count_layers(file, run.checkpoint),
+                 .activation = parse_activation(config.get<std::string>("activation", "relu")),
                  .dropout = 0,
                  .head_count = config.get<std::uint32_t>("num_heads", 4),
                  .aggregator = parse_aggregator(config.get<std::string>("aggregator", "mean")),

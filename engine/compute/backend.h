@@ -13,6 +13,7 @@
 #include <span>
 #include <string_view>
 
+#include "engine/compute/activation.h"
 #include "engine/compute/block_view.h"
 #include "engine/compute/dropout.h"
 #include "engine/compute/matrix_view.h"
@@ -85,8 +86,6 @@ class Buffer {
 };
 
 inline constexpr std::uint32_t no_source = 0xFFFFFFFFU;
-
-enum class Activation : std::uint8_t { none, relu };
 
 // What follows a product, element by element: + bias, activation, dropout.
 struct Epilogue {

@@ -149,10 +149,38 @@ void add_bias(Matrix& values, std::span<const double> bias) {
 
 namespace {
 
-// What one element is multiplied by: 0 where relu or dropout stop it.
-double factor(double before, std::size_t row, std::size_t column, Activation activation,
-              const Dropout& dropout) {
-  if (activation == Activation::relu && before <= 0) return 0;
+double activated(double x, Activation activation) {
+  switch (activation) {
+    case Activation::relu:
+      return std::max(x, 0.0);
+    case Activation::leaky_relu:
+      return x < 0 ? static_cast<double>(leaky_relu_slope) * x : x;
+    case Activation::elu:
+      return x < 0 ? std::exp(x) - 1 : x;
+    case Activation::tanh:
+      return std::tanh(x);
+    default:
+      return x;
+  }
+}
+
+double slope(double x, Activation activation) {
+  switch (activation) {
+    case Activation::relu:
+      return x > 0 ? 1 : 0;
+    case Activation::leaky_relu:
+      return x < 0 ? static_cast<double>(leaky_relu_slope) : 1;
+    case Activation::elu:
+      return x < 0 ? std::exp(x) : 1;
+    case Activation::tanh:
+      return 1 / (std::cosh(x) * std::cosh(x));
+    default:
+      return 1;
+  }
+}
+
+// What dropout multiplies one element by.
+double mask(std::size_t row, std::size_t column, const Dropout& dropout) {
   if (!dropout.is_active()) return 1;
   const bool kept =
       Dropout::keeps(dropout.row_key(row), static_cast<std::uint32_t>(column), dropout.threshold());
@@ -164,7 +192,7 @@ double factor(double before, std::size_t row, std::size_t column, Activation act
 void activate(Matrix& values, Activation activation, const Dropout& dropout) {
   for (std::size_t r = 0; r < values.rows; ++r) {
     for (std::size_t c = 0; c < values.columns; ++c) {
-      values(r, c) *= factor(values(r, c), r, c, activation, dropout);
+      values(r, c) = activated(values(r, c), activation) * mask(r, c, dropout);
     }
   }
 }
@@ -173,7 +201,7 @@ void activate_gradient(const Matrix& before, Activation activation, const Dropou
                        Matrix& gradient) {
   for (std::size_t r = 0; r < before.rows; ++r) {
     for (std::size_t c = 0; c < before.columns; ++c) {
-      gradient(r, c) *= factor(before(r, c), r, c, activation, dropout);
+      gradient(r, c) *= slope(before(r, c), activation) * mask(r, c, dropout);
     }
   }
 }

@@ -147,7 +147,7 @@ class GinModel final : public Model {
   }
 
   Epilogue inner_epilogue(const Layer& layer) const {
-    return {.bias = vector_value(layer.first.bias), .activation = Activation::relu, .dropout = {}};
+    return {.bias = vector_value(layer.first.bias), .activation = options_.activation, .dropout = {}};
   }
 
   std::vector<Layer> layers_;

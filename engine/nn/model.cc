@@ -113,7 +113,7 @@ void Model::complete(std::span<const std::size_t> rows) {
 
 Epilogue Model::activation(std::size_t layer, const BatchView& batch) const {
   if (layer + 1 == options_.layer_count) return {};
-  Epilogue epilogue{.bias = {}, .activation = Activation::relu, .dropout = {}};
+  Epilogue epilogue{.bias = {}, .activation = options_.activation, .dropout = {}};
   if (context_.is_training && options_.dropout > 0) {
     epilogue.dropout = {options_.dropout, mix_key(context_.seed, context_.step, layer), batch.hidden_nodes};
   }

@@ -142,8 +142,8 @@ class Model {
   // Of all sources of a batch's block, what layer_sources() says of them.
   virtual ConstMatrixView batch_sources(std::size_t layer, const TieredRows& rows, const BatchView& batch);
 
-  // What layer `layer` of a stack ends with, but the last: ReLU and dropout, whose masks are a function of
-  // (seed, step, layer, node).
+  // What layer `layer` of a stack ends with, but the last: activation and dropout, whose masks are a function
+  // of (seed, step, layer, node).
   Epilogue activation(std::size_t layer, const BatchView& batch) const;
   // What is fused with a layer's last product: its bias and, unless a tail comes between, the activation.
   Epilogue product_epilogue(std::size_t bias_group, std::size_t layer, const BatchView& batch) const;

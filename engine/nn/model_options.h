@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "engine/compute/activation.h"
+
 namespace gneiss {
 
 // How a model makes one row of a node's neighbors.
@@ -21,6 +23,7 @@ struct ModelOptions {
   std::uint32_t hidden_columns = 256;
   std::uint32_t class_count = 0;
   std::uint32_t layer_count = 2;  // equals the number of blocks, except for mlp
+  Activation activation = Activation::relu;
   float dropout = 0.5F;
   std::uint32_t head_count = 4;              // gat: attention heads a layer; they share hidden_columns
   Aggregator aggregator = Aggregator::mean;  // sage

@@ -21,6 +21,7 @@ std::string identity_of(const Preparation& preparation, const TrainOptions& opti
   if (traits.has_aggregator && options.aggregator != Aggregator::mean) {
     identity["aggregator"] = name_of(options.aggregator);
   }
+  if (options.activation != Activation::relu) identity["activation"] = name_of(options.activation);
   if (options.residual) identity["residual"] = true;
   if (options.norm != NormKind::none) identity["norm"] = name_of(options.norm);
   identity["optimizer"] = name_of(options.optimizer.kind);

@@ -22,6 +22,7 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .hidden_columns = options.hidden,
           .class_count = logit_columns(options.objective, dataset.info()),
           .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
+          .activation = options.activation,
           .dropout = options.dropout,
           .head_count = options.head_count,
           .aggregator = options.aggregator,

@@ -30,6 +30,7 @@ namespace gneiss {
 struct TrainOptions {
   std::string model = "sage";
   std::uint32_t hidden = 128;
+  Activation activation = Activation::relu;
   float dropout = 0.5F;
   std::uint32_t head_count = 4;              // of models that have heads
   Aggregator aggregator = Aggregator::mean;  // of models that can choose

@@ -44,7 +44,10 @@ TEST_CASE("what a model is made of is part of a run's config.yaml, and refused w
     return more;
   };
   expect_done(train({"--model", "gat", "--num-heads", "2", "--hidden", "6", "--residual", "--norm", "batch",
-                     "--run", folder / "first"}));
+                     "--activation", "elu", "--run", folder / "first"}));
+  expect_refused({"train", "--config", folder / "first" / "config.yaml", "--run", folder / "first",
+                  "--activation", "tanh", "--resume", "--epochs", "2"},
+                 2, "activation is");
   expect_done({"train", "--config", folder / "first" / "config.yaml", "--run", folder / "second"});
   CHECK(read_text_file(folder / "second" / "best.safetensors") ==
         read_text_file(folder / "first" / "best.safetensors"));
@@ -57,6 +60,7 @@ TEST_CASE("what a model is made of is part of a run's config.yaml, and refused w
                  "--hidden 6 cannot be shared by --num-heads 4");
   expect_refused(train({"--norm", "group"}), 2, "--norm");
   expect_refused(train({"--aggregator", "median"}), 2, "--aggregator");
+  expect_refused(train({"--activation", "gelu"}), 2, "--activation");
 }
 
 TEST_CASE("the precision of products is kept with the run, and goes on in no other") {

@@ -73,6 +73,7 @@ TEST_CASE("infer writes logits, predictions and embeddings of all nodes, and tra
                                                        {"sage", "--aggregator", "max", "--norm", "layer"},
                                                        {"gcn", "--residual"},
                                                        {"gat", "--num-heads", "2", "--norm", "batch"},
+                                                       {"gat", "--activation", "elu"},
                                                        {"gin", "--norm", "batch"},
                                                        {"mlp", "--residual"}}) {
     CAPTURE(model.front());

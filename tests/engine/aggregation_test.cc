@@ -152,7 +152,7 @@ TEST_CASE("the way back of an aggregation is the reference's, through every epil
     const Framed both = random_matrix(2, block.dst_count, 2 * columns, width.margin);
     const MatrixView d_mean = both.view.column_range(0, columns);
     const MatrixView d_self = both.view.column_range(columns, columns);
-    for (const Activation activation : {Activation::none, Activation::relu}) {
+    for (const Activation activation : {Activation::none, Activation::relu, Activation::elu}) {
       for (const float probability : {0.0F, 0.4F}) {
         CAPTURE(columns);
         const Epilogue epilogue{.activation = activation,

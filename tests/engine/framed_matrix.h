@@ -5,11 +5,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "engine/compute/activation.h"
 #include "engine/compute/matrix_view.h"
 #include "storage/base/ids.h"
 #include "storage/base/random.h"
@@ -60,6 +62,9 @@ struct Width {
 inline const std::vector<Width> widths{{1, 3},   {2, 2},   {3, 1},   {7, 3},    {15, 3},   {16, 3},
                                        {16, 4},  {17, 3},  {30, 2},  {31, 3},   {64, 4},   {100, 3},
                                        {128, 4}, {129, 3}, {300, 4}, {1433, 3}, {2048, 2}, {2048, 4}};
+
+inline constexpr std::array activations{Activation::none, Activation::relu, Activation::leaky_relu,
+                                        Activation::elu, Activation::tanh};
 
 struct ProductShape {
   std::size_t n, k, m;

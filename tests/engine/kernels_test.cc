@@ -9,6 +9,7 @@
 #include "tests/engine/framed_matrix.h"
 #include "tests/engine/model_runs.h"
 #include "tests/engine/test_backend.h"
+#include "tests/support/expect_error.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
@@ -58,13 +59,49 @@ TEST_CASE("products with their epilogues, and both of their gradients, are the r
   }
 }
 
+TEST_CASE("names of activations are read back, and others refused with the names there are") {
+  for (const Activation activation : activations) CHECK(parse_activation(name_of(activation)) == activation);
+  EXPECT_ERROR(parse_activation("gelu"), Kind::config, "use relu, leaky_relu, elu, tanh or none");
+}
+
+TEST_CASE("what is no number stays so through an epilogue") {
+  Machine machine;
+  for (const Activation activation : activations) {
+    CAPTURE(name_of(activation));
+    Framed values = random_matrix(1, 3, 21);
+    for (const std::size_t c : {0U, 15U, 20U}) values.view(1, c) = std::nanf("");
+    machine.backend->apply_epilogue({.activation = activation}, values.view);
+    for (const std::size_t c : {0U, 15U, 20U}) CHECK(std::isnan(values.view(1, c)));
+    CHECK(!std::isnan(values.view(1, 1)));
+  }
+}
+
+TEST_CASE("activations saturate where they should, without a number that is none") {
+  Machine machine;
+  const std::vector<float> inputs{-INFINITY, -1e30F, -100, -1e-6F, 0, 1e-6F, 30, 1e30F, INFINITY};
+  for (const Activation activation : activations) {
+    CAPTURE(name_of(activation));
+    std::vector<float> out = inputs;
+    machine.backend->apply_epilogue({.activation = activation}, MatrixView(out.data(), 1, out.size()));
+    Matrix expected(1, inputs.size());
+    for (std::size_t i = 0; i < inputs.size(); ++i) expected.values[i] = static_cast<double>(inputs[i]);
+    reference::activate(expected, activation, {});
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      CAPTURE(inputs[i]);
+      CHECK((static_cast<double>(out[i]) == expected.values[i] ||
+             std::abs(static_cast<double>(out[i]) / expected.values[i] - 1) < 1e-6));
+    }
+  }
+}
+
 TEST_CASE("an epilogue's gradient passes what the epilogue passed") {
   Machine machine;
   for (const Width& width : widths) {
     const std::uint32_t columns = width.columns;
     CAPTURE(columns);
     const std::vector<NodeId> nodes = nodes_from(1, 40);
-    for (const Activation activation : {Activation::none, Activation::relu}) {
+    for (const Activation activation : activations) {
+      CAPTURE(name_of(activation));
       const Dropout dropout{0.5F, mix_key(6), nodes};
       Framed activated = random_matrix(1, 40, columns, width.margin);
       const Matrix before = reference::widen(activated.view);
@@ -89,13 +126,13 @@ TEST_CASE("an epilogue alone, sums of two matrices and outer products added are 
   for (const Width& width : widths) {
     const std::uint32_t columns = width.columns;
     CAPTURE(columns);
-    for (const std::size_t rows : {1U, 21U}) {
+    for (const Activation activation : activations) {
+      const std::size_t rows = activation == Activation::relu ? 1 : 21;
       const std::vector<NodeId> nodes = nodes_from(2, rows);
       Framed values = random_matrix(1, rows, columns, width.margin);
       const Framed more = random_matrix(2, rows, columns, width.margin);
       const std::vector<float> bias(columns, -0.5F);
-      const Epilogue epilogue{
-          .bias = bias, .activation = Activation::relu, .dropout = {0.25F, mix_key(7), nodes}};
+      const Epilogue epilogue{.bias = bias, .activation = activation, .dropout = {0.25F, mix_key(7), nodes}};
       Matrix expected = reference::widen(values.view);
       const Matrix added = reference::widen(more.view);
       for (std::size_t i = 0; i < expected.values.size(); ++i) expected.values[i] += added.values[i];

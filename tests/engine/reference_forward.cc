@@ -195,7 +195,7 @@ Matrix reference_logits(const std::string& name, const ModelOptions& options,
     if (f.drops()) {
       dropout = {options.dropout, mix_key(context.seed, context.step, i), batch.hidden_nodes};
     }
-    reference::activate(h, Activation::relu, dropout);
+    reference::activate(h, options.activation, dropout);
   }
   return h;
 }

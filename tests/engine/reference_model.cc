@@ -46,7 +46,7 @@ ReferenceResult run_sage(const ModelOptions& options, const Parameters& paramete
     add(before[i], reference::linear(selves[i], parameters[3 * i + 1]));
     reference::add_bias(before[i], parameters[3 * i + 2].values);
     h = before[i];
-    if (i + 1 < layers) reference::activate(h, Activation::relu, dropout_of(options, batch, context, i));
+    if (i + 1 < layers) reference::activate(h, options.activation, dropout_of(options, batch, context, i));
   }
   ReferenceResult result;
   result.logits = h;
@@ -66,8 +66,8 @@ ReferenceResult run_sage(const ModelOptions& options, const Parameters& paramete
     for (std::size_t r = 0; r < d_self.rows; ++r) {
       for (std::size_t c = 0; c < d_self.columns; ++c) dh(r, c) += d_self(r, c);
     }
-    reference::activate_gradient(before[i - 1], Activation::relu, dropout_of(options, batch, context, i - 1),
-                                 dh);
+    reference::activate_gradient(before[i - 1], options.activation,
+                                 dropout_of(options, batch, context, i - 1), dh);
     dz = dh;
   }
   return result;
@@ -133,7 +133,7 @@ ReferenceResult run_gcn(const ModelOptions& options, const Parameters& parameter
     before[i] = reference::linear(sums[i], parameters[2 * i]);
     reference::add_bias(before[i], parameters[2 * i + 1].values);
     h = before[i];
-    if (i + 1 < layers) reference::activate(h, Activation::relu, dropout_of(options, batch, context, i));
+    if (i + 1 < layers) reference::activate(h, options.activation, dropout_of(options, batch, context, i));
   }
   ReferenceResult result;
   result.logits = h;
@@ -147,8 +147,8 @@ ReferenceResult run_gcn(const ModelOptions& options, const Parameters& parameter
     if (i == 0) break;
     dz = reference::aggregate_weighted_gradient(batch.blocks[i], weights[i].edges, weights[i].selves,
                                                 reference::input_gradient(dz, parameters[2 * i]));
-    reference::activate_gradient(before[i - 1], Activation::relu, dropout_of(options, batch, context, i - 1),
-                                 dz);
+    reference::activate_gradient(before[i - 1], options.activation,
+                                 dropout_of(options, batch, context, i - 1), dz);
   }
   return result;
 }
@@ -167,11 +167,11 @@ ReferenceResult run_gin(const ModelOptions& options, const Parameters& parameter
     inner_before[i] = reference::linear(sums[i], parameters[4 * i]);
     reference::add_bias(inner_before[i], parameters[4 * i + 1].values);
     inner[i] = inner_before[i];
-    reference::activate(inner[i], Activation::relu, {});
+    reference::activate(inner[i], options.activation, {});
     before[i] = reference::linear(inner[i], parameters[4 * i + 2]);
     reference::add_bias(before[i], parameters[4 * i + 3].values);
     h = before[i];
-    if (i + 1 < layers) reference::activate(h, Activation::relu, dropout_of(options, batch, context, i));
+    if (i + 1 < layers) reference::activate(h, options.activation, dropout_of(options, batch, context, i));
   }
   ReferenceResult result;
   result.logits = h;
@@ -186,14 +186,14 @@ ReferenceResult run_gin(const ModelOptions& options, const Parameters& parameter
     };
     linear_gradients(4 * i + 2, inner[i], dz);
     Matrix d_inner = reference::input_gradient(dz, parameters[4 * i + 2]);
-    reference::activate_gradient(inner_before[i], Activation::relu, {}, d_inner);
+    reference::activate_gradient(inner_before[i], options.activation, {}, d_inner);
     linear_gradients(4 * i, sums[i], d_inner);
     if (i == 0) break;
     const Weights weights = sum_weights(batch.blocks[i]);
     dz = reference::aggregate_weighted_gradient(batch.blocks[i], weights.edges, weights.selves,
                                                 reference::input_gradient(d_inner, parameters[4 * i]));
-    reference::activate_gradient(before[i - 1], Activation::relu, dropout_of(options, batch, context, i - 1),
-                                 dz);
+    reference::activate_gradient(before[i - 1], options.activation,
+                                 dropout_of(options, batch, context, i - 1), dz);
   }
   return result;
 }
@@ -209,7 +209,7 @@ ReferenceResult run_mlp(const ModelOptions& options, const Parameters& parameter
     before[i] = reference::linear(h, parameters[2 * i]);
     reference::add_bias(before[i], parameters[2 * i + 1].values);
     h = before[i];
-    if (i + 1 < layers) reference::activate(h, Activation::relu, dropout_of(options, batch, context, i));
+    if (i + 1 < layers) reference::activate(h, options.activation, dropout_of(options, batch, context, i));
   }
   ReferenceResult result;
   result.logits = h;
@@ -223,8 +223,8 @@ ReferenceResult run_mlp(const ModelOptions& options, const Parameters& parameter
     result.gradients[2 * i + 1] = bias;
     if (i == 0) break;
     dz = reference::input_gradient(dz, parameters[2 * i]);
-    reference::activate_gradient(before[i - 1], Activation::relu, dropout_of(options, batch, context, i - 1),
-                                 dz);
+    reference::activate_gradient(before[i - 1], options.activation,
+                                 dropout_of(options, batch, context, i - 1), dz);
   }
   return result;
 }

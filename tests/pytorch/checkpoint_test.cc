@@ -31,14 +31,15 @@ struct Case {
   bool residual = false;
   NormKind norm = NormKind::none;
   std::string preparation = "two";
+  Activation activation = Activation::relu;
 
   std::string name() const {
-    return fmt::format("{}-{}-{}-{}-{}", model, name_of(aggregator), residual ? "residual" : "plain",
-                       name_of(norm), preparation);
+    return fmt::format("{}-{}-{}-{}-{}-{}", model, name_of(aggregator), residual ? "residual" : "plain",
+                       name_of(norm), name_of(activation), preparation);
   }
 };
 
-// Each model alone, with each norm and a residual, and over three hops.
+// Each model alone, with each norm and a residual, and over three hops; every activation.
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const auto& [model, heads, aggregator] :
@@ -46,7 +47,11 @@ std::vector<Case> cases() {
         std::tuple{"gcn", 1U, Aggregator::mean}, std::tuple{"gat", 3U, Aggregator::mean},
         std::tuple{"gin", 1U, Aggregator::mean}, std::tuple{"mlp", 1U, Aggregator::mean}}) {
     all.push_back({.model = model, .heads = heads, .aggregator = aggregator});
-    all.push_back({.model = model, .heads = heads, .aggregator = aggregator, .norm = NormKind::layer});
+    all.push_back({.model = model,
+                   .heads = heads,
+                   .aggregator = aggregator,
+                   .norm = NormKind::layer,
+                   .activation = Activation::elu});
     all.push_back({.model = model,
                    .heads = heads,
                    .aggregator = aggregator,
@@ -54,6 +59,9 @@ std::vector<Case> cases() {
                    .norm = NormKind::batch,
                    .preparation = "three"});
   }
+  all.push_back({.model = "gin", .activation = Activation::leaky_relu});
+  all.push_back({.model = "mlp", .activation = Activation::tanh});
+  all.push_back({.model = "gcn", .activation = Activation::none});
   return all;
 }
 
@@ -69,6 +77,7 @@ void write_logits(const Dataset& dataset, const Case& one, const std::filesystem
                   .hidden_columns = hidden,
                   .class_count = dataset.info().class_count,
                   .layer_count = static_cast<std::uint32_t>(preparation.info().options.fanouts.size()),
+                  .activation = one.activation,
                   .head_count = one.heads,
                   .aggregator = one.aggregator,
                   .residual = one.residual,
@@ -108,6 +117,8 @@ nlohmann::json train(const std::string& dataset, const Case& one, const Temporar
                       std::string(name_of(one.aggregator)),
                       "--norm",
                       std::string(name_of(one.norm)),
+                      "--activation",
+                      std::string(name_of(one.activation)),
                       "--epochs",
                       "2",
                       "--lr",
@@ -125,6 +136,7 @@ nlohmann::json train(const std::string& dataset, const Case& one, const Temporar
           {"aggregator", name_of(one.aggregator)},
           {"residual", one.residual},
           {"norm", name_of(one.norm)},
+          {"activation", name_of(one.activation)},
           {"batch", (folder / ("batch-" + one.preparation)).string()}};
 }
 
@@ -168,10 +180,12 @@ TEST_CASE("PyTorch loads every model's checkpoints by key, and computes the logi
   }
   if (result.exit_code == 77) SKIP_TEST("python3 has no PyTorch or no NumPy");
   CHECK_MESSAGE(result.exit_code == 0, result.output);
-  CHECK_MESSAGE(result.output.find("36 checkpoints compared") != std::string::npos, result.output);
+  CHECK_MESSAGE(
+      result.output.find(fmt::format("{} checkpoints compared", compared.size())) != std::string::npos,
+      result.output);
 
   // A weight that is off is noticed.
-  std::string weights = read_text_file(folder / "sage-mean-plain-none-two" / "best.safetensors");
+  std::string weights = read_text_file(folder / "sage-mean-plain-none-relu-two" / "best.safetensors");
   weights.replace(weights.size() - 4, 4, "\x00\x00\x80\x40", 4);
   write_text_file(folder / "off.safetensors", weights);
   compared = nlohmann::json::array({compared.front()});

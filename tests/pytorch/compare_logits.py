@@ -58,7 +58,7 @@ def read_batch(folder):
 def difference(case):
     features, blocks = read_batch(case["batch"])
     expected = torch.from_numpy(np.load(case["logits"])).double()
-    options = {key: case[key] for key in ("hidden", "heads", "aggregator", "residual", "norm")}
+    options = {key: case[key] for key in ("hidden", "heads", "aggregator", "residual", "norm", "activation")}
     model = SampledModel(case["model"], features.shape[1], classes=expected.shape[1], layers=len(blocks), **options)
     model.load_state_dict(read_safetensors(case["weights"]), strict=True)
     with torch.no_grad():

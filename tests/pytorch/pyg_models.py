@@ -107,19 +107,24 @@ class GATConv(nn.Module):
         return (out.flatten(1) if self.concat else out.mean(1)) + self.bias
 
 
+ACTIVATIONS = {"relu": torch.relu, "leaky_relu": functional.leaky_relu, "elu": functional.elu, "tanh": torch.tanh,
+               "none": lambda x: x}
+
+
 class InnerMLP(nn.Module):
-    def __init__(self, inputs, hidden, outputs):
+    def __init__(self, inputs, hidden, outputs, activation):
         super().__init__()
+        self.activation = activation
         self.lins = nn.ModuleList([nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)])
 
     def forward(self, x):
-        return self.lins[1](torch.relu(self.lins[0](x)))
+        return self.lins[1](self.activation(self.lins[0](x)))
 
 
 class GINConv(nn.Module):
-    def __init__(self, inputs, hidden, outputs):
+    def __init__(self, inputs, hidden, outputs, activation):
         super().__init__()
-        self.nn = InnerMLP(inputs, hidden, outputs)
+        self.nn = InnerMLP(inputs, hidden, outputs, activation)
 
     def forward(self, x, blocks, layer):
         block = blocks[layer]
@@ -141,11 +146,12 @@ NORMS = {"none": lambda columns: nn.Identity(), "batch": BatchNorm, "layer": nn.
 
 
 class SampledModel(nn.Module):
-    """output = dropout(relu(norm(convolution + residual))) of each layer; of the last, convolution + residual."""
+    """output = dropout(activation(norm(convolution + residual))) of each layer; of the last, convolution + residual."""
 
     def __init__(self, model, features, hidden, classes, layers, dropout=0.0, heads=1, aggregator="mean",
-                 residual=False, norm="none"):
+                 residual=False, norm="none", activation="relu"):
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.uses_graph = model != "mlp"
         self.dropout = dropout
         stack, residuals = [], []
@@ -156,7 +162,7 @@ class SampledModel(nn.Module):
                 "sage": lambda: SAGEConv(inputs, outputs, aggregator),
                 "gcn": lambda: GCNConv(inputs, outputs),
                 "gat": lambda: GATConv(inputs, outputs, heads, not is_last, dropout),
-                "gin": lambda: GINConv(inputs, hidden, outputs),
+                "gin": lambda: GINConv(inputs, hidden, outputs, self.activation),
                 "mlp": lambda: nn.Linear(inputs, outputs),
             }[model]())
             residuals.append(nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs, bias=False))
@@ -174,6 +180,6 @@ class SampledModel(nn.Module):
             if self.residuals is not None:
                 out = out + self.residuals[layer](x[blocks[layer].own] if self.uses_graph else x)
             if layer + 1 < len(stack):
-                out = functional.dropout(torch.relu(self.norms[layer](out)), self.dropout, self.training)
+                out = functional.dropout(self.activation(self.norms[layer](out)), self.dropout, self.training)
             x = out
         return x

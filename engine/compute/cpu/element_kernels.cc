@@ -15,12 +15,26 @@
 HWY_BEFORE_NAMESPACE();
 namespace gneiss::cpu::HWY_NAMESPACE {
 
-void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values) {
+template <Activation kind>
+HWY_INLINE FloatVector activate(FloatVector x) {
+  const Floats d;
+  if constexpr (kind == Activation::tanh) return hn::Tanh(d, x);
+  // Written so that what is no number stays so: it is not below 0.
+  const auto is_below = hn::Lt(x, hn::Zero(d));
+  if constexpr (kind == Activation::relu) return hn::IfThenZeroElse(is_below, x);
+  if constexpr (kind == Activation::leaky_relu) {
+    return hn::IfThenElse(is_below, hn::Mul(x, hn::Set(d, leaky_relu_slope)), x);
+  }
+  if constexpr (kind == Activation::elu) return hn::IfThenElse(is_below, hn::Expm1(d, x), x);
+  return x;
+}
+
+template <Activation kind>
+void epilogue_of(const Epilogue& epilogue, RowRange range, MatrixView values) {
   const Floats d;
   const bool has_bias = !epilogue.bias.empty();
-  const bool is_relu = epilogue.activation == Activation::relu;
   const bool drops = epilogue.dropout.is_active();
-  if (!has_bias && !is_relu && !drops) return;
+  if (!has_bias && kind == Activation::none && !drops) return;
   const float scale = drops ? epilogue.dropout.scale() : 1.0F;
   const std::uint32_t threshold = epilogue.dropout.threshold();
   const float* bias = epilogue.bias.data();
@@ -29,7 +43,7 @@ void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values) {
     float* row = values.row(r);
     const std::uint32_t key = drops ? epilogue.dropout.row_key(r) : 0;
     const auto finish = [&](FloatVector value, std::size_t column) HWY_ATTR {
-      if (is_relu) value = hn::Max(value, hn::Zero(d));
+      value = activate<kind>(value);
       return drops ? drop(value, key, first + column, threshold, scale) : value;
     };
     for_columns(
@@ -44,6 +58,21 @@ void epilogue(const Epilogue& epilogue, RowRange range, MatrixView values) {
           if (has_bias) value = hn::Add(value, load_tail(bias + c, n));
           store_tail(finish(value, c), row + c, n);
         });
+  }
+}
+
+void epilogue(const Epilogue& what, RowRange range, MatrixView values) {
+  switch (what.activation) {
+    case Activation::relu:
+      return epilogue_of<Activation::relu>(what, range, values);
+    case Activation::leaky_relu:
+      return epilogue_of<Activation::leaky_relu>(what, range, values);
+    case Activation::elu:
+      return epilogue_of<Activation::elu>(what, range, values);
+    case Activation::tanh:
+      return epilogue_of<Activation::tanh>(what, range, values);
+    default:
+      return epilogue_of<Activation::none>(what, range, values);
   }
 }
 

@@ -103,16 +103,18 @@ HWY_INLINE FloatVector drop(FloatVector value, std::uint32_t row_key, std::size_
   return hn::IfThenZeroElse(hn::RebindMask(df, dropped), hn::Mul(value, hn::Set(df, scale)));
 }
 
-// Takes a gradient through an epilogue. After relu the output's zeros are the mask, dropout's included:
-// an output is above 0 exactly where the input was and the element was kept.
+// Takes a gradient through an epilogue, by what came out of it. After relu the output's zeros are the mask,
+// dropout's included: an output is above 0 exactly where the input was and the element was kept.
 class EpilogueGradient {
  public:
   explicit EpilogueGradient(const Epilogue& epilogue)
       : dropout_(epilogue.dropout),
         first_column_(epilogue.first_column),
+        activation_(epilogue.activation),
         is_relu_(epilogue.activation == Activation::relu),
         hashes_(!is_relu_ && dropout_.is_active()),
         scale_(dropout_.is_active() ? dropout_.scale() : 1.0F),
+        unscale_(dropout_.is_active() ? 1.0F - dropout_.probability : 1.0F),
         threshold_(dropout_.threshold()) {}
 
   HWY_INLINE void set_row(std::size_t row) {
@@ -123,15 +125,32 @@ class EpilogueGradient {
     if (is_relu_) {
       return hn::IfThenElseZero(hn::Gt(activated, hn::Zero(d)), hn::Mul(gradient, hn::Set(d, scale_)));
     }
+    if (activation_ != Activation::none) gradient = hn::Mul(gradient, slopes(activated));
     return hashes_ ? drop(gradient, row_key_, first_column_ + column, threshold_, scale_) : gradient;
   }
 
  private:
+  HWY_INLINE FloatVector slopes(FloatVector activated) const {
+    const Floats d;
+    const FloatVector one = hn::Set(d, 1.0F);
+    const FloatVector kept = hn::Mul(activated, hn::Set(d, unscale_));  // as it was before dropout
+    switch (activation_) {
+      case Activation::leaky_relu:
+        return hn::IfThenElse(hn::Lt(kept, hn::Zero(d)), hn::Set(d, leaky_relu_slope), one);
+      case Activation::elu:
+        return hn::IfThenElse(hn::Lt(kept, hn::Zero(d)), hn::Add(kept, one), one);
+      default:  // tanh
+        return hn::NegMulAdd(kept, kept, one);
+    }
+  }
+
   const Dropout& dropout_;
   std::size_t first_column_;
+  Activation activation_;
   bool is_relu_;
   bool hashes_;
   float scale_;
+  float unscale_;
   std::uint32_t threshold_;
   std::uint32_t row_key_ = 0;
 };

@@ -11,6 +11,7 @@ struct Masks {
   std::uint64_t key = 0;
   std::uint32_t threshold = 0;
   float scale = 1;
+  float unscale = 1;  // what came out by it is as it was before
 
   Masks() = default;
   explicit Masks(const Dropout& dropout) {
@@ -19,6 +20,7 @@ struct Masks {
     key = dropout.key;
     threshold = dropout.threshold();
     scale = dropout.scale();
+    unscale = 1.0F - dropout.probability;
   }
   __device__ bool are_active() const { return nodes != nullptr; }
   __device__ std::uint32_t row_key(std::size_t row) const {
@@ -29,26 +31,58 @@ struct Masks {
   }
 };
 
+// Written so that what is no number stays so.
+__device__ inline float activate(Activation activation, float x) {
+  switch (activation) {
+    case Activation::relu:
+      return x < 0.0F ? 0.0F : x;
+    case Activation::leaky_relu:
+      return x < 0.0F ? leaky_relu_slope * x : x;
+    case Activation::elu:
+      return x < 0.0F ? expm1f(x) : x;
+    case Activation::tanh:
+      return tanhf(x);
+    default:
+      return x;
+  }
+}
+// The slope there, by what came out.
+__device__ inline float activation_slope(Activation activation, float activated) {
+  switch (activation) {
+    case Activation::relu:
+      return activated > 0.0F ? 1.0F : 0.0F;
+    case Activation::leaky_relu:
+      return activated < 0.0F ? leaky_relu_slope : 1.0F;
+    case Activation::elu:
+      return activated < 0.0F ? activated + 1.0F : 1.0F;
+    case Activation::tanh:
+      return 1.0F - activated * activated;
+    default:
+      return 1.0F;
+  }
+}
+
 struct Finish {
   const float* bias = nullptr;
-  bool is_relu = false;
+  Activation activation = Activation::none;
   std::uint32_t first_column = 0;
   Masks masks;
 
   explicit Finish(const Epilogue& epilogue)
       : bias(data_or_null(epilogue.bias)),
-        is_relu(epilogue.activation == Activation::relu),
+        activation(epilogue.activation),
         first_column(static_cast<std::uint32_t>(epilogue.first_column)),
         masks(epilogue.dropout) {}
-  bool does_nothing() const { return bias == nullptr && !is_relu && masks.nodes == nullptr; }
+  bool does_nothing() const {
+    return bias == nullptr && activation == Activation::none && masks.nodes == nullptr;
+  }
 
   template <unsigned N>
   __device__ Floats<N> apply(Floats<N> value, std::uint32_t row_key, std::uint32_t column) const {
     for (unsigned i = 0; i < N; ++i) {
       float x = value.at[i];
       if (bias != nullptr) x += bias[column + i];
-      // Written so that what is no number stays so.
-      if (is_relu) x = x < 0.0F ? 0.0F : x;
+      x = activate(activation, x);
       if (masks.are_active()) x = masks.apply(x, row_key, first_column + column + i);
       value.at[i] = x;
     }
@@ -61,10 +95,11 @@ struct Finish {
                                       std::uint32_t column) const {
     for (unsigned i = 0; i < N; ++i) {
       float g = gradient.at[i];
-      if (is_relu) {
+      if (activation == Activation::relu) {
         g = activated.at[i] > 0.0F ? g * masks.scale : 0.0F;
-      } else if (masks.are_active()) {
-        g = masks.apply(g, row_key, first_column + column + i);
+      } else {
+        g *= activation_slope(activation, activated.at[i] * masks.unscale);
+        if (masks.are_active()) g = masks.apply(g, row_key, first_column + column + i);
       }
       gradient.at[i] = g;
     }

@@ -105,10 +105,19 @@ def gcn_conv(parameters, i, x, blocks, dst_in_src, options):
         + parameters[f"convs.{i}.bias"]
 
 
+ACTIVATIONS = {"relu": torch.relu, "leaky_relu": torch.nn.functional.leaky_relu, "elu": torch.nn.functional.elu,
+               "tanh": torch.tanh, "none": lambda x: x}
+
+
+def activate(x, options):
+    return ACTIVATIONS[options.get("activation", "relu")](x)
+
+
 def gin_conv(parameters, i, x, blocks, dst_in_src, options):
     src, dst, _ = edges_of(blocks[i])
     total = x[rows_of_destinations(blocks[i], i, dst_in_src)] + sum_over(x[src], dst, blocks[i][2])
-    return linear(parameters, f"convs.{i}.nn.lins.1", torch.relu(linear(parameters, f"convs.{i}.nn.lins.0", total)))
+    hidden = activate(linear(parameters, f"convs.{i}.nn.lins.0", total), options)
+    return linear(parameters, f"convs.{i}.nn.lins.1", hidden)
 
 
 def gat_conv(parameters, i, x, blocks, dst_in_src, options):
@@ -171,7 +180,7 @@ def forward(model, parameters, norms, x, blocks, dst_in_src, options):
             has_weight = f"residuals.{i}.weight" in parameters
             x = x + (linear(parameters, f"residuals.{i}", self_rows) if has_weight else self_rows)
         if i + 1 < len(blocks):
-            x = torch.relu(norms[str(i)](x) if str(i) in norms else x)
+            x = activate(norms[str(i)](x) if str(i) in norms else x, options)
     return x
 
 
@@ -255,3 +264,7 @@ if __name__ == "__main__":
               norm="batch")
     make_case("gcn", folder / "gcn_batch.safetensors", 12, 10, [3, 5, 4], 12, 17, 5, node_count=60, norm="batch")
     make_case("gin", folder / "gin_residual.safetensors", 13, 10, [3, 5, 4], 12, 11, 5, residual=1)
+    make_case("gat", folder / "gat_elu.safetensors", 17, 10, [3, 5, 4], 12, 15, 5, node_count=60, heads=3,
+              activation="elu")
+    make_case("sage", folder / "sage_tanh.safetensors", 15, 10, [3, 5, 4], 12, 17, 5, norm="layer", activation="tanh")
+    make_case("gin", folder / "gin_leaky_relu.safetensors", 16, 10, [3, 5, 4], 12, 11, 5, activation="leaky_relu")
