@@ -29,6 +29,7 @@ MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOpti
       .gpu_tier_bytes = cost.gpu_tier_bytes,
       .cpu_tier_bytes = cpu_tier_memory(cost.cached_rows, cost.row_bytes, cost.residency),
       .model_bytes = model_bytes(train.model, *backend, model, block_maxima(options.fanouts, cost.largest)) +
+                     product_bytes(train.model, *backend, model) +
                      loss_bytes(objective, dataset.info(), cost.largest.seed_count) +
                      score_bytes(objective, dataset.info(), cost.largest_split),
       .slot_bytes = slot_sizes(options.fanouts.size(), cost.largest, cost.largest_segment_bytes).bytes(),

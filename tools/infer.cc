@@ -171,7 +171,8 @@ void run(const InferCommand& command) {
                             .layers = output.layers,
                             .keeps_output = output.is_rows,
                             .memory_bytes = memory,
-                            .program_bytes = program_memory_bytes + NpyWriter::memory_bytes()});
+                            .program_bytes = program_memory_bytes + NpyWriter::memory_bytes() +
+                                             product_bytes(trained.model, *backend, trained.options)});
   const auto model =
       make_model(trained.model, *backend, trained.options, plan.maxima(trained.options.layer_count));
   read_checkpoint(trained.checkpoint, model->parameters());

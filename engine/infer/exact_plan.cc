@@ -71,8 +71,7 @@ class Planner {
       }
       plan_.block = {count, static_cast<std::uint32_t>(edges)};
       return model_bytes(request_.model, backend_, request_.options,
-                         plan_.maxima(request_.options.layer_count)) +
-             product_bytes(backend_, request_.options);
+                         plan_.maxima(request_.options.layer_count));
     };
     while (bytes_with(destinations) > request_.memory_bytes / 8 && destinations > destinations_min) {
       destinations /= 2;
@@ -93,13 +92,15 @@ class Planner {
     }
   }
 
-  // By the columns that are moved where there are many runs, whatever the memory, which does not choose
-  // between two orders of sums. Products are written, read, and so are their aggregates; else aggregates
-  // of the input's columns, and where sources are made of rows, these are read once more.
+  // By the bytes of a row that are moved where there are many runs, whatever the memory. Products are
+  // written, read, and so are their aggregates; else aggregates of the input's columns, and where sources are
+  // made of rows, these are read once more.
   static bool is_worth_projecting(const ExactLayer& layer) {
-    const std::size_t products = 4 * layer.needs.projected_columns;
-    const std::size_t reads_again = layer.needs.sources == LayerNeeds::Sources::from_rows ? 1 : 0;
-    return products > 0 && products <= (2 * layer.needs.aggregates + reads_again) * layer.in_columns;
+    const std::size_t products = 4 * sizeof(float) * layer.needs.projected_columns;
+    const std::size_t sums = 2 * sizeof(float) * layer.needs.aggregates * layer.in_columns;
+    const bool reads_again = layer.needs.sources == LayerNeeds::Sources::from_rows;
+    return products > 0 &&
+           products <= sums + (reads_again ? layer.in_columns * size_of(layer.input_dtype) : 0);
   }
 
   // The fewest runs whose memory is within the budget. False where there are none; `bytes` is then the least.
@@ -112,17 +113,10 @@ class Planner {
       return bytes <= request_.memory_bytes;
     }
     ExactLayer best;
-    const std::size_t columns = layer.gathered_columns();
-    for (std::size_t count = 1; count <= columns; ++count) {
-      layer.runs = cut_columns(columns, divide_up(columns, count), size_of(layer.gathered_dtype()));
+    for (std::size_t count = 1; count <= layer.gathered_columns(); ++count) {
+      cut(layer, count);
       if (layer.runs.size() > 1 && reader_count(layer) > readers_max) break;
       if (layer.runs.front().count > request_.run_columns_max) continue;
-      layer.ahead = plan_.ahead;
-      if (layer.runs.size() > 1) layer.ahead.pieces = pieces_of_many;
-      if (!least_) {
-        const std::uint64_t share = request_.memory_bytes / 16 / (layer.ahead.pieces * reader_count(layer));
-        layer.ahead.piece_bytes = std::min(plan_.ahead.piece_bytes, piece_of(share));
-      }
       const std::uint64_t with_these = layer_memory(layer, index, output_runs);
       if (with_these < bytes) {
         bytes = with_these;
@@ -131,7 +125,33 @@ class Planner {
       if (bytes <= request_.memory_bytes) break;
     }
     layer = best;
+    if (layer.projects && layer.waits() && !least_) take_sums_at_once(layer, index, output_runs, bytes);
     return bytes <= request_.memory_bytes;
+  }
+
+  // Where all rows are in memory at once and all products would not be, sums come first all the same: then
+  // nothing waits on the drive.
+  void take_sums_at_once(ExactLayer& layer, std::size_t index, std::size_t output_runs,
+                         std::uint64_t& bytes) {
+    ExactLayer sums = layer;
+    sums.projects = false;
+    cut(sums, 1);
+    const std::uint64_t with_these = layer_memory(sums, index, output_runs);
+    if (sums.in_columns > request_.run_columns_max || with_these > request_.memory_bytes) return;
+    layer = sums;
+    bytes = with_these;
+  }
+
+  // Into so many runs, and what is then read ahead.
+  void cut(ExactLayer& layer, std::size_t count) const {
+    const std::size_t columns = layer.gathered_columns();
+    layer.runs = cut_columns(columns, divide_up(columns, count), size_of(layer.gathered_dtype()));
+    layer.ahead = plan_.ahead;
+    if (layer.runs.size() > 1) layer.ahead.pieces = pieces_of_many;
+    if (least_) return;
+    const std::uint64_t share =
+        request_.memory_bytes / 16 / (layer.ahead.pieces * std::max<std::size_t>(1, reader_count(layer)));
+    layer.ahead.piece_bytes = std::min(plan_.ahead.piece_bytes, piece_of(share));
   }
 
   std::size_t reader_count(const ExactLayer& layer) const {
@@ -187,7 +207,7 @@ class Planner {
     const std::uint64_t made = sources + edges(2, layer.needs.edge_columns) +
                                writer_bytes(layer.edge_runs().size(), plan_.ahead.piece_bytes);
     const std::uint64_t read = resident + edges(plan_.block_slots, layer.edge_columns_max()) +
-                               reader_bytes(layer.edge_columns_max(), plan_.ahead);
+                               reader_bytes(layer.edge_runs_max(), plan_.ahead);
     return std::max(made, read);
   }
 
@@ -285,6 +305,12 @@ ColumnRun ExactLayer::edge_runs_of(std::size_t run) const noexcept {
 
 std::size_t ExactLayer::edge_columns_of(std::size_t run) const noexcept {
   return projects ? edge_runs_of(run).count : needs.edge_columns;
+}
+
+std::size_t ExactLayer::edge_runs_max() const noexcept {
+  std::size_t most = 0;
+  for (std::size_t run = 0; run < runs.size(); ++run) most = std::max(most, edge_runs_of(run).count);
+  return most;
 }
 
 std::size_t ExactLayer::edge_columns_max() const noexcept {

@@ -85,6 +85,7 @@ struct ExactLayer {
   // Those that a pass over run `run` reads, as indices of edge_runs().
   ColumnRun edge_runs_of(std::size_t run) const noexcept;
   std::size_t edge_columns_of(std::size_t run) const noexcept;
+  std::size_t edge_runs_max() const noexcept;     // of any run
   std::size_t edge_columns_max() const noexcept;  // of any run
 };
 
@@ -107,7 +108,7 @@ struct ExactRequest {
   std::uint32_t layers = 0;         // the first so many
   bool keeps_output = false;        // of the last of them, as a file of f32: then it counts as written
   std::uint64_t memory_bytes = 0;   // of everything
-  std::uint64_t program_bytes = 0;  // taken already, or by others
+  std::uint64_t program_bytes = 0;  // taken already, or by others; product_bytes() among them
   // Of a block: with 4,096, threads waited for one another a tenth of the time.
   std::uint32_t destinations_max = 16384;
   std::size_t run_columns_max = std::numeric_limits<std::size_t>::max();  // of a run

@@ -22,7 +22,7 @@ std::size_t edge_row_bytes(const BlockParts& parts) {
 }  // namespace
 
 EdgeValues edge_values(const Buffer& memory, const BlockView& block, std::size_t columns) {
-  const MatrixView all = memory.matrix(block.dst_count + block.edge_count(), columns);
+  const MatrixView all = memory.matrix(std::size_t{block.dst_count} + block.edge_count(), columns);
   return {.edges = all.row_range(block.dst_count, block.edge_count()),
           .loops = all.row_range(0, block.dst_count)};
 }

@@ -1,7 +1,7 @@
 // The blocks of a layer that exact inference runs: consecutive nodes, and what a pass reads of them.
 //
-// Why:     passes differ in what they read; none should wait for it, nor hold memory that it does not ask
-// for. Memory:  for each block slot what the layer's passes read of the largest block; ExactPlan counts it.
+// Why:     passes differ in what they read, and should neither wait for it nor hold what they do not ask for.
+// Memory:  for each block slot what the layer's passes read of the largest block; ExactPlan counts it.
 // Threads: one calls; another reads ahead of it.
 // Errors:  io, corruption, cancelled.
 #pragma once

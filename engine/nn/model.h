@@ -115,9 +115,11 @@ class Model {
   // those, and each has one aggregate. Equal but for the order in which numbers are added; worth it where
   // they are fewer. All write over what layer_aggregates() gives.
   //   rows  the nodes whose rows neighbors will ask for
-  //   out   [rows.count, projected_columns]: what aggregate_layer() takes in the place of the layer's input
+  //   out   [rows.count, projected_columns]: what aggregate_layer(), or with edge columns
+  //         aggregate_projected(), takes in the place of the layer's input
   virtual void project_layer(std::size_t layer, const OwnRows& rows, MatrixView out);
-  // aggregate_weighted() for any run of projected columns: equal parts of them have one edge column each.
+  // With edge columns, aggregate_weighted() for any run of projected columns: equal parts of them have one
+  // edge column each.
   //   first_column  of the run
   //   edges         those of the parts that the run has columns of
   virtual void aggregate_projected(std::size_t layer, std::size_t first_column, const TieredRows& rows,
@@ -218,7 +220,7 @@ std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOption
 std::uint64_t parameter_count(std::string_view name, const ModelOptions& options);
 
 // Bytes that the backend's products with this model's weights keep besides: Backend::working_bytes().
-std::uint64_t product_bytes(const Backend& backend, const ModelOptions& options);
+std::uint64_t product_bytes(std::string_view name, const Backend& backend, const ModelOptions& options);
 
 // Bytes that make_model will take: activations, parameters, gradients and moments.
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,

@@ -78,12 +78,13 @@ std::uint64_t parameter_count(std::string_view name, const ModelOptions& options
   return find_model_kind(name).parameter_count(options) + layer_tail_parameter_count(options);
 }
 
-std::uint64_t product_bytes(const Backend& backend, const ModelOptions& options) {
+std::uint64_t product_bytes(std::string_view name, const Backend& backend, const ModelOptions& options) {
   // No model's weights are wider: sage has a row's neighbors and the row itself beside each other, gat every
   // head's classes.
   const std::size_t inputs = std::max(options.feature_columns, options.hidden_columns);
-  const std::size_t outputs = std::size_t{options.head_count} * options.class_count;
-  return backend.working_bytes(2 * inputs, std::max<std::size_t>(options.hidden_columns, outputs));
+  const std::size_t heads = find_model_kind(name).traits.has_heads ? options.head_count : 1;
+  return backend.working_bytes(2 * inputs,
+                               std::max<std::size_t>(options.hidden_columns, heads * options.class_count));
 }
 
 std::uint64_t model_bytes(std::string_view name, const Backend& backend, const ModelOptions& options,

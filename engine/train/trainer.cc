@@ -31,6 +31,15 @@ ModelOptions model_options(const Dataset& dataset, const Preparation& preparatio
           .seed = options.schedule.seed};
 }
 
+// What exact evaluation takes that its plan does not count: the host's products are training's own where
+// that computes on the host.
+std::uint64_t bytes_beside_plan(const Dataset& dataset, const TrainDevice& device,
+                                const ExactRequest& request) {
+  const bool is_on_host = &device.host == &device.backend;
+  return ExactEvaluator::label_bytes(dataset, request) +
+         (is_on_host ? 0 : product_bytes(request.model, device.host, request.options));
+}
+
 ExactRequest exact_request(const Dataset& dataset, const Preparation& preparation,
                            const TrainOptions& options) {
   const ModelOptions model = model_options(dataset, preparation, options);
@@ -306,7 +315,7 @@ class Run {
   void prepare_exact_evaluation(MemoryPlan& memory) {
     ExactRequest request = exact_request(dataset_, preparation_, options_);
     const std::uint64_t training_bytes = memory.total_bytes() - memory.evaluation_bytes;
-    request.program_bytes = training_bytes + ExactEvaluator::label_bytes(dataset_, request);
+    request.program_bytes = training_bytes + bytes_beside_plan(dataset_, device_, request);
     exact_.emplace(dataset_, device_.host, request,
                    options_.scratch.empty() ? dataset_.folder() : options_.scratch);
     memory.evaluation_bytes = exact_->memory_bytes() - training_bytes;
@@ -388,7 +397,7 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   if (resolved.exact_evaluation) {
     const ExactRequest request = exact_request(dataset, preparation, resolved);
     needs.evaluation_bytes =
-        least_exact_memory(dataset, device.host, request) + ExactEvaluator::label_bytes(dataset, request);
+        least_exact_memory(dataset, device.host, request) + bytes_beside_plan(dataset, device, request);
   }
   return plan_memory(needs, options.memory_bytes, options.pipeline.slot_count);
 }
@@ -398,13 +407,14 @@ std::uint64_t computation_bytes(const Dataset& dataset, const Preparation& prepa
   const TrainOptions resolved = resolve(options, dataset);
   const ModelOptions model = model_options(dataset, preparation, resolved);
   return model_bytes(resolved.model, backend, model, block_maxima(preparation)) +
-         product_bytes(backend, model) +
+         product_bytes(resolved.model, backend, model) +
          loss_bytes(resolved.objective, dataset.info(), maxima_of(preparation.pool().entries()).seed_count);
 }
 
 std::uint64_t training_product_bytes(const Dataset& dataset, const Preparation& preparation,
                                      const TrainOptions& options, const Backend& backend) {
-  return product_bytes(backend, model_options(dataset, preparation, resolve(options, dataset)));
+  const TrainOptions resolved = resolve(options, dataset);
+  return product_bytes(resolved.model, backend, model_options(dataset, preparation, resolved));
 }
 
 std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,

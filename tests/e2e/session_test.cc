@@ -74,6 +74,16 @@ TEST_CASE("generate, info, prepare, train: the graph helps, and every summary sa
   CHECK(foreseen >= planned);
   CHECK(foreseen < 1.2 * planned);
 
+  // Of a wide model too, whose products work in memory of their own.
+  const std::string wide = folder / "wide.gneiss";
+  expect_done({"generate", wide, "--nodes", "3000", "--features", "600", "--classes", "300", "--seed", "3"});
+  expect_done({"prepare", "--dataset", wide, "--fanout", "3,3", "--batch-size", "100", "--summary",
+               folder / "wide.json"});
+  expect_done({"train", "--dataset", wide, "--epochs", "1", "--run", folder / "wide-run", "--summary",
+               folder / "w.json"});
+  CHECK(read_json(folder / "wide.json").at("predicted_training_memory_bytes").get<double>() >=
+        read_json(folder / "w.json").at("planned_memory_bytes").get<double>());
+
   const auto repeated =
       expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "2", "--lr", "0.01",
                    "--hidden", "16", "--runs", "2", "--run", folder / "runs", "--quiet"});

@@ -58,14 +58,17 @@ std::vector<Case> cases() {
       // Heads that are wide for the features: there, and only there, sums come first.
       {"gat", Dtype::f16, {.hidden_columns = 72, .residual = true}},
       {"gat", Dtype::f32, {.hidden_columns = 96}},
+      // One head, whose weights are its shares, in hidden layers that take sums first; one class.
+      {"gat", Dtype::bf16, {.hidden_columns = 40, .head_count = 1}},
+      {"gat", Dtype::f32, {.class_count = 1, .residual = true}},
   };
   const std::uint32_t usual = ModelOptions().hidden_columns;
   for (Case& c : all) {
     c.options.feature_columns = columns;
     if (c.options.hidden_columns == usual) c.options.hidden_columns = 24;
-    c.options.class_count = classes;
+    if (c.options.class_count == 0) c.options.class_count = classes;
     c.options.layer_count = 3;
-    c.options.head_count = 3;
+    if (c.options.head_count == ModelOptions().head_count) c.options.head_count = 3;
     c.options.seed = 3;
   }
   return all;
@@ -141,12 +144,13 @@ TEST_CASE("exact inference gives what the model gives over one block of all node
                          whole->parameters().values(), threads);
     };
     const ExactOutput at_once = run(1000, 4096, 2);
-    CHECK(distance(matrix_of(at_once.values, classes), expected) < 1e-6);
+    const std::size_t width = c.options.class_count;
+    CHECK(distance(matrix_of(at_once.values, width), expected) < 1e-6);
     const ExactOutput in_runs = run(5, 4096, 2);
     CHECK(equal_bits(in_runs.values, at_once.values));
     CHECK(equal_bits(run(16, 4096, 1).values, at_once.values));
     const ExactOutput small = run(7, 64, 3);
-    CHECK(distance(matrix_of(small.values, classes), expected) < 1e-6);
+    CHECK(distance(matrix_of(small.values, width), expected) < 1e-6);
     const ExactOutput by_column = run(1, 64, 1);
     CHECK(equal_bits(by_column.values, small.values));
     for (const ExactOutput* output : {&at_once, &in_runs, &small, &by_column}) {
@@ -156,8 +160,8 @@ TEST_CASE("exact inference gives what the model gives over one block of all node
         CHECK(output->costs[i].traffic.bytes_read >= output->costs[i].one_pass.bytes_read);
       }
     }
-    // Products before sums where sums are linear and the products narrower by half; three heads' sums are of
-    // three times the input's columns, of which the scores are made too.
+    // Products before sums where sums are linear and the products narrower by half; heads' sums are of the
+    // input's columns each, of which, in their own type, the scores are made too.
     for (std::size_t i = 0; i < 3 && c.model != "mlp"; ++i) {
       CAPTURE(i);
       const ExactLayer& layer = in_runs.plan.layers[i];
@@ -165,13 +169,70 @@ TEST_CASE("exact inference gives what the model gives over one block of all node
       bool projects = 2 * products <= layer.in_columns;
       if (c.model == "gin" || c.options.aggregator == Aggregator::max) projects = false;
       if (c.model == "gat") {
-        products = i == 2 ? std::size_t{3} * classes : layer.out_columns;
-        projects = 4 * products <= 7 * layer.in_columns;
+        const std::size_t heads = c.options.head_count;
+        products = i == 2 ? heads * classes : layer.out_columns;
+        if (c.options.class_count == 1 && i == 2) products = heads;
+        projects = 16 * products <= (8 * heads + size_of(layer.input_dtype)) * layer.in_columns;
       }
       CHECK(layer.projects == projects);
       CHECK(layer.runs.size() == divide_up(projects ? products : layer.in_columns, 5));
     }
     CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
+  }
+}
+
+TEST_CASE("blocks that end by their edges, and the least memory, give what one block of all nodes gives") {
+  for (const Case& c : cases()) {
+    CAPTURE(c.model);
+    CAPTURE(name_of(c.dtype));
+    WholeGraph graph(graph_options(c.dtype), uneven_edges(700, 60'000, 8));
+    ThreadPool pool(2);
+    const auto backend = make_cpu_backend(pool);
+    const auto whole = make_model(c.model, *backend, c.options, graph.maxima(3));
+    add_noise(whole->parameters());
+    const Matrix expected = reference::widen(whole->forward(graph.batch(3), {}));
+    const auto run = [&](std::uint64_t memory) {
+      return run_exactly(graph.dataset(), graph.folder(),
+                         {.model = c.model,
+                          .options = c.options,
+                          .memory_bytes = memory,
+                          .destinations_max = 512,
+                          .run_columns_max = memory == 0 ? 5 : 1000U},
+                         whole->parameters().values());
+    };
+    ExactRequest request{.model = c.model, .options = c.options, .layers = 3, .destinations_max = 512};
+    const std::uint64_t least = least_exact_memory(graph.dataset(), *backend, request);
+    for (const std::uint64_t memory : {std::uint64_t{0}, least}) {
+      CAPTURE(memory);
+      const ExactOutput output = run(memory);
+      CHECK(distance(matrix_of(output.values, c.options.class_count), expected) < 1e-6);
+      for (std::size_t i = 0; i < 3; ++i) CHECK(output.costs[i].traffic == output.plan.layers[i].traffic);
+    }
+  }
+}
+
+TEST_CASE(
+    "sums come first, whatever their shape, where all rows are in memory at once and products are not") {
+  // Rows of 64 columns of f16, 12.8 MB, and products of 128 columns of f32, 51 MB.
+  WholeGraph graph({.nodes = 100'000, .dim = 64, .dtype = Dtype::f16, .classes = 3}, {{1, 2}, {2, 3}});
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  for (const std::uint64_t mebibytes : {400U, 60U, 20U}) {
+    CAPTURE(mebibytes);
+    const ExactPlan plan = plan_exact_inference(graph.dataset(), *backend,
+                                                {.model = "gat",
+                                                 .options = {.feature_columns = 64,
+                                                             .hidden_columns = 128,
+                                                             .class_count = 3,
+                                                             .layer_count = 2,
+                                                             .head_count = 4},
+                                                 .layers = 2,
+                                                 .memory_bytes = mebibytes << 20,
+                                                 .destinations_max = 1024});
+    const ExactLayer& layer = plan.layers[0];
+    CHECK(layer.projects == (mebibytes != 60));
+    CHECK(layer.waits() == (mebibytes == 20));
+    CHECK(plan.memory_bytes <= mebibytes << 20);
   }
 }
 
@@ -317,13 +378,13 @@ TEST_CASE("runs of columns cover all of them and prefer whole lines") {
 
 namespace {
 
-void run_sage(WholeGraph& graph) {
+void run_model(WholeGraph& graph, const std::string& name = "sage") {
   const Case c = cases().front();
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool);
-  const auto model = make_model("sage", *backend, c.options, std::vector<BlockMaxima>(3, {1, 1, 1}));
+  const auto model = make_model(name, *backend, c.options, std::vector<BlockMaxima>(3, {1, 1, 1}));
   run_exactly(graph.dataset(), graph.folder(),
-              {.model = "sage", .options = c.options, .destinations_max = 64, .run_columns_max = 5},
+              {.model = name, .options = c.options, .destinations_max = 64, .run_columns_max = 5},
               model->parameters().values());
 }
 
@@ -344,20 +405,22 @@ TEST_CASE("damaged rows, edges and offsets are reported, and nothing is left beh
     const SectionFile& file =
         kind == SectionKind::feature_rows ? graph.dataset().features() : graph.dataset().graph();
     flip_byte(file.name(), file.require(kind).offset + 1000);
-    EXPECT_ERROR(run_sage(graph), Kind::corruption, "do not match their checksum");
+    for (const char* model : {"sage", "gat"}) {
+      EXPECT_ERROR(run_model(graph, model), Kind::corruption, "do not match their checksum");
+    }
     CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
   }
   WholeGraph strange(graph_options(Dtype::f32), {{5, 6}, {700, 8}});
-  EXPECT_ERROR(run_sage(strange), Kind::corruption, "names node 700");
+  EXPECT_ERROR(run_model(strange), Kind::corruption, "names node 700");
   WholeGraph stranger(graph_options(Dtype::f32), {{5, 6}, {3'000'000'000U, 8}});
-  EXPECT_ERROR(run_sage(stranger), Kind::corruption, "names node 3000000000");
+  EXPECT_ERROR(run_model(stranger), Kind::corruption, "names node 3000000000");
 }
 
 TEST_CASE("a full drive is one sentence, known before the work where it can be") {
   WholeGraph graph(graph_options(Dtype::f32), uneven_edges(700, 4000, 8));
   {
     const FileSizeLimit limit(16384);
-    EXPECT_ERROR(run_sage(graph), Kind::io, "");
+    EXPECT_ERROR(run_model(graph), Kind::io, "");
   }
   CHECK(files_below(graph.folder()) == files_below(graph.dataset().folder()));
   ExactPlan plan;

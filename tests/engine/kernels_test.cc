@@ -38,6 +38,13 @@ TEST_CASE("products with their epilogues, and both of their gradients, are the r
     reference::activate(expected, Activation::relu, epilogue.dropout);
     CHECK(distance(reference::widen(out.view), expected) < 1e-5);
 
+    // Added to what is there: twice the product, the bias once.
+    machine.backend->linear(x.view, weight.view, {}, out.view);
+    machine.backend->linear_add(x.view, weight.view, {.bias = bias}, out.view);
+    Matrix twice = reference::linear(reference::widen(x.view), reference::widen(weight.view));
+    for (double& value : twice.values) value = 2 * value + 0.25;
+    CHECK(distance(reference::widen(out.view), twice) < 1e-5);
+
     Framed dw(s.m, s.k);
     std::vector<float> db(s.m + 1, untouched);
     std::vector<float> scratch(machine.backend->weight_gradient_scratch(s.n, s.m, s.k));

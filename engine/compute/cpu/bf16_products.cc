@@ -18,7 +18,10 @@ constexpr std::size_t packed_alone = 16384;
 
 std::uint32_t* grown(AlignedBuffer& buffer, std::size_t words) {
   const std::size_t bytes = words * sizeof(std::uint32_t);
-  if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
+  if (buffer.size() < bytes) {
+    buffer = {};  // before the larger one is taken
+    buffer = AlignedBuffer(bytes);
+  }
   return reinterpret_cast<std::uint32_t*>(buffer.data());
 }
 

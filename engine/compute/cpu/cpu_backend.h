@@ -3,7 +3,7 @@
 // Threads: the work is cut into pieces whose shape depends on the data alone, each done by one thread of
 //          the pool; the caller's thread works too, and must be the pool's one caller.
 // Memory:  operators take none of their own, but for packed operands: oneDNN keeps them inside its products,
-//          those in bf16 are counted by working_bytes().
+//          those in bf16 and a weight that is turned over are counted by working_bytes().
 #pragma once
 
 #include <memory>

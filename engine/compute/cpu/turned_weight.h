@@ -2,7 +2,7 @@
 //
 // Why:     oneDNN's product with a right side as it lies in memory is a tenth faster than with one to be read
 //          across; it reads it anew for each piece of rows.
-// Memory:  one weight's, grown at the first call that needs more: bytes().
+// Memory:  one weight's, taken anew at the first call that needs more: at most bytes().
 // Threads: one.
 #pragma once
 
@@ -30,10 +30,15 @@ class TurnedWeight {
     return rows >= rows_min && weight.rows * weight.columns * sizeof(float) <= bytes_max;
   }
 
+  std::uint64_t kept_bytes() const noexcept { return memory_.capacity(); }
+
   // weight[m, k] as [k, m], valid until the next call.
   ConstMatrixView of(ConstMatrixView weight) {
     const std::size_t bytes = weight.rows * weight.columns * sizeof(float);
-    if (memory_.size() < bytes) memory_ = AlignedBuffer(bytes);
+    if (memory_.size() < bytes) {
+      memory_ = {};  // before the larger one is taken
+      memory_ = AlignedBuffer::uninitialized(bytes);
+    }
     auto* const turned = reinterpret_cast<float*>(memory_.data());
     constexpr std::size_t side = 16;  // lines of both are used whole while they are in the first cache
     for (std::size_t row = 0; row < weight.rows; row += side) {
