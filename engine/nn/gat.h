@@ -1,8 +1,8 @@
 // GAT: h_dst = per head, a mean of lin(h_s) over the neighbors s of dst and dst itself, weighted by
 // attention, + bias. The weight of s is a softmax over leaky_relu(att_src . lin(h_s) + att_dst . lin(h_dst)),
 // slope 0.2. The heads of a hidden layer lie side by side and share its columns, those of the last layer are
-// averaged; relu and dropout between layers, none after the last. --dropout is also that of the attention
-// weights, as in the paper and in PyG's GAT.
+// averaged; activation and dropout between layers, none after the last. --dropout is also that of the
+// attention weights, as in the paper and in PyG's GAT.
 //
 // Loops:  each destination has one edge to itself, whatever the sampler drew: edges of the graph from a node
 //         to itself are dropped and one loop is added. So does PyG's GATConv(add_self_loops=True), on a graph

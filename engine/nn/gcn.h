@@ -1,6 +1,6 @@
 // GCN: h_dst = lin(sum over s in neighbors(dst) and dst itself of h_s / sqrt(degree(s) degree(dst))) + bias.
 //
-// Why:    each layer aggregates before it multiplies, for destinations are fewer than sources; relu and
+// Why:    each layer aggregates before it multiplies, for destinations are fewer than sources; activation and
 //         dropout between layers, none after the last.
 // Degree: 1 + the neighbors that the batch holds of a node; the 1 is its self-loop, and an edge of the graph
 //         to itself is that one. A destination's neighbors are those in the layer's block, a source's those

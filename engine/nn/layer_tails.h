@@ -1,6 +1,6 @@
 // What follows the convolutions of any model where --residual or --norm asks for it:
-//   output = dropout(relu(norm(convolution + residual))), but after the last layer convolution + residual
-//   alone
+//   output = dropout(activation(norm(convolution + residual))), but after the last layer convolution +
+//   residual alone
 //
 // Residual: the layer's input of the destination is added as it is where widths are equal, for what passes
 //           unchanged also passes gradients unchanged (He et al., CVPR 2016); where they are not, through a
