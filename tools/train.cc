@@ -326,8 +326,10 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--hidden", train.hidden, "Columns of each hidden layer")
       ->check(CLI::Range(1U, 65536U))
       ->capture_default_str();
-  app.add_option("--activation", command.activation,
-                 "After each hidden layer: relu, leaky_relu (slope 0.01 below 0), elu, tanh or none")
+  app.add_option(
+         "--activation", command.activation,
+         "After each hidden layer, and between gin's two linear layers: relu, leaky_relu (slope 0.01 below "
+         "0), elu, tanh or none")
       ->check(CLI::IsMember({"relu", "leaky_relu", "elu", "tanh", "none"}))
       ->capture_default_str();
   app.add_option("--dropout", train.dropout,

@@ -1,5 +1,5 @@
 // Dropout masks as a function of (seed, step, layer, node, column): the same on any backend, for any order
-// of rows, in any batch. Nothing is stored; the way back reads the mask off the activation's zeros.
+// of rows, in any batch. Nothing is stored; the way back reads the mask off relu's zeros, or makes it again.
 #pragma once
 
 #include <cstdint>

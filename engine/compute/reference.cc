@@ -169,7 +169,7 @@ double slope(double x, Activation activation) {
     case Activation::relu:
       return x > 0 ? 1 : 0;
     case Activation::leaky_relu:
-      return x < 0 ? static_cast<double>(leaky_relu_slope) : 1;
+      return x > 0 ? 1 : static_cast<double>(leaky_relu_slope);
     case Activation::elu:
       return x < 0 ? std::exp(x) : 1;
     case Activation::tanh:

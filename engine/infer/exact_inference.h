@@ -6,10 +6,9 @@
 //          the edges are streamed past them in blocks, aggregates wait on the drive until the last columns
 //          have come, and the model's own steps make the output, which is the next layer's input on the
 //          drive. Where fewer columns are moved for it, the product comes first and neighbors are asked for
-//          its columns: where it is narrower by half, and nearly always where heads each have a sum; but
-//          for rows that are in memory all at once where their products would not be. What
-//          edges weigh by attention is made once and read from the drive by every pass. Layer-wise inference
-//          is PyG's and DGL's; columns in runs are FlashX's semi-external product (Zheng et al.,
+//          its columns: where it is narrower by half, and nearly always where heads each have a sum.
+//          What edges weigh by attention is made once and read from the drive by every pass. Layer-wise
+//          inference is PyG's and DGL's; columns in runs are FlashX's semi-external product (Zheng et al.,
 //          Semi-External Memory Sparse Matrix Multiplication for Billion-Node Graphs, TPDS 2017).
 // Numbers: those of Model::forward() over one block of all nodes, whatever the memory, but for the order in
 //          which products and sums add; the same to the bit for any number of threads.

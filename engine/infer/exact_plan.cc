@@ -92,15 +92,17 @@ class Planner {
     }
   }
 
-  // By the bytes of a row that are moved where there are many runs, whatever the memory. Products are
-  // written, read, and so are their aggregates; else aggregates of the input's columns, and where sources are
-  // made of rows, these are read once more.
+  // By shapes alone: memory, which may be what happens to be free, does not choose between two orders of
+  // sums. By the bytes of a row that are moved where there are many runs, of an input that lies by runs
+  // already: products are written, read, and so are their aggregates; else aggregates of the input's columns,
+  // and where sources are made of rows, these are read once more. Products of more than twice the input's
+  // bytes are not worth it: where that fits in memory at once, nothing would wait.
   static bool is_worth_projecting(const ExactLayer& layer) {
-    const std::size_t products = 4 * sizeof(float) * layer.needs.projected_columns;
-    const std::size_t sums = 2 * sizeof(float) * layer.needs.aggregates * layer.in_columns;
+    const std::size_t input = layer.in_columns * size_of(layer.input_dtype);
+    const std::size_t products = sizeof(float) * layer.needs.projected_columns;
+    const std::size_t sums = sizeof(float) * layer.needs.aggregates * layer.in_columns;
     const bool reads_again = layer.needs.sources == LayerNeeds::Sources::from_rows;
-    return products > 0 &&
-           products <= sums + (reads_again ? layer.in_columns * size_of(layer.input_dtype) : 0);
+    return products > 0 && products <= 2 * input && 4 * products <= 2 * sums + (reads_again ? input : 0);
   }
 
   // The fewest runs whose memory is within the budget. False where there are none; `bytes` is then the least.
@@ -125,21 +127,7 @@ class Planner {
       if (bytes <= request_.memory_bytes) break;
     }
     layer = best;
-    if (layer.projects && layer.waits() && !least_) take_sums_at_once(layer, index, output_runs, bytes);
     return bytes <= request_.memory_bytes;
-  }
-
-  // Where all rows are in memory at once and all products would not be, sums come first all the same: then
-  // nothing waits on the drive.
-  void take_sums_at_once(ExactLayer& layer, std::size_t index, std::size_t output_runs,
-                         std::uint64_t& bytes) {
-    ExactLayer sums = layer;
-    sums.projects = false;
-    cut(sums, 1);
-    const std::uint64_t with_these = layer_memory(sums, index, output_runs);
-    if (sums.in_columns > request_.run_columns_max || with_these > request_.memory_bytes) return;
-    layer = sums;
-    bytes = with_these;
   }
 
   // Into so many runs, and what is then read ahead.

@@ -276,7 +276,7 @@ class GatModel final : public Model {
     // [dst, heads * in], kept for the weights' gradient. Where rows are kept as halves: of all heads, then
     // [src, in] of the layer's rows.
     Buffer aggregate;
-    Buffer output;  // [dst, out], kept for the activation's mask
+    Buffer output;  // [dst, out], kept for the activation's slope
   };
 
   // att_src . lin and att_dst . lin

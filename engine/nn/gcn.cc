@@ -157,7 +157,7 @@ class GcnModel final : public Model {
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     Buffer input;        // [dst, in], kept for the weights' gradient
-    Buffer output;       // [dst, out], kept for the activation's mask
+    Buffer output;       // [dst, out], kept for the activation's slope
     Buffer destination;  // [dst]: 1 / sqrt(degree); the block above reads its sources' from here
     Buffer self;         // [dst]
   };

@@ -133,7 +133,7 @@ class GinModel final : public Model {
     std::size_t out_columns = 0;
     Buffer input;   // [dst, in] and
     Buffer hidden;  // [dst, hidden], kept for the weights' gradients
-    Buffer output;  // [dst, out], kept for the activation's mask
+    Buffer output;  // [dst, out], kept for the activation's slope
   };
 
   Linear add_linear(const std::string& name, std::size_t in, std::size_t out) {

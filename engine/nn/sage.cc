@@ -168,7 +168,7 @@ class SageModel final : public Model {
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     Buffer input;    // [dst, aggregate | self], kept for the weights' gradient
-    Buffer output;   // [dst, out], kept for the activation's mask
+    Buffer output;   // [dst, out], kept for the activation's slope
     Buffer winners;  // [dst, in]: where each largest came from
   };
 

@@ -37,7 +37,8 @@ ExactEvaluator::ExactEvaluator(const Dataset& dataset, Backend& backend, const E
 std::uint64_t ExactEvaluator::label_bytes(const Dataset& dataset, const ExactRequest& request) {
   const std::uint64_t nodes = dataset.split(Split::valid).size() + dataset.split(Split::test).size();
   const std::uint64_t row = label_row_bytes(dataset.info());
-  const std::uint64_t block = request.destinations_max * request.options.class_count * sizeof(float);
+  const std::uint64_t block =
+      std::uint64_t{request.destinations_max} * request.options.class_count * sizeof(float);
   return nodes * (sizeof(std::uint32_t) + row) + block + labels_at_once * row + (4U << 20);
 }
 

@@ -82,12 +82,13 @@ TEST_CASE("masks of dropout are the processor's to the bit, for any width and fi
   for (const Width& width : widths) {
     CAPTURE(width.columns);
     for (const float probability : {0.0001F, 0.3F, 0.5F, 0.97F}) {
-      for (const std::size_t first_column : {0U, 1U, 64U}) {
+      for (const std::size_t first_column : {0U, 1U, 64U, 65U}) {
         // Nodes of 32 bits, as the largest graphs have.
         std::vector<NodeId> nodes = nodes_from(0xFFFFFF00U, 9);
-        const Epilogue epilogue{.activation = Activation::relu,
-                                .dropout = {probability, mix_key(5, 6, 7), nodes},
-                                .first_column = first_column};
+        const Epilogue epilogue{
+            .activation = first_column % 2 == 0 ? Activation::relu : Activation::leaky_relu,
+            .dropout = {probability, mix_key(5, 6, 7), nodes},
+            .first_column = first_column};
         Framed on_device = random_matrix(2, nodes.size(), width.columns, width.margin);
         Framed on_cpu = random_matrix(2, nodes.size(), width.columns, width.margin);
         both.device().apply_epilogue(epilogue, on_device.view);

@@ -178,9 +178,10 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
       for (const Parameter& parameter : parameters.parameters()) {
         CAPTURE(parameter.name);
         const auto expected = values_of<double>(file, prefix + "." + parameter.name);
-        // Adam makes whole steps of gradients that are little more than rounding, as attention has them: five
-        // of them grow it.
-        CHECK(distance(dense(parameters.value(parameter)), expected) < 1e-4);
+        // Adam makes whole steps of gradients that are little more than rounding, as attention above all has
+        // them: five of them grow it.
+        const double tolerance = kind_name == "gat" ? 1e-4 : 5e-5;
+        CHECK(distance(dense(parameters.value(parameter)), expected) < tolerance);
       }
       if (file.find(prefix + ".evaluated") == nullptr) continue;
       const auto logits = model->forward(golden.view, {});

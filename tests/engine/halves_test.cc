@@ -228,7 +228,7 @@ void check(const Case& c, Backend& plain, Backend& backend) {
   const Edges second_scores(10, second, c.heads);
   const Framed second_destination = random_matrix(11, second.dst_count, c.heads);
   const Framed activated = random_matrix(12, second.src_count, c.columns);
-  const Epilogue epilogue{.activation = Activation::relu};
+  const Epilogue epilogue{.activation = c.heads == 1 ? Activation::relu : Activation::elu};
   Framed dz_rows(second.src_count, c.columns);
   Framed expected_dz(second.src_count, c.columns);
   halves.input_gradient(second, second_weights.values(), d_kept.view(), second_scores.values(),

@@ -73,11 +73,11 @@ std::vector<Case> cases() {
       {"mlp", three, {.hidden_columns = 21, .dropout = 0.4F, .residual = true, .norm = NormKind::layer}},
       {"mlp", two, {.hidden_columns = 40, .dropout = 0.0F, .norm = NormKind::batch}},
       {"mlp", one, {.hidden_columns = 40, .dropout = 0.0F, .residual = true, .norm = NormKind::batch}},
-      // Every activation, with dropout and without, before a residual and after a norm.
+      // Every activation, before a residual and after a norm.
       {"gat", dense, {.hidden_columns = 18, .activation = Activation::elu, .dropout = 0.4F, .head_count = 2}},
       {"sage",
        three,
-       {.hidden_columns = 17, .activation = Activation::elu, .dropout = 0.0F, .residual = true}},
+       {.hidden_columns = 17, .activation = Activation::elu, .dropout = 0.3F, .residual = true}},
       {"sage",
        dense,
        {.hidden_columns = 24, .activation = Activation::tanh, .dropout = 0.3F, .norm = NormKind::layer}},

@@ -136,7 +136,7 @@ class EpilogueGradient {
     const FloatVector kept = hn::Mul(activated, hn::Set(d, unscale_));  // as it was before dropout
     switch (activation_) {
       case Activation::leaky_relu:
-        return hn::IfThenElse(hn::Lt(kept, hn::Zero(d)), hn::Set(d, leaky_relu_slope), one);
+        return hn::IfThenElse(hn::Gt(kept, hn::Zero(d)), one, hn::Set(d, leaky_relu_slope));
       case Activation::elu:
         return hn::IfThenElse(hn::Lt(kept, hn::Zero(d)), hn::Add(kept, one), one);
       default:  // tanh

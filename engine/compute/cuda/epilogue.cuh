@@ -52,7 +52,7 @@ __device__ inline float activation_slope(Activation activation, float activated)
     case Activation::relu:
       return activated > 0.0F ? 1.0F : 0.0F;
     case Activation::leaky_relu:
-      return activated < 0.0F ? leaky_relu_slope : 1.0F;
+      return activated > 0.0F ? 1.0F : leaky_relu_slope;
     case Activation::elu:
       return activated < 0.0F ? activated + 1.0F : 1.0F;
     case Activation::tanh:
