@@ -296,7 +296,7 @@ class LayerRun {
   }
 
   // Aggregates one run's columns and leaves them on the drive.
-  void put_aside(std::size_t run, const ScratchMatrix& waiting) {
+  void put_aside(std::size_t run, ScratchMatrix& waiting) {
     const std::size_t width = layer_->runs[run].count;
     std::vector<std::size_t> targets;
     std::vector<std::size_t> offsets;

@@ -4,6 +4,7 @@
 
 #include "storage/format/section_stream.h"
 #include "storage/io/range_load.h"
+#include "storage/io/scratch_file.h"
 
 namespace gneiss {
 namespace {
@@ -90,6 +91,7 @@ ScratchMatrix::ScratchMatrix(const std::filesystem::path& folder, Dtype dtype, s
     offsets_.push_back(offset);
     offset += round_up(run_bytes(run), direct_io_alignment);
   }
+  checksums_.resize(offsets_.size());
   file_.reserve(offset);
   direct_ = file_.reopen_direct(/*writable=*/true);
 }
@@ -101,13 +103,28 @@ FileRange ScratchMatrix::range(std::size_t run) const {
           .name = file_.path()};
 }
 
+SequentialReader::Check ScratchMatrix::whole_check(std::size_t run) const {
+  GNEISS_ASSERT(checksums_[run]);
+  return [this, run, stream = std::make_shared<StreamChecksum>()](std::uint64_t offset,
+                                                                  std::span<const std::byte> bytes) {
+    stream->update(bytes);
+    if (offset + bytes.size() < run_bytes(run) || stream->value() == *checksums_[run]) return;
+    fail_not_as_written(file_.path(), offsets_[run], run_bytes(run));
+  };
+}
+
 SequentialReader ScratchMatrix::read_run(std::size_t run, ReadAhead ahead) const {
-  return {range(run), ahead};
+  return {range(run), ahead, whole_check(run)};
 }
 
 void ScratchMatrix::load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
                              const std::function<void(std::uint64_t bytes)>& arrived) const {
-  load_range(range(run), ahead, target, arrived);
+  std::uint64_t checked = 0;
+  load_range(range(run), ahead, target, [&, check = whole_check(run)](std::uint64_t bytes) {
+    check(checked, target.subspan(checked, bytes - checked));
+    checked = bytes;
+    arrived(bytes);
+  });
 }
 
 RowReader::RowReader(const StoredMatrix& matrix, ReadAhead ahead) {
@@ -134,13 +151,15 @@ void RowReader::next(std::size_t count, std::byte* target, std::size_t stride_by
   for (Run& run : runs_) run.reader.read_rows(target + run.offset, run.bytes, stride_bytes, count);
 }
 
-RowWriter::RowWriter(const ScratchMatrix& matrix, std::span<const std::size_t> runs, std::size_t piece_bytes)
+RowWriter::RowWriter(ScratchMatrix& matrix, std::span<const std::size_t> runs, std::size_t piece_bytes)
     : matrix_(matrix),
       runs_(runs.begin(), runs.end()),
+      sums_(runs.size()),
       behind_(matrix.target(), piece_bytes, writes_on_their_way) {
   writers_.reserve(runs.size());
-  for (const std::size_t run : runs_) {
-    writers_.emplace_back(behind_, matrix.offset(run), piece_bytes);
+  for (std::size_t j = 0; j < runs_.size(); ++j) {
+    const std::size_t run = runs_[j];
+    writers_.emplace_back(behind_, matrix.offset(run), piece_bytes, &sums_[j]);
     offsets_.push_back(matrix.runs()[run].first * size_of(matrix.dtype()));
   }
 }
@@ -159,7 +178,10 @@ void RowWriter::append(std::size_t count, const std::byte* source, std::size_t s
 }
 
 void RowWriter::finish() {
-  for (SequentialWriter& writer : writers_) writer.finish();
+  for (std::size_t j = 0; j < runs_.size(); ++j) {
+    writers_[j].finish();
+    matrix_.set_checksum(runs_[j], sums_[j].value());
+  }
   behind_.finish();
 }
 

@@ -10,10 +10,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/compute/matrix_view.h"
+#include "storage/base/checksum.h"
 #include "storage/format/dataset.h"
 #include "storage/io/sequential_reader.h"
 #include "storage/io/sequential_writer.h"
@@ -79,7 +81,8 @@ class StoredFeatures final : public StoredMatrix {
   const SectionEntry& entry_;
 };
 
-// A matrix in a file without a name: gone when this ends, however the process ends.
+// A matrix in a file without a name: gone when this ends, however the process ends. Each run has a checksum,
+// which is compared when the run's last bytes are read.
 class ScratchMatrix final : public StoredMatrix {
  public:
   // `runs` may leave out columns. Takes the space. Throws Error(io) where there is too little.
@@ -91,15 +94,19 @@ class ScratchMatrix final : public StoredMatrix {
   void load_run(std::size_t run, ReadAhead ahead, std::span<std::byte> target,
                 const std::function<void(std::uint64_t bytes)>& arrived) const override;
   std::uint64_t offset(std::size_t run) const noexcept { return offsets_[run]; }
+  // Of all the bytes of a run, which is written now; it is not read before.
+  void set_checksum(std::size_t run, std::uint64_t xxh3) { checksums_[run] = xxh3; }
   // Bypasses the page cache where the file system lets it.
   const File& target() const noexcept { return direct_ ? direct_ : file_; }
 
  private:
   FileRange range(std::size_t run) const;
+  SequentialReader::Check whole_check(std::size_t run) const;
 
   File file_;
   File direct_;
   std::vector<std::uint64_t> offsets_;
+  std::vector<std::optional<std::uint64_t>> checksums_;  // by run
 };
 
 // All columns of consecutive rows, from the first row on, or those of some runs.
@@ -127,19 +134,20 @@ class RowReader {
 class RowWriter {
  public:
   //   runs  indices into matrix.runs()
-  RowWriter(const ScratchMatrix& matrix, std::span<const std::size_t> runs, std::size_t piece_bytes);
+  RowWriter(ScratchMatrix& matrix, std::span<const std::size_t> runs, std::size_t piece_bytes);
 
   // The next `count` rows: of run j of those given, row i at source + i * stride_bytes + offsets[j] bytes.
   void append(std::size_t count, const std::byte* source, std::size_t stride_bytes,
               std::span<const std::size_t> offsets);
   // The same, for rows that hold all columns.
   void append(std::size_t count, const std::byte* source, std::size_t stride_bytes);
-  void finish();
+  void finish();  // all rows of the matrix have been appended
 
  private:
-  const ScratchMatrix& matrix_;
+  ScratchMatrix& matrix_;
   std::vector<std::size_t> runs_;
   std::vector<std::size_t> offsets_;  // of rows that hold all columns
+  std::vector<StreamChecksum> sums_;
   WriteBehind behind_;
   std::vector<SequentialWriter> writers_;  // last: they borrow
 };

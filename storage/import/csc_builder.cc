@@ -22,6 +22,8 @@ constexpr std::uint64_t buffer_keys_max = (256U << 10) / sizeof(std::uint64_t);
 constexpr std::uint64_t buffer_keys_min = 4096 / sizeof(std::uint64_t);
 constexpr int split_bits = 6;
 
+std::size_t keys_in(const ScratchPiece& chunk) { return chunk.bytes / sizeof(std::uint64_t); }
+
 }  // namespace
 
 // One bucket in order, ready to be handed on.
@@ -106,15 +108,24 @@ CscBuilder::CscBuilder(CscOptions options, ThreadPool& pool)
   filled_.assign(workers, std::vector<std::uint32_t>(bucket_count));
 }
 
+ScratchPiece CscBuilder::put_aside(std::span<const std::uint64_t> keys) {
+  return scratch_.append(std::as_bytes(keys));
+}
+
+void CscBuilder::take_back(const ScratchPiece& chunk, std::span<std::uint64_t> keys) const {
+  scratch_.read(chunk, std::as_writable_bytes(keys));
+  scratch_.release(chunk);
+}
+
 void CscBuilder::flush(std::size_t worker, std::size_t bucket) {
   // Emptied before the write: should that fail, a worker that has not heard of it yet may still push.
   const std::uint32_t filled = std::exchange(filled_[worker][bucket], 0);
   if (filled == 0) return;
   const auto keys = std::span(buffers_[worker]).subspan(bucket * buffer_keys_, filled);
-  const Chunk chunk{scratch_.append(std::as_bytes(keys)), filled};
+  const ScratchPiece chunk = put_aside(keys);
   const std::scoped_lock lock(chunks_mutex_);
   buckets_[bucket].chunks.push_back(chunk);
-  buckets_[bucket].count += chunk.count;
+  buckets_[bucket].count += filled;
 }
 
 void CscBuilder::add_self_loops() {
@@ -138,16 +149,15 @@ std::vector<CscBuilder::Bucket> CscBuilder::split(const Bucket& bucket) {
   for (auto& keys : waiting) keys.reserve(part_keys);
   const auto flush_part = [&](std::size_t i) {
     if (waiting[i].empty()) return;
-    parts[i].chunks.push_back({scratch_.append(std::as_bytes(std::span(waiting[i]))), waiting[i].size()});
+    parts[i].chunks.push_back(put_aside(waiting[i]));
     parts[i].count += waiting[i].size();
     waiting[i].clear();
   };
   std::vector<std::uint64_t> keys;
-  for (const Chunk& chunk : bucket.chunks) {
+  for (const ScratchPiece& chunk : bucket.chunks) {
     throw_if_interrupted();
-    keys.resize(chunk.count);
-    scratch_.read_at(chunk.offset, std::as_writable_bytes(std::span(keys)));
-    scratch_.release(chunk.offset, chunk.count * sizeof(std::uint64_t));
+    keys.resize(keys_in(chunk));
+    take_back(chunk, keys);
     for (const std::uint64_t key : keys) {
       const std::size_t i = (key - bucket.first_key) >> low_bits;
       waiting[i].push_back(key);
@@ -163,11 +173,9 @@ void CscBuilder::sort_bucket(const Bucket& bucket, Sorted& sorted) const {
   sorted.keys.resize(bucket.count);
   sorted.spare.resize(bucket.count);
   std::size_t filled = 0;
-  for (const Chunk& chunk : bucket.chunks) {
-    const auto part = std::span(sorted.keys).subspan(filled, chunk.count);
-    scratch_.read_at(chunk.offset, std::as_writable_bytes(part));
-    scratch_.release(chunk.offset, chunk.count * sizeof(std::uint64_t));
-    filled += chunk.count;
+  for (const ScratchPiece& chunk : bucket.chunks) {
+    take_back(chunk, std::span(sorted.keys).subspan(filled, keys_in(chunk)));
+    filled += keys_in(chunk);
   }
   GNEISS_ASSERT(filled == bucket.count);
   auto ordered = radix_sort(sorted.keys, sorted.spare, bucket.low_bits);

@@ -8,7 +8,7 @@
 //          depends on the edges alone, not on their order nor on the threads.
 // Memory:  options.memory_bytes bounds buffers and sorting; nothing is held per node.
 // Disk:    8 bytes an edge in the scratch folder, given back as buckets are consumed.
-// Errors:  io (disk full, device), cancelled.
+// Errors:  io (disk full, device), corruption (the drive gives back other bytes), cancelled.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@
 
 #include "storage/base/ids.h"
 #include "storage/base/parallel.h"
-#include "storage/import/scratch_file.h"
+#include "storage/io/scratch_file.h"
 
 namespace gneiss {
 
@@ -57,15 +57,11 @@ class CscBuilder {
   std::uint64_t finish(const CscSink& sink);
 
  private:
-  struct Chunk {
-    std::uint64_t offset;
-    std::uint64_t count;
-  };
   struct Bucket {
     std::uint64_t first_key = 0;
     int low_bits = 0;  // it covers keys [first_key, first_key + 2^low_bits)
     std::uint64_t count = 0;
-    std::vector<Chunk> chunks;
+    std::vector<ScratchPiece> chunks;
   };
   struct Sorted;
   class Emitter;
@@ -79,6 +75,8 @@ class CscBuilder {
     buffers_[worker][bucket * buffer_keys_ + filled] = key;
     if (++filled == buffer_keys_) flush(worker, bucket);
   }
+  ScratchPiece put_aside(std::span<const std::uint64_t> keys);
+  void take_back(const ScratchPiece& chunk, std::span<std::uint64_t> keys) const;
   void flush(std::size_t worker, std::size_t bucket);
   void add_self_loops();
   std::vector<Bucket> split(const Bucket& bucket);

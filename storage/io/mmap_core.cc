@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "storage/base/error.h"
 #include "storage/io/cores.h"
+#include "storage/io/mapped_copy.h"
 
 namespace gneiss {
 namespace {
@@ -29,15 +29,18 @@ class Mapping {
   }
 
   std::int64_t copy(std::uint64_t offset, std::span<std::byte> target) const {
-    // Touching a page past the end raises SIGBUS. The size is asked anew, so that a file cut short since is
-    // an end of file here; one that is cut during the copy, or a drive that fails under it, still kills.
-    struct stat status{};
-    if (::fstat(descriptor_, &status) != 0) return -errno;
-    const std::uint64_t readable = std::min(bytes_, static_cast<std::uint64_t>(status.st_size));
-    if (offset >= readable) return 0;
-    const std::size_t bytes = std::min<std::uint64_t>(target.size(), readable - offset);
-    std::memcpy(target.data(), static_cast<const std::byte*>(data_) + offset, bytes);
-    return static_cast<std::int64_t>(bytes);
+    // The size is asked anew: a file that was cut short since it was mapped ends here, as for read().
+    for (std::uint64_t known = bytes_;;) {
+      struct stat status{};
+      if (::fstat(descriptor_, &status) != 0) return -errno;
+      const std::uint64_t readable = std::min(bytes_, static_cast<std::uint64_t>(status.st_size));
+      if (offset >= readable) return 0;
+      const std::size_t bytes = std::min<std::uint64_t>(target.size(), readable - offset);
+      if (copy_mapped(static_cast<const std::byte*>(data_) + offset, target.first(bytes)))
+        return static_cast<std::int64_t>(bytes);
+      if (readable >= known) return -EIO;  // not cut during the copy: the drive does not give it
+      known = readable;
+    }
   }
 
  private:

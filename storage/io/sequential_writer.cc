@@ -24,8 +24,9 @@ void copy_rows(const std::byte* source, std::size_t row_bytes, std::size_t strid
 
 }  // namespace
 
-SequentialWriter::SequentialWriter(WriteBehind& writer, std::uint64_t offset, std::size_t piece_bytes)
-    : writer_(&writer), offset_(offset), piece_bytes_(piece_bytes), piece_(piece_bytes) {
+SequentialWriter::SequentialWriter(WriteBehind& writer, std::uint64_t offset, std::size_t piece_bytes,
+                                   StreamChecksum* sum)
+    : writer_(&writer), offset_(offset), piece_bytes_(piece_bytes), sum_(sum), piece_(piece_bytes) {
   GNEISS_ASSERT(offset % direct_io_alignment == 0);
   GNEISS_ASSERT(piece_bytes > 0 && piece_bytes % direct_io_alignment == 0);
 }
@@ -39,7 +40,7 @@ void SequentialWriter::append_rows(const std::byte* source, std::size_t row_byte
     copy_rows(source + row * stride, row_bytes, stride, whole, piece_.data() + filled_);
     filled_ += whole * row_bytes;
     row += whole;
-    if (filled_ == piece_bytes_) hand_on(piece_bytes_);
+    if (filled_ == piece_bytes_) hand_on();
     // One that ends in a later piece.
     if (row < count && piece_bytes_ - filled_ < row_bytes) append_row(source + row++ * stride, row_bytes);
   }
@@ -52,18 +53,18 @@ void SequentialWriter::append_row(const std::byte* row, std::size_t bytes) {
     row += part;
     bytes -= part;
     filled_ += part;
-    if (filled_ == piece_bytes_) hand_on(piece_bytes_);
+    if (filled_ == piece_bytes_) hand_on();
   }
 }
 
 void SequentialWriter::finish() {
-  if (filled_ == 0) return;
-  const std::size_t bytes = round_up(filled_, direct_io_alignment);
-  std::memset(piece_.data() + filled_, 0, bytes - filled_);
-  hand_on(bytes);
+  if (filled_ > 0) hand_on();
 }
 
-void SequentialWriter::hand_on(std::size_t bytes) {
+void SequentialWriter::hand_on() {
+  if (sum_ != nullptr) sum_->update(std::span<const std::byte>(piece_.bytes()).first(filled_));
+  const std::size_t bytes = round_up(filled_, direct_io_alignment);
+  std::memset(piece_.data() + filled_, 0, bytes - filled_);
   writer_->write(offset_, piece_, bytes);
   offset_ += bytes;
   filled_ = 0;

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "storage/base/aligned_buffer.h"
+#include "storage/base/checksum.h"
 #include "storage/io/write_behind.h"
 
 namespace gneiss {
@@ -18,7 +19,9 @@ namespace gneiss {
 class SequentialWriter {
  public:
   //   offset, piece_bytes  multiples of direct_io_alignment; pieces no longer than the WriteBehind's
-  SequentialWriter(WriteBehind& writer, std::uint64_t offset, std::size_t piece_bytes);
+  //   sum                  borrowed: takes all that is appended, when finish() has come; nullptr: not wanted
+  SequentialWriter(WriteBehind& writer, std::uint64_t offset, std::size_t piece_bytes,
+                   StreamChecksum* sum = nullptr);
 
   void append(std::span<const std::byte> bytes) { append_rows(bytes.data(), bytes.size(), bytes.size(), 1); }
   // count rows of row_bytes that lie `stride` bytes apart.
@@ -28,11 +31,12 @@ class SequentialWriter {
 
  private:
   void append_row(const std::byte* row, std::size_t bytes);
-  void hand_on(std::size_t bytes);
+  void hand_on();
 
   WriteBehind* writer_;
   std::uint64_t offset_;  // of the piece
   std::size_t piece_bytes_;
+  StreamChecksum* sum_;
   std::size_t filled_ = 0;
   AlignedBuffer piece_;
 };

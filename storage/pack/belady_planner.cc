@@ -6,6 +6,7 @@
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
+#include "storage/io/scratch_file.h"
 
 namespace gneiss {
 namespace {
@@ -16,10 +17,7 @@ class NextUses {
  public:
   NextUses(const InputLists& lists, std::uint32_t batch_count, std::uint64_t node_count,
            const std::filesystem::path& folder, Progress& progress)
-      : lists_(lists), file_(File::create_anonymous(folder)), offsets_(batch_count + 1) {
-    for (std::uint32_t batch = 0; batch < batch_count; ++batch) {
-      offsets_[batch + 1] = offsets_[batch] + lists.node_count(batch);
-    }
+      : lists_(lists), file_(folder), pieces_(batch_count) {
     std::vector<std::uint32_t> next_use(node_count);  // of each node, seen from the batch that is looked at
     std::vector<NodeId> nodes;
     std::vector<std::uint32_t> uses;
@@ -36,7 +34,7 @@ class NextUses {
       for (std::size_t i = 0; i < nodes.size(); ++i) {
         uses[i] = std::exchange(next_use[to_index(nodes[i])], batch);
       }
-      file_.write_at(offsets_[batch] * sizeof(std::uint32_t), std::as_bytes(std::span(uses)));
+      pieces_[batch] = file_.append(std::as_bytes(std::span(uses)));
       progress.advance(1);
     }
   }
@@ -46,14 +44,14 @@ class NextUses {
     lists_.read(batch, 0, nodes);
   }
   void read_uses(std::uint32_t batch, std::vector<std::uint32_t>& uses) const {
-    uses.resize(offsets_[batch + 1] - offsets_[batch]);
-    file_.read_at(offsets_[batch] * sizeof(std::uint32_t), std::as_writable_bytes(std::span(uses)));
+    uses.resize(lists_.node_count(batch));
+    file_.read(pieces_[batch], std::as_writable_bytes(std::span(uses)));
   }
 
  private:
   const InputLists& lists_;
-  File file_;
-  std::vector<std::uint64_t> offsets_;
+  ScratchFile file_;
+  std::vector<ScratchPiece> pieces_;  // of each batch
 };
 
 // The tier as the batches go by. Slots are listed by the batch that uses their row next.

@@ -50,10 +50,12 @@ struct FaultRecord {
 // The environment that the library reads.
 inline constexpr const char* fault_folder_variable = "GNEISS_FAULT_FOLDER";  // below which it acts
 inline constexpr const char* fault_log_variable = "GNEISS_FAULT_LOG";        // outside of that folder
-inline constexpr const char* fault_mode_variable = "GNEISS_FAULT_MODE";    // record, kill, tear, after, fail
+inline constexpr const char* fault_mode_variable = "GNEISS_FAULT_MODE";    // record, kill, tear, after, fail,
+                                                                           // flip, lose
 inline constexpr const char* fault_at_variable = "GNEISS_FAULT_AT";        // which operation, from 1
 inline constexpr const char* fault_kinds_variable = "GNEISS_FAULT_KINDS";  // mask of those that count
 inline constexpr const char* fault_error_variable = "GNEISS_FAULT_ERROR";  // errno; 0: a short write
+inline constexpr const char* fault_bit_variable = "GNEISS_FAULT_BIT";      // of flip: which, counted round
 inline constexpr const char* fault_lasting_variable = "GNEISS_FAULT_LASTING";  // 1: those after it too
 inline constexpr const char* fault_seconds_variable = "GNEISS_FAULT_SECONDS";  // until SIGALRM
 

@@ -18,6 +18,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +26,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tests/faults/fault_log.h"
 
@@ -33,7 +35,7 @@ namespace {
 using gneiss::test::FaultRecord;
 using gneiss::test::FileOperation;
 
-enum class Mode { off, record, kill, tear, after, fail };
+enum class Mode { off, record, kill, tear, after, fail, flip, lose };
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -50,6 +52,8 @@ Mode mode_of(std::string_view name) {
   if (name == "kill") return Mode::kill;
   if (name == "tear") return Mode::tear;
   if (name == "after") return Mode::after;
+  if (name == "flip") return Mode::flip;
+  if (name == "lose") return Mode::lose;
   return name == "fail" ? Mode::fail : Mode::off;
 }
 
@@ -59,6 +63,7 @@ struct Settings {
   std::uint64_t at = number(gneiss::test::fault_at_variable, 0);
   std::uint64_t kinds = number(gneiss::test::fault_kinds_variable, gneiss::test::all_operations);
   int error = static_cast<int>(number(gneiss::test::fault_error_variable, EIO));
+  std::uint64_t bit = number(gneiss::test::fault_bit_variable, 0);
   bool is_lasting = number(gneiss::test::fault_lasting_variable, 0) != 0;
   int log = -1;
   std::mutex mutex;         // guards the count, the log and the files themselves
@@ -117,6 +122,9 @@ bool is_inside(std::string_view path) {
   return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
 }
 
+// The offset of a write that goes where the file's own place is.
+constexpr std::uint64_t own_place = ~std::uint64_t{0};
+
 // One operation: what it is, and how it is done in whole or in part.
 struct Operation {
   FileOperation kind{};
@@ -158,10 +166,27 @@ std::size_t half_of(std::size_t bytes, bool is_direct) {
   return is_direct || bytes > 8192 ? bytes / 2 / 4096 * 4096 : bytes / 2;
 }
 
+// The drive keeps other bytes than it was given: those of `operation`, with one bit changed.
+std::int64_t write_flipped(const Operation& operation, std::size_t bytes, int descriptor) {
+  constexpr std::size_t alignment = 4096;  // what direct access wants of memory
+  std::vector<char> memory(bytes + alignment);
+  char* data = memory.data() + (alignment - reinterpret_cast<std::uintptr_t>(memory.data()) % alignment);
+  std::size_t filled = 0;
+  for (int i = 0; i < operation.piece_count; ++i) {
+    std::memcpy(data + filled, operation.pieces[i].iov_base, operation.pieces[i].iov_len);
+    filled += operation.pieces[i].iov_len;
+  }
+  const std::uint64_t bit = settings().bit % (bytes * 8);
+  data[bit / 8] = static_cast<char>(data[bit / 8] ^ (1 << bit % 8));
+  if (operation.offset == own_place) return ::syscall(SYS_write, descriptor, data, bytes);
+  return ::syscall(SYS_pwrite64, descriptor, data, bytes, operation.offset);
+}
+
 // Runs `perform(bytes)`, which does the operation with at most so many bytes of a write, or what is asked
 // instead.
+//   descriptor  of a write
 template <class Perform>
-std::int64_t intercept(Operation& operation, std::size_t bytes, const Perform& perform) {
+std::int64_t intercept(Operation& operation, std::size_t bytes, const Perform& perform, int descriptor = -1) {
   Settings& all = settings();
   const std::scoped_lock lock(all.mutex);
   const bool counts = (all.kinds & mask_of(operation.kind)) != 0;
@@ -187,6 +212,11 @@ std::int64_t intercept(Operation& operation, std::size_t bytes, const Perform& p
         if (all.error == 0) return perform(half > 0 ? half : bytes);
         errno = all.error;
         return -1;
+      case Mode::flip:
+        return is_write && bytes > 0 ? write_flipped(operation, bytes, descriptor) : perform(bytes);
+      case Mode::lose:
+        // The file's own place would have to move as well.
+        return is_write && operation.offset != own_place ? static_cast<std::int64_t>(bytes) : perform(bytes);
       default:
         break;
     }
@@ -232,12 +262,15 @@ std::int64_t on_write(int descriptor, const iovec* pieces, int count, std::int64
                       .pieces = pieces,
                       .piece_count = count,
                       .is_direct = (::fcntl(descriptor, F_GETFL) & O_DIRECT) != 0};
-  return intercept(operation, bytes, [&](std::size_t most) {
-    const std::int64_t put = perform(most);
-    if (offset < 0 && put > 0)
-      operation.offset = static_cast<std::uint64_t>(::lseek(descriptor, 0, SEEK_CUR) - put);
-    return put;
-  });
+  return intercept(
+      operation, bytes,
+      [&](std::size_t most) {
+        const std::int64_t put = perform(most);
+        if (offset < 0 && put > 0)
+          operation.offset = static_cast<std::uint64_t>(::lseek(descriptor, 0, SEEK_CUR) - put);
+        return put;
+      },
+      descriptor);
 }
 
 bool exists(const std::string& path) {

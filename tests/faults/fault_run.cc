@@ -70,6 +70,10 @@ const char* mode_name(Fault::Mode mode) {
       return "tear";
     case Fault::Mode::after:
       return "after";
+    case Fault::Mode::flip:
+      return "flip";
+    case Fault::Mode::lose:
+      return "lose";
     case Fault::Mode::fail:
       break;
   }
@@ -115,6 +119,7 @@ FaultedResult run_with_fault(const std::filesystem::path& folder, const Command&
                                    {fault_mode_variable, mode_name(fault.mode)},
                                    {fault_at_variable, std::to_string(fault.at)},
                                    {fault_kinds_variable, std::to_string(fault.kinds)},
+                                   {fault_bit_variable, std::to_string(fault.bit)},
                                    {fault_error_variable, std::to_string(fault.error)},
                                    {fault_lasting_variable, fault.is_lasting ? "1" : "0"},
                                    {fault_seconds_variable, seconds_to_hang}});

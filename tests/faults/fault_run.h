@@ -20,11 +20,14 @@ struct Fault {
     tear,   // the same, after the first half of a write
     after,  // SIGKILL as soon as it is done
     fail,
+    flip,  // a write that is told as done, but one bit is another one
+    lose,  // a write that is told as done and was not; not where it goes to the file's own place
   };
   Mode mode = Mode::kill;
   std::uint64_t at = 0;  // which operation of those that count, from 1
   std::uint32_t kinds = changing_operations;
-  int error = 0;  // of fail: errno; 0: a write that does half, once
+  std::uint64_t bit = 0;  // of flip: counted round
+  int error = 0;          // of fail: errno; 0: a write that does half, once
   bool is_lasting = false;
 };
 

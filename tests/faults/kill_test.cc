@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 
 #include "storage/base/error.h"
 #include "storage/base/random.h"
@@ -33,6 +34,20 @@ bool kill_at(const Workshop& workshop, const Command& command, Fault::Mode mode,
   struck = killed.struck;
   if (!killed.struck.empty()) CHECK_MESSAGE(killed.exit_code == 128 + SIGKILL, killed.output);
   return !killed.struck.empty();
+}
+
+// Runs the work of a child, and tells what it came to as the program does.
+[[noreturn]] void end_as_the_program(const std::function<int()>& work) {
+  int code = 0;
+  try {
+    code = work();
+  } catch (const Error& error) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "gneiss: %s\n", error.what());
+    code = exit_code(error.kind());
+  }
+  std::fflush(stdout);
+  ::_exit(code);
 }
 
 }  // namespace
@@ -71,9 +86,10 @@ TEST_CASE("child: prepare with own segments" * doctest::skip()) {
   PrepareRequest request = small_request();
   request.checkpoint_seconds = 0;
   request.options.batch_size = 40;
-  run_prepare(std::getenv("GNEISS_TEST_FOLDER"), request);
-  std::fflush(stdout);
-  ::_exit(0);
+  end_as_the_program([&] {
+    run_prepare(std::getenv("GNEISS_TEST_FOLDER"), request);
+    return 0;
+  });
 }
 
 TEST_CASE("child: prepare while sweeping" * doctest::skip()) {
@@ -83,18 +99,11 @@ TEST_CASE("child: prepare while sweeping" * doctest::skip()) {
   request.memory_bytes = 43'000'000;  // 40 MiB whatever the graph, and some of the graph's 1 MB
   const std::filesystem::path dataset = std::getenv("GNEISS_TEST_FOLDER");
   const bool is_anew = !std::filesystem::exists(dataset / "prepared");  // else the sweep may have been done
-  int code = 0;
-  try {
+  end_as_the_program([&] {
     const PrepareResult result = run_prepare(dataset, request, 1);
     std::printf("%u waves\n", result.sweep_waves);
-    code = is_anew && result.sweep_waves == 0 ? 1 : 0;
-  } catch (const Error& error) {  // as the program tells it
-    std::fflush(stdout);
-    std::fprintf(stderr, "gneiss: %s\n", error.what());
-    code = exit_code(error.kind());
-  }
-  std::fflush(stdout);
-  ::_exit(code);
+    return is_anew && result.sweep_waves == 0 ? 1 : 0;
+  });
 }
 
 TEST_CASE("child: prepare with shared rows" * doctest::skip()) {
@@ -103,10 +112,11 @@ TEST_CASE("child: prepare with shared rows" * doctest::skip()) {
   request.options.batch_size = 40;
   request.options.residency = Residency::belady;
   request.disk_budget_bytes = std::uint64_t{500} << 10;
-  const PrepareResult result = run_prepare(std::getenv("GNEISS_TEST_FOLDER"), request);
-  std::printf("%llu batches a group\n", static_cast<unsigned long long>(result.cost.group_batches));
-  std::fflush(stdout);
-  ::_exit(result.already_done || result.cost.group_batches > 1 ? 0 : 1);
+  end_as_the_program([&] {
+    const PrepareResult result = run_prepare(std::getenv("GNEISS_TEST_FOLDER"), request);
+    std::printf("%llu batches a group\n", static_cast<unsigned long long>(result.cost.group_batches));
+    return result.already_done || result.cost.group_batches > 1 ? 0 : 1;
+  });
 }
 
 }  // namespace gneiss::test
