@@ -2,6 +2,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #include <array>
 #include <atomic>
@@ -122,6 +125,41 @@ TEST_CASE("normal draws have mean 0 and variance 1") {
   CHECK(std::abs(sum / 100'000) < 0.02);
   CHECK(std::abs(squares / 100'000 - 1) < 0.03);
 }
+
+#ifdef __x86_64__
+// Else all that the thread does in narrow registers waits for the upper halves.
+TEST_CASE("a checksum leaves no wide vector registers in use") {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  constexpr unsigned tells_what_is_in_use = 1U << 2;
+  if (__builtin_cpu_supports("avx") == 0 || __get_cpuid_count(0xD, 1, &eax, &ebx, &ecx, &edx) == 0 ||
+      (eax & tells_what_is_in_use) == 0) {
+    SKIP_TEST("this processor does not tell which registers are in use");
+  }
+  const auto upper_halves_in_use = [] {
+    unsigned low = 0;
+    unsigned high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+    return (low & (1U << 2)) != 0;
+  };
+  const std::vector<std::byte> bytes(100'000);
+  for (const std::size_t size : {100UL, 1000UL, 100'000UL}) {
+    StreamChecksum pieces;
+    asm volatile("vzeroupper");
+    const bool in_use_before = upper_halves_in_use();
+    const std::uint64_t whole = checksum(std::span(bytes).first(size));
+    const bool in_use_after = upper_halves_in_use();
+    pieces.update(std::span(bytes).first(size));
+    const bool in_use_after_pieces = upper_halves_in_use();
+    CHECK(pieces.value() == whole);
+    CHECK_FALSE(in_use_before);
+    CHECK_FALSE(in_use_after);
+    CHECK_FALSE(in_use_after_pieces);
+  }
+}
+#endif
 
 TEST_CASE("a checksum in pieces equals the checksum of the whole") {
   std::vector<std::byte> bytes(100'003);
