@@ -15,8 +15,8 @@ namespace {
 [[gnu::target("avx")]] void clear_upper_halves() noexcept { _mm256_zeroupper(); }
 #endif
 
-// XXH3_64bits() of 0.8.1 leaves the upper halves of wide registers in use (XGETBV tells), and whatever the
-// thread computes in narrow ones then waits for them: generating a graph took 1.4 times as long.
+// XXH3 of 0.8.1 may leave the upper halves of wide registers in use (XGETBV tells), and whatever the thread
+// computes in narrow ones then waits for them: generating a graph took 1.4 times as long.
 void let_go_of_wide_registers() noexcept {
 #ifdef GNEISS_XXHASH_DISPATCHES
   static const bool has_them = __builtin_cpu_supports("avx") != 0;
@@ -41,6 +41,7 @@ StreamChecksum::StreamChecksum() : state_(XXH3_createState()) {
 
 void StreamChecksum::update(std::span<const std::byte> bytes) noexcept {
   XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
+  let_go_of_wide_registers();
 }
 
 std::uint64_t StreamChecksum::value() const noexcept { return XXH3_64bits_digest(state_.get()); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <vector>
 
 #include "storage/base/error.h"
@@ -30,7 +31,7 @@ class Mapping {
 
   std::int64_t copy(std::uint64_t offset, std::span<std::byte> target) const {
     // The size is asked anew: a file that was cut short since it was mapped ends here, as for read().
-    for (std::uint64_t known = bytes_;;) {
+    for (std::uint64_t known = std::numeric_limits<std::uint64_t>::max();;) {
       struct stat status{};
       if (::fstat(descriptor_, &status) != 0) return -errno;
       const std::uint64_t readable = std::min(bytes_, static_cast<std::uint64_t>(status.st_size));
@@ -38,7 +39,7 @@ class Mapping {
       const std::size_t bytes = std::min<std::uint64_t>(target.size(), readable - offset);
       if (copy_mapped(static_cast<const std::byte*>(data_) + offset, target.first(bytes)))
         return static_cast<std::int64_t>(bytes);
-      if (readable >= known) return -EIO;  // not cut during the copy: the drive does not give it
+      if (readable >= known) return -EIO;  // once more, and not cut meanwhile: the drive does not give it
       known = readable;
     }
   }

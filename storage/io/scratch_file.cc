@@ -2,11 +2,20 @@
 
 #include <fcntl.h>
 
+#include <limits>
+
 #include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/base/rounding.h"
 
 namespace gneiss {
+namespace {
+
+std::uint32_t half_checksum(std::span<const std::byte> bytes) {
+  return static_cast<std::uint32_t>(checksum(bytes));
+}
+
+}  // namespace
 
 void fail_not_as_written(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
   fail(Kind::corruption,
@@ -18,8 +27,10 @@ ScratchFile::ScratchFile(const std::filesystem::path& folder, std::uint64_t cach
     : file_(File::create_anonymous(folder)), cached_bytes_(cached_bytes) {}
 
 ScratchPiece ScratchFile::append(std::span<const std::byte> bytes) {
+  GNEISS_ASSERT(bytes.size() <= std::numeric_limits<std::uint32_t>::max());
   const std::uint64_t offset = end_.fetch_add(bytes.size(), std::memory_order_relaxed);
-  const ScratchPiece piece{.offset = offset, .bytes = bytes.size(), .xxh3 = checksum(bytes)};
+  const ScratchPiece piece{
+      .offset = offset, .bytes = static_cast<std::uint32_t>(bytes.size()), .xxh3 = half_checksum(bytes)};
   file_.write_at(offset, bytes);
   // Pages are pushed out in steps: a memory control group counts them, and dirty ones stall its reclaim. A
   // step is started when it is full and waited for when the next one is, so that drive and caller overlap.
@@ -36,7 +47,7 @@ ScratchPiece ScratchFile::append(std::span<const std::byte> bytes) {
 void ScratchFile::read(const ScratchPiece& piece, std::span<std::byte> target) const {
   GNEISS_ASSERT(target.size() == piece.bytes);
   file_.read_at(piece.offset, target);
-  if (checksum(target) != piece.xxh3) fail_not_as_written(file_.path(), piece.offset, piece.bytes);
+  if (half_checksum(target) != piece.xxh3) fail_not_as_written(file_.path(), piece.offset, piece.bytes);
 }
 
 void ScratchFile::release(const ScratchPiece& piece) const noexcept {

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <span>
 #include <string>
 
@@ -19,11 +18,11 @@
 
 namespace gneiss {
 
-// What append() wrote; 24 bytes.
+// What append() wrote: less than 4 GiB. Of the checksum a half, for there may be one of these for each page.
 struct ScratchPiece {
   std::uint64_t offset = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t xxh3 = 0;
+  std::uint32_t bytes = 0;
+  std::uint32_t xxh3 = 0;
 };
 
 // Throws Error(corruption) about a range of a temporary file.
@@ -31,12 +30,10 @@ struct ScratchPiece {
 
 class ScratchFile {
  public:
-  // `cached_bytes`: how much may wait in the page cache before it is pushed to the drive; else the kernel
-  // decides.
-  explicit ScratchFile(const std::filesystem::path& folder,
-                       std::uint64_t cached_bytes = std::numeric_limits<std::uint64_t>::max());
+  // `cached_bytes`: how much may wait in the page cache before it is pushed to the drive.
+  ScratchFile(const std::filesystem::path& folder, std::uint64_t cached_bytes);
 
-  // Writes at the end.
+  // Writes at the end: less than 4 GiB.
   ScratchPiece append(std::span<const std::byte> bytes);
   // Precondition: target is as long as the piece.
   void read(const ScratchPiece& piece, std::span<std::byte> target) const;

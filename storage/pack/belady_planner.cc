@@ -6,7 +6,6 @@
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
-#include "storage/io/scratch_file.h"
 
 namespace gneiss {
 namespace {
@@ -17,7 +16,7 @@ class NextUses {
  public:
   NextUses(const InputLists& lists, std::uint32_t batch_count, std::uint64_t node_count,
            const std::filesystem::path& folder, Progress& progress)
-      : lists_(lists), file_(folder), pieces_(batch_count) {
+      : lists_(lists), uses_(folder) {
     std::vector<std::uint32_t> next_use(node_count);  // of each node, seen from the batch that is looked at
     std::vector<NodeId> nodes;
     std::vector<std::uint32_t> uses;
@@ -34,7 +33,7 @@ class NextUses {
       for (std::size_t i = 0; i < nodes.size(); ++i) {
         uses[i] = std::exchange(next_use[to_index(nodes[i])], batch);
       }
-      pieces_[batch] = file_.append(std::as_bytes(std::span(uses)));
+      uses_.append(uses);
       progress.advance(1);
     }
   }
@@ -45,13 +44,12 @@ class NextUses {
   }
   void read_uses(std::uint32_t batch, std::vector<std::uint32_t>& uses) const {
     uses.resize(lists_.node_count(batch));
-    file_.read(pieces_[batch], std::as_writable_bytes(std::span(uses)));
+    uses_.read(uses_.list_count() - 1 - batch, 0, uses);
   }
 
  private:
   const InputLists& lists_;
-  ScratchFile file_;
-  std::vector<ScratchPiece> pieces_;  // of each batch
+  ScratchLists<std::uint32_t> uses_;  // of the last batch first
 };
 
 // The tier as the batches go by. Slots are listed by the batch that uses their row next.

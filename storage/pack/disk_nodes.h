@@ -34,7 +34,9 @@ class DiskNodes {
   void advance() {
     for (;;) {
       if (at_ == count_) {
-        count_ = lists_.read(batch_, list_at_, window_);
+        // To the next multiple of a window: reads go by blocks of the list.
+        const std::size_t passed = window_.empty() ? 0 : list_at_ % window_.size();
+        count_ = lists_.read(batch_, list_at_, std::span(window_).first(window_.size() - passed));
         const auto nodes = std::span<const NodeId>(window_).first(count_);
         plan_.place(batch_, list_at_, nodes, std::span(placements_).first(count_));
         list_at_ += count_;

@@ -34,7 +34,10 @@ class ListedNodes {
  private:
   void fill() {
     at_ = 0;
-    count_ = std::min<std::uint64_t>(window_.size(), list_size() - first_);
+    // To the next multiple of a window: reads go by blocks of the list.
+    count_ = window_.empty()
+                 ? 0
+                 : std::min<std::uint64_t>(window_.size() - first_ % window_.size(), list_size() - first_);
     lists_.read(list_, first_, std::span(window_).first(count_));
   }
 

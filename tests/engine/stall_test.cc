@@ -13,6 +13,7 @@
 #include "tests/support/captured_log.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/faulty_core.h"
+#include "tests/support/run_command.h"
 
 using namespace gneiss;
 using namespace gneiss::test;

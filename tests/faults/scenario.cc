@@ -16,6 +16,7 @@
 #include "storage/format/npy_writer.h"
 #include "tests/sampler/prepare_fixture.h"
 #include "tests/storage/import_fixtures.h"
+#include "tests/support/run_command.h"
 
 namespace gneiss::test {
 namespace fs = std::filesystem;

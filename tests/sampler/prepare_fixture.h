@@ -33,11 +33,4 @@ inline std::map<std::string, std::string> tree_of(const std::filesystem::path& f
   return tree;
 }
 
-// Runs a skipped test case of this very program, to be killed or capped without harm to the others.
-inline std::vector<std::string> child_command(const std::string& test_case,
-                                              const std::filesystem::path& folder) {
-  return {"env", "GNEISS_TEST_FOLDER=" + folder.string(), std::filesystem::read_symlink("/proc/self/exe"),
-          "--no-skip", "--test-case=child: " + test_case};
-}
-
 }  // namespace gneiss::test

@@ -13,6 +13,7 @@
 #include "tests/sampler/prepare_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/file_size_limit.h"
+#include "tests/support/run_command.h"
 #include "tests/support/skip.h"
 #include "tests/support/small_dataset.h"
 #include "tests/support/temporary_folder.h"

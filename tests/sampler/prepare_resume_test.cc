@@ -12,6 +12,7 @@
 #include "storage/pack/pack_checkpoint.h"
 #include "tests/sampler/prepare_fixture.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/run_command.h"
 #include "tests/support/small_dataset.h"
 #include "tests/support/temporary_folder.h"
 

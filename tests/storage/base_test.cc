@@ -153,8 +153,8 @@ TEST_CASE("a checksum leaves no wide vector registers in use") {
     const bool in_use_after = upper_halves_in_use();
     pieces.update(std::span(bytes).first(size));
     const bool in_use_after_pieces = upper_halves_in_use();
+    if (in_use_before) SKIP_TEST("this processor does not tell which registers are in use");
     CHECK(pieces.value() == whole);
-    CHECK_FALSE(in_use_before);
     CHECK_FALSE(in_use_after);
     CHECK_FALSE(in_use_after_pieces);
   }

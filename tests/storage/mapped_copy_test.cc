@@ -16,6 +16,7 @@
 #include "tests/storage/io_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/in_child.h"
+#include "tests/support/run_command.h"
 #include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
@@ -69,10 +70,9 @@ TEST_CASE("a file that is cut while it is read by mmap is one that was cut short
   const std::vector<std::byte> content = write_random_file(folder / "data", bytes, 2);
   const auto engine = make_io_engine("mmap", {.queue_depth = 1, .direct = false});
   const FileId id = engine->open(folder / "data");
-  std::atomic<bool> is_over = false;
-  std::jthread cutter([&] {
+  std::jthread cutter([&](const std::stop_token& stop) {
     const File file = File::open_existing(folder / "data");
-    while (!is_over) {
+    while (!stop.stop_requested()) {
       file.resize(page);
       file.write_at(0, content);
     }
@@ -93,8 +93,56 @@ TEST_CASE("a file that is cut while it is read by mmap is one that was cut short
       CHECK((done[0].error == ENODATA || done[0].error == EIO));
     }
   }
-  is_over = true;
   CHECK(cut > 0);
+}
+
+TEST_CASE("a file that was cut during a read by mmap ends where it was cut") {
+  const TemporaryFolder folder;
+  constexpr std::uint64_t bytes = std::uint64_t{64} << 20;
+  std::uint64_t cut_during_a_read = 0;
+  for (int round = 0; round < 10; ++round) {
+    File file = File::create(folder / "data");
+    file.resize(bytes);
+    const auto engine = make_io_engine("mmap", {.queue_depth = 1, .direct = false});
+    const FileId id = engine->open(folder / "data");
+    std::vector<std::byte> memory(bytes);
+    std::atomic<bool> is_reading = false;
+    const std::jthread cutter([&] {
+      is_reading.wait(false);
+      file.resize(page);
+    });
+    is_reading = true;
+    is_reading.notify_one();
+    engine->submit({.file = id, .offset = 0, .target = memory, .tag = 0});
+    std::array<ReadCompletion, 1> done;
+    REQUIRE(engine->reap(done, 1) == 1);
+    if (done[0].error == 0) continue;  // that time the read was quicker
+    ++cut_during_a_read;
+    CHECK(done[0].error == ENODATA);
+  }
+  CHECK(cut_during_a_read > 0);
+}
+
+// In a process of its own, where no copy came before: the first one looks who handles the signal.
+TEST_CASE("child: copies beside a handler of bus errors" * doctest::skip()) {
+  const TemporaryFolder folder;
+  write_random_file(folder / "data", page, 6);
+  const File file = File::open_existing(folder / "data");
+  const Map map(file, page);
+  file.resize(0);
+  static volatile int told = 0;
+  std::signal(SIGBUS, [](int) { told = told + 1; });
+  for (int round = 1; round <= 3; ++round) {
+    std::byte target{};
+    CHECK_FALSE(copy_mapped(map.data(), std::span(&target, 1)));
+    ::raise(SIGBUS);
+    CHECK(told == round);
+  }
+}
+
+TEST_CASE("whoever handled bus errors before still does, and copies go on being safe") {
+  const CommandResult result = run_command(child_command("copies beside a handler of bus errors"));
+  CHECK_MESSAGE(result.exit_code == 0, result.output);
 }
 
 TEST_CASE("a page that the drive does not give is an error of the read by mmap") {

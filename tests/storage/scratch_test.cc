@@ -36,7 +36,7 @@ std::vector<NodeId> nodes_from(std::uint32_t first, std::size_t count) {
 
 TEST_CASE("pieces of a scratch file come back as they were, and a flipped bit of any is told") {
   const TemporaryFolder folder;
-  ScratchFile file(folder.path());
+  ScratchFile file(folder.path(), 64U << 20);
   std::vector<ScratchPiece> pieces;
   for (const std::size_t length : lengths) {
     const auto values = values_from(7, length);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,14 @@ struct CommandResult {
 
 // The first argument is looked up in PATH when it has no slash. Standard input is empty.
 CommandResult run_command(const std::vector<std::string>& arguments);
+
+// A skipped test case "child: ..." of this very program, to be killed or capped without harm to the others.
+//   folder  for it, in GNEISS_TEST_FOLDER
+inline std::vector<std::string> child_command(const std::string& test_case,
+                                              const std::filesystem::path& folder = {}) {
+  return {"env", "GNEISS_TEST_FOLDER=" + folder.string(), std::filesystem::read_symlink("/proc/self/exe"),
+          "--no-skip", "--test-case=child: " + test_case};
+}
 
 struct CappedResult : CommandResult {
   std::uint64_t peak_bytes = 0;  // the most the group ever held, page cache included
