@@ -6,7 +6,8 @@
 //          degrees.
 // Threads: add() may run concurrently for distinct workers; all else belongs to one thread. The result
 //          depends on the edges alone, not on their order nor on the threads.
-// Memory:  options.memory_bytes bounds buffers and sorting; nothing is held per node.
+// Memory:  options.memory_bytes bounds buffers and sorting; 16 bytes more for each buffer that was written,
+//          nothing per node.
 // Disk:    8 bytes an edge in the scratch folder, given back as buckets are consumed.
 // Errors:  io (disk full, device), corruption (the drive gives back other bytes), cancelled.
 #pragma once

@@ -215,8 +215,9 @@ std::int64_t intercept(Operation& operation, std::size_t bytes, const Perform& p
       case Mode::flip:
         return is_write && bytes > 0 ? write_flipped(operation, bytes, descriptor) : perform(bytes);
       case Mode::lose:
-        // The file's own place would have to move as well.
-        return is_write && operation.offset != own_place ? static_cast<std::int64_t>(bytes) : perform(bytes);
+        if (!is_write) return perform(bytes);
+        if (operation.offset == own_place) ::lseek(descriptor, static_cast<off_t>(bytes), SEEK_CUR);
+        return static_cast<std::int64_t>(bytes);
       default:
         break;
     }

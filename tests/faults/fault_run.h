@@ -21,7 +21,7 @@ struct Fault {
     after,  // SIGKILL as soon as it is done
     fail,
     flip,  // a write that is told as done, but one bit is another one
-    lose,  // a write that is told as done and was not; not where it goes to the file's own place
+    lose,  // a write that is told as done and was not
   };
   Mode mode = Mode::kill;
   std::uint64_t at = 0;  // which operation of those that count, from 1
