@@ -15,6 +15,7 @@
 #include "storage/format/catalog_files.h"
 #include "storage/format/json_text.h"
 #include "storage/io/folders.h"
+#include "storage/io/stall_watch.h"
 
 namespace gneiss {
 namespace {
@@ -101,6 +102,7 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
   if (access != Access::read) refuse_links(folder);
   refuse_pipes(folder);
   rocksdb::DB* database = nullptr;
+  const DriveWait wait("opening", path_);
   const auto status = open_database(catalog_options(access), path_, access, &database);
   if (!status.ok()) {
     const std::string text = status.ToString();
@@ -183,6 +185,7 @@ void Catalog::close() {
 void Catalog::verify() const {
   // Opened again: by default a log is read up to its first damaged record, which is how a kill in the middle
   // of a write is survived; here every record must be whole.
+  const DriveWait wait("reading", path_);
   auto options = catalog_options(Access::read);
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kAbsoluteConsistency;
   rocksdb::DB* opened = nullptr;

@@ -15,6 +15,7 @@
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/error.h"
 #include "storage/base/units.h"
+#include "storage/io/stall_watch.h"
 
 namespace gneiss {
 namespace {
@@ -43,6 +44,8 @@ bool means_no_write_back_here(int error_number) {
 
 // The kernel transfers at most 2 GiB - 4 KiB a call.
 constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30;
+
+constexpr const char* making_durable = "making durable";
 
 bool means_no_links_here(int error_number) {
   return error_number == EPERM || error_number == EOPNOTSUPP || error_number == EXDEV ||
@@ -166,6 +169,7 @@ std::uint64_t File::size() const {
 }
 
 void File::read_at(std::uint64_t offset, std::span<std::byte> target) const {
+  const DriveWait wait("reading", path_, offset, target.size());
   while (!target.empty()) {
     const ssize_t got = ::pread(descriptor_, target.data(), std::min(target.size(), transfer_bytes_max),
                                 static_cast<off_t>(offset));
@@ -188,6 +192,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> source) con
   GNEISS_ASSERT(!is_direct_ ||
                 (offset % direct_io_alignment == 0 && source.size() % direct_io_alignment == 0 &&
                  reinterpret_cast<std::uintptr_t>(source.data()) % direct_io_alignment == 0));
+  const DriveWait wait("writing", path_, offset, source.size());
   while (!source.empty()) {
     const ssize_t put = ::pwrite(descriptor_, source.data(), std::min(source.size(), transfer_bytes_max),
                                  static_cast<off_t>(offset));
@@ -208,6 +213,7 @@ void File::resize(std::uint64_t bytes) const {
 
 void File::reserve(std::uint64_t bytes) const {
   if (bytes == 0) return;
+  const DriveWait wait("reserving", path_, 0, bytes);
   int error_number = EINTR;  // which is returned, not set; a signal interrupts this one, restarted or not
   while (error_number == EINTR) error_number = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
   if (error_number == ENOSPC) {
@@ -221,6 +227,7 @@ void File::reserve(std::uint64_t bytes) const {
 }
 
 void File::sync() const {
+  const DriveWait wait(making_durable, path_);
   if (retrying([&] { return ::fsync(descriptor_); }) != 0)
     fail_errno(path_, "write through to the drive", errno);
 }
@@ -237,15 +244,17 @@ void File::publish_as(const std::filesystem::path& path) const {
 }
 
 void File::start_write_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
-  // Does not wait, and so does not use up an error either: whoever waits for the range is told.
+  // Waits for no write, and so does not use up an error either: whoever waits for the range is told.
+  const DriveWait wait("writing", path_, offset, bytes);  // where the drive's queue is full
   ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
                     SYNC_FILE_RANGE_WRITE);
 }
 
 void File::write_back(std::uint64_t offset, std::uint64_t bytes) const {
-  constexpr unsigned wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  constexpr unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const DriveWait wait(making_durable, path_, offset, bytes);
   const int result = retrying([&] {
-    return ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), wait);
+    return ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), flags);
   });
   // The kernel tells a failed write to the first that waits for it, and to nobody after: the sync() that
   // follows would find nothing wrong.
@@ -264,6 +273,7 @@ void sync_folder(const std::filesystem::path& folder) {
   const std::string name = folder.empty() ? "." : folder.string();
   const int descriptor = open_retrying(name, O_RDONLY | O_DIRECTORY);
   if (descriptor < 0) fail_errno(name, "open the folder", errno);
+  const DriveWait wait(making_durable, name);
   const int result = retrying([&] { return ::fsync(descriptor); });
   const int error_number = errno;
   ::close(descriptor);

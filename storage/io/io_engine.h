@@ -9,8 +9,8 @@
 // Errors:  a failed read is a completion with its error; EINTR, EAGAIN and short reads are retried here,
 //          at most `retries_max` times a request, and counted; the first is told in the log.
 // Stalls:  a drive that answers nothing is waited for without end, since the kernel still owns the targets;
-//          after `stall_notice_seconds` the log tells once what is waited for. Not with mmap, which waits in
-//          the middle of a copy.
+//          after `stall_notice_seconds` the log tells once what is waited for. With mmap, which waits in
+//          the middle of a copy, StallWatch does.
 #pragma once
 
 #include <cstdint>

@@ -4,24 +4,29 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "storage/base/error.h"
 #include "storage/io/cores.h"
 #include "storage/io/mapped_copy.h"
+#include "storage/io/stall_watch.h"
 
 namespace gneiss {
 namespace {
 
 class Mapping {
  public:
-  explicit Mapping(const File& file) : descriptor_(file.descriptor()), bytes_(file.size()) {
+  explicit Mapping(const File& file)
+      : path_(file.path()), descriptor_(file.descriptor()), bytes_(file.size()) {
     if (bytes_ == 0) return;  // mmap() refuses an empty range
     data_ = ::mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, descriptor_, 0);
     if (data_ == MAP_FAILED) fail_errno(file.path(), "map into memory", errno);
   }
   Mapping(Mapping&& other) noexcept
-      : descriptor_(other.descriptor_),
+      : path_(std::move(other.path_)),
+        descriptor_(other.descriptor_),
         bytes_(std::exchange(other.bytes_, 0)),
         data_(std::exchange(other.data_, nullptr)) {}
   Mapping& operator=(Mapping&&) = delete;
@@ -30,6 +35,7 @@ class Mapping {
   }
 
   std::int64_t copy(std::uint64_t offset, std::span<std::byte> target) const {
+    const DriveWait wait("reading", path_, offset, target.size());
     // The size is asked anew: a file that was cut short since it was mapped ends here, as for read().
     for (std::uint64_t known = std::numeric_limits<std::uint64_t>::max();;) {
       struct stat status{};
@@ -45,6 +51,7 @@ class Mapping {
   }
 
  private:
+  std::string path_;
   int descriptor_;
   std::uint64_t bytes_;
   void* data_ = nullptr;

@@ -141,6 +141,7 @@ void CrashModel::apply(const RecordedOperation& operation) {
       if (const auto place = place_of(operation.path)) change(*place, std::nullopt);
       break;
     case FileOperation::open_only:
+    case FileOperation::read:
     case FileOperation::punch_hole:  // of scratch files alone, which have no names
     case FileOperation::start_sync:
       break;

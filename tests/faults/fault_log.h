@@ -22,15 +22,17 @@ enum class FileOperation : std::uint32_t {
   remove,  // unlink, unlinkat, rmdir, remove
   make_folder,
   link,
+  read,  // pread; is stalled, and neither recorded nor failed
 };
-inline constexpr std::uint32_t file_operation_count = 12;
+inline constexpr std::uint32_t file_operation_count = 13;
 
 constexpr std::uint32_t mask_of(FileOperation kind) { return 1U << static_cast<std::uint32_t>(kind); }
 template <class... Kinds>
 constexpr std::uint32_t mask_of(FileOperation kind, Kinds... more) {
   return mask_of(kind) | mask_of(more...);
 }
-inline constexpr std::uint32_t all_operations = (1U << file_operation_count) - 1;
+inline constexpr std::uint32_t all_operations =
+    ((1U << file_operation_count) - 1) & ~mask_of(FileOperation::read);
 // All that changes what is on disk, or makes it durable.
 inline constexpr std::uint32_t changing_operations =
     all_operations & ~mask_of(FileOperation::open_only, FileOperation::start_sync);
@@ -51,11 +53,12 @@ struct FaultRecord {
 inline constexpr const char* fault_folder_variable = "GNEISS_FAULT_FOLDER";  // below which it acts
 inline constexpr const char* fault_log_variable = "GNEISS_FAULT_LOG";        // outside of that folder
 inline constexpr const char* fault_mode_variable = "GNEISS_FAULT_MODE";    // record, kill, tear, after, fail,
-                                                                           // flip, lose
+                                                                           // flip, lose, stall
 inline constexpr const char* fault_at_variable = "GNEISS_FAULT_AT";        // which operation, from 1
 inline constexpr const char* fault_kinds_variable = "GNEISS_FAULT_KINDS";  // mask of those that count
 inline constexpr const char* fault_error_variable = "GNEISS_FAULT_ERROR";  // errno; 0: a short write
 inline constexpr const char* fault_bit_variable = "GNEISS_FAULT_BIT";      // of flip: which, counted round
+inline constexpr const char* fault_stall_variable = "GNEISS_FAULT_STALL";  // milliseconds
 inline constexpr const char* fault_lasting_variable = "GNEISS_FAULT_LASTING";  // 1: those after it too
 inline constexpr const char* fault_seconds_variable = "GNEISS_FAULT_SECONDS";  // until SIGALRM
 

@@ -3,7 +3,7 @@
 //
 // Why:     the program that is tested is the one that is shipped, RocksDB and the standard library included.
 // What:    every function that they import and that changes files, as `nm -D --undefined-only` lists them;
-//          reads are not touched (tests/support/faulty_core.h does that).
+//          reads only wait (tests/support/faulty_core.h does more to them).
 // Threads: one operation at a time, so that the record's order is the files'.
 #include <dirent.h>
 #include <dlfcn.h>
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdarg>
 #include <cstdint>
@@ -26,6 +27,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "tests/faults/fault_log.h"
@@ -35,7 +37,7 @@ namespace {
 using gneiss::test::FaultRecord;
 using gneiss::test::FileOperation;
 
-enum class Mode { off, record, kill, tear, after, fail, flip, lose };
+enum class Mode { off, record, kill, tear, after, fail, flip, lose, stall };
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -54,6 +56,7 @@ Mode mode_of(std::string_view name) {
   if (name == "after") return Mode::after;
   if (name == "flip") return Mode::flip;
   if (name == "lose") return Mode::lose;
+  if (name == "stall") return Mode::stall;
   return name == "fail" ? Mode::fail : Mode::off;
 }
 
@@ -64,6 +67,7 @@ struct Settings {
   std::uint64_t kinds = number(gneiss::test::fault_kinds_variable, gneiss::test::all_operations);
   int error = static_cast<int>(number(gneiss::test::fault_error_variable, EIO));
   std::uint64_t bit = number(gneiss::test::fault_bit_variable, 0);
+  std::chrono::milliseconds stall{number(gneiss::test::fault_stall_variable, 0)};
   bool is_lasting = number(gneiss::test::fault_lasting_variable, 0) != 0;
   int log = -1;
   std::mutex mutex;         // guards the count, the log and the files themselves
@@ -218,6 +222,9 @@ std::int64_t intercept(Operation& operation, std::size_t bytes, const Perform& p
         if (!is_write) return perform(bytes);
         if (operation.offset == own_place) ::lseek(descriptor, static_cast<off_t>(bytes), SEEK_CUR);
         return static_cast<std::int64_t>(bytes);
+      case Mode::stall:
+        std::this_thread::sleep_for(all.stall);  // and who comes after it waits for the mutex
+        return perform(bytes);
       default:
         break;
     }
@@ -382,6 +389,15 @@ ssize_t write(int descriptor, const void* data, size_t bytes) {
   const iovec piece{const_cast<void*>(data), bytes};
   return on_write(descriptor, &piece, 1, -1,
                   [&](std::size_t most) { return ::syscall(SYS_write, descriptor, data, most); });
+}
+
+ssize_t pread(int descriptor, void* data, size_t bytes, off_t offset) {
+  const auto perform = [&] { return ::syscall(SYS_pread64, descriptor, data, bytes, offset); };
+  if (settings().mode != Mode::stall) return perform();
+  return on_descriptor(FileOperation::read, descriptor, bytes, perform);
+}
+ssize_t pread64(int descriptor, void* data, size_t bytes, off64_t offset) {
+  return pread(descriptor, data, bytes, offset);
 }
 
 ssize_t pwrite(int descriptor, const void* data, size_t bytes, off_t offset) {

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <utility>
 
 #include "tests/support/temporary_folder.h"
 
@@ -16,21 +16,18 @@ namespace {
 
 constexpr const char* seconds_to_hang = "120";
 
-// Set while a program is started; of this process, for that is what a child inherits.
-class Environment {
- public:
-  explicit Environment(std::vector<std::pair<const char*, std::string>> values) : values_(std::move(values)) {
-    for (const auto& [name, value] : values_) ::setenv(name, value.c_str(), 1);
-  }
-  ~Environment() {
-    for (const auto& [name, value] : values_) ::unsetenv(name);
-  }
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-
- private:
-  std::vector<std::pair<const char*, std::string>> values_;
-};
+// The command with the library in front of it, told what to do.
+Command disturbed(const Command& command, const std::filesystem::path& folder, const std::string& log,
+                  std::vector<std::pair<const char*, std::string>> settings) {
+  settings.insert(settings.end(), {{"LD_PRELOAD", GNEISS_FAULT_LIBRARY},
+                                   {fault_folder_variable, std::filesystem::canonical(folder)},
+                                   {fault_log_variable, log},
+                                   {fault_seconds_variable, seconds_to_hang}});
+  Command whole{"env"};
+  for (const auto& [name, value] : settings) whole.push_back(fmt::format("{}={}", name, value));
+  whole.insert(whole.end(), command.begin(), command.end());
+  return whole;
+}
 
 std::string read_whole(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -74,6 +71,8 @@ const char* mode_name(Fault::Mode mode) {
       return "flip";
     case Fault::Mode::lose:
       return "lose";
+    case Fault::Mode::stall:
+      return "stall";
     case Fault::Mode::fail:
       break;
   }
@@ -85,7 +84,7 @@ const char* mode_name(Fault::Mode mode) {
 std::string describe(const RecordedOperation& operation) {
   static constexpr std::array<const char*, file_operation_count> names{
       "opening",       "creation",  "write to",   "reservation of",       "hole in", "new size of", "sync of",
-      "write-back of", "rename of", "removal of", "making of the folder", "link to"};
+      "write-back of", "rename of", "removal of", "making of the folder", "link to", "read of"};
   std::string text = fmt::format("{} {}", names.at(static_cast<std::size_t>(operation.kind)), operation.path);
   if (!operation.second_path.empty()) text += " to " + operation.second_path;
   if (operation.kind == FileOperation::write) text += fmt::format(" at {}", operation.offset);
@@ -96,14 +95,7 @@ std::vector<RecordedOperation> record_operations(const std::filesystem::path& fo
                                                  CommandResult& result) {
   const TemporaryFolder place;
   const std::string log = place / "log";
-  {
-    const Environment environment({{"LD_PRELOAD", GNEISS_FAULT_LIBRARY},
-                                   {fault_folder_variable, std::filesystem::canonical(folder)},
-                                   {fault_log_variable, log},
-                                   {fault_mode_variable, "record"},
-                                   {fault_seconds_variable, seconds_to_hang}});
-    result = run_command(command);
-  }
+  result = run_command(disturbed(command, folder, log, {{fault_mode_variable, "record"}}));
   return parse_log(read_whole(log));
 }
 
@@ -112,19 +104,15 @@ FaultedResult run_with_fault(const std::filesystem::path& folder, const Command&
   const TemporaryFolder place;
   const std::string log = place / "log";
   FaultedResult result;
-  {
-    const Environment environment({{"LD_PRELOAD", GNEISS_FAULT_LIBRARY},
-                                   {fault_folder_variable, std::filesystem::canonical(folder)},
-                                   {fault_log_variable, log},
-                                   {fault_mode_variable, mode_name(fault.mode)},
-                                   {fault_at_variable, std::to_string(fault.at)},
-                                   {fault_kinds_variable, std::to_string(fault.kinds)},
-                                   {fault_bit_variable, std::to_string(fault.bit)},
-                                   {fault_error_variable, std::to_string(fault.error)},
-                                   {fault_lasting_variable, fault.is_lasting ? "1" : "0"},
-                                   {fault_seconds_variable, seconds_to_hang}});
-    static_cast<CommandResult&>(result) = run_command(command);
-  }
+  static_cast<CommandResult&>(result) =
+      run_command(disturbed(command, folder, log,
+                            {{fault_mode_variable, mode_name(fault.mode)},
+                             {fault_at_variable, std::to_string(fault.at)},
+                             {fault_kinds_variable, std::to_string(fault.kinds)},
+                             {fault_bit_variable, std::to_string(fault.bit)},
+                             {fault_stall_variable, std::to_string(fault.stall_ms)},
+                             {fault_error_variable, std::to_string(fault.error)},
+                             {fault_lasting_variable, fault.is_lasting ? "1" : "0"}}));
   const std::vector<RecordedOperation> struck = parse_log(read_whole(log));
   if (!struck.empty()) result.struck = describe(struck.front());
   return result;

@@ -1,6 +1,7 @@
 // Runs a program with what it does to the files below a folder recorded, failed or cut short.
 //
-// How: fault_preload.cc is loaded in front of the C library; the program itself is the one that is shipped.
+// How:     fault_preload.cc is loaded in front of the C library; the program is the one that is shipped.
+// Threads: any; each call waits for its program.
 #pragma once
 
 #include <filesystem>
@@ -20,13 +21,15 @@ struct Fault {
     tear,   // the same, after the first half of a write
     after,  // SIGKILL as soon as it is done
     fail,
-    flip,  // a write that is told as done, but one bit is another one
-    lose,  // a write that is told as done and was not
+    flip,   // a write that is told as done, but one bit is another one
+    lose,   // a write that is told as done and was not
+    stall,  // the drive does nothing for a while
   };
   Mode mode = Mode::kill;
   std::uint64_t at = 0;  // which operation of those that count, from 1
   std::uint32_t kinds = changing_operations;
   std::uint64_t bit = 0;  // of flip: counted round
+  int stall_ms = 0;       // of stall
   int error = 0;          // of fail: errno; 0: a write that does half, once
   bool is_lasting = false;
 };
