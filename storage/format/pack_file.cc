@@ -7,6 +7,8 @@
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
+#include "storage/format/section_stream.h"
+#include "storage/format/segment_stream.h"
 
 namespace gneiss {
 namespace {
@@ -217,21 +219,13 @@ void PackFile::check_shared(std::size_t batch, std::span<const std::byte> segmen
 }
 
 void PackFile::verify(Progress* progress) const {
-  file_.verify(progress);
-  AlignedBuffer buffer;
+  verify_sections(file_, progress);
+  SegmentStream segments(*this);
   for (std::size_t batch = 0; batch < entries_.size(); ++batch) {
     throw_if_interrupted();
-    const SegmentEntry& entry = entries_[batch];
-    if (buffer.size() < entry.bytes) buffer = AlignedBuffer(entry.bytes);
-    const auto bytes = buffer.bytes().first(entry.bytes);
-    std::uint64_t at = 0;
-    for (const Extent& extent : extents(batch)) {
-      file_.file().read_at(extent.offset, bytes.subspan(at, extent.bytes));
-      file_.file().drop_cache(extent.offset, extent.bytes);
-      at += extent.bytes;
-    }
+    const auto bytes = segments.next();
     check(batch, bytes);
-    if (progress != nullptr) progress->advance(entry.bytes);
+    if (progress != nullptr) progress->advance(bytes.size());
   }
 }
 

@@ -6,6 +6,7 @@
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
 #include "storage/format/json_text.h"
+#include "storage/format/section_stream.h"
 
 namespace gneiss {
 namespace {
@@ -377,9 +378,9 @@ class Preparation::TierCheck {
 };
 
 void Preparation::verify(Progress* progress) const {
-  pool_.file().verify(progress);
-  cpu_tier_.verify(progress);
-  if (gpu_tier_) gpu_tier_->verify(progress);
+  verify_sections(pool_.file(), progress);
+  verify_sections(cpu_tier_, progress);
+  if (gpu_tier_) verify_sections(*gpu_tier_, progress);
   TierCheck tier(*this);
   for (const BatchEntry& entry : pool_.entries()) {
     throw_if_interrupted();

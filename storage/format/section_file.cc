@@ -4,9 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "storage/base/cancel.h"
 #include "storage/base/error.h"
-#include "storage/base/progress.h"
 
 namespace gneiss {
 namespace {
@@ -14,7 +12,6 @@ namespace {
 // 1 MiB per write keeps a drive busy; larger only costs memory.
 constexpr std::size_t write_buffer_bytes = 1U << 20;
 constexpr std::size_t sections_at_most = 60;  // of a file that is written here
-constexpr std::size_t verify_piece_bytes = 4U << 20;
 // What was written is pushed out and dropped from the page cache in steps, so that a memory control group
 // never fills with dirty pages that it cannot reclaim.
 constexpr std::uint64_t drop_step_bytes = 32ULL << 20;
@@ -253,41 +250,6 @@ void SectionFile::check_blocks(const SectionEntry& entry, std::span<const std::u
       fail(Kind::corruption, "{}: {} bytes at byte {} do not match their checksum; the file is damaged",
            name(), block.size(), entry.offset + offset + at);
     }
-  }
-}
-
-void SectionFile::verify_section(const SectionEntry& entry, std::span<std::byte> piece,
-                                 Progress* progress) const {
-  const bool in_blocks = entry.checksum_block_bytes != 0;
-  const auto checksums = in_blocks ? block_checksums(entry) : std::vector<std::uint64_t>{};
-  const std::uint64_t step =
-      in_blocks
-          ? std::max<std::uint64_t>(1, piece.size() / entry.checksum_block_bytes) * entry.checksum_block_bytes
-          : piece.size();
-  AlignedBuffer large;  // a block above the piece: sizes come from the file, but never above the section
-  if (step > piece.size()) {
-    large = AlignedBuffer(std::min(step, entry.bytes));
-    piece = large.bytes();
-  }
-  StreamChecksum stream;
-  for (std::uint64_t at = 0; at < entry.bytes; at += step) {
-    const auto bytes = piece.first(std::min(step, entry.bytes - at));
-    throw_if_interrupted();
-    file_.read_at(entry.offset + at, bytes);
-    in_blocks ? check_blocks(entry, checksums, at, bytes) : stream.update(bytes);
-    file_.drop_cache(entry.offset + at, bytes.size());
-    if (progress != nullptr) progress->advance(bytes.size());
-  }
-  if (!in_blocks && stream.value() != entry.xxh3) {
-    fail(Kind::corruption, "{}: section {} at byte {} does not match its checksum; the file is damaged",
-         name(), static_cast<std::uint32_t>(entry.kind), entry.offset);
-  }
-}
-
-void SectionFile::verify(Progress* progress) const {
-  AlignedBuffer piece(verify_piece_bytes);
-  for (const SectionEntry& entry : table_.entries) {
-    if (entry.checksum_block_bytes != self_checked) verify_section(entry, piece.bytes(), progress);
   }
 }
 

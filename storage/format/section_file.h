@@ -3,7 +3,7 @@
 // Writing: sections are streamed one after the other to a temporary name; finish() writes the header, syncs
 //          and renames, so that a file under its own name is always whole. An unfinished one is removed.
 // Reading: open() checks the header and table; data is checked against its checksums when it is read with
-//          read_section() or verify(). read_rows() trusts the caller to check (block_checksums()).
+//          read_section() or verify_sections(). read_rows() trusts the caller to check (block_checksums()).
 // Threads: a SectionWriter belongs to one thread; const members of SectionFile may run concurrently.
 // Format:  storage/FORMAT.md, "Section table".
 #pragma once
@@ -133,12 +133,8 @@ class SectionFile {
   // block size within the section, match.
   void check_blocks(const SectionEntry& entry, std::span<const std::uint64_t> checksums, std::uint64_t offset,
                     std::span<const std::byte> bytes) const;
-  // Reads all sections that carry checksums here, in pieces; advances `progress` by bytes.
-  void verify(Progress* progress) const;
 
  private:
-  void verify_section(const SectionEntry& entry, std::span<std::byte> piece, Progress* progress) const;
-
   File file_;
   SectionTable table_;
   std::uint64_t fingerprint_ = 0;

@@ -9,8 +9,15 @@
 
 namespace gneiss {
 
+class Progress;
+
 //   file   outlives the reader
 //   ahead  a piece is at least the section's checksum block, of which it becomes a multiple
 SequentialReader stream_section(const SectionFile& file, const SectionEntry& entry, ReadAhead ahead);
+
+// Reads all sections of a file that carry checksums, at the drive's speed and past the page cache, which may
+// hold what the drive does not. Advances `progress`, if there is one, by bytes. Throws Error(corruption) with
+// the place of the damage, Error(cancelled) when interrupted.
+void verify_sections(const SectionFile& file, Progress* progress);
 
 }  // namespace gneiss

@@ -8,6 +8,7 @@
 #include "storage/base/stopwatch.h"
 #include "storage/format/dataset.h"
 #include "storage/format/preparation.h"
+#include "storage/format/section_stream.h"
 
 namespace gneiss {
 namespace {
@@ -44,7 +45,7 @@ class Verifier {
          {std::pair{graph_file_name, graph_magic}, std::pair{features_file_name, features_magic},
           std::pair{labels_file_name, labels_magic}}) {
       check(file, bytes_of(folder_ / file),
-            [&] { SectionFile(folder_ / file, magic, [](SectionKind) { return true; }).verify(&progress_); });
+            [&] { verify_sections({folder_ / file, magic, [](SectionKind) { return true; }}, &progress_); });
     }
     // The preparations need a dataset that can be opened; what keeps it from that may be damage already told.
     std::optional<Dataset> dataset;

@@ -61,6 +61,29 @@ void SequentialReader::await(std::uint64_t piece) {
   if (check_) check_(piece * ahead_.piece_bytes, piece_memory(piece).first(piece_size(piece)));
 }
 
+void SequentialReader::await_current() {
+  if (current_ready_) return;
+  await(current_);
+  current_ready_ = true;
+}
+
+// Of the current piece; one that was taken to its end makes room for the next to be read.
+void SequentialReader::take(std::uint64_t bytes) {
+  taken_ += bytes;
+  if (taken_ < current_ * ahead_.piece_bytes + piece_size(current_)) return;
+  ++current_;
+  current_ready_ = false;
+  if (piece_size(submitted_) > 0) submit_next();
+}
+
+std::uint64_t SequentialReader::pass() {
+  if (left() == 0) return 0;
+  await_current();
+  const std::uint64_t bytes = current_ * ahead_.piece_bytes + piece_size(current_) - taken_;
+  take(bytes);
+  return bytes;
+}
+
 void SequentialReader::read_rows(std::byte* target, std::size_t row_bytes, std::size_t stride,
                                  std::size_t count) {
   GNEISS_ASSERT(std::uint64_t{row_bytes} * count <= left());
@@ -68,10 +91,7 @@ void SequentialReader::read_rows(std::byte* target, std::size_t row_bytes, std::
   std::size_t row = 0;
   std::size_t in_row = 0;  // bytes of the current row that are done
   while (row < count && row_bytes > 0) {
-    if (!current_ready_) {
-      await(current_);
-      current_ready_ = true;
-    }
+    await_current();
     const std::uint64_t at = taken_ - current_ * ahead_.piece_bytes;
     const auto bytes = piece_memory(current_).subspan(at, piece_size(current_) - at);
     std::size_t used = 0;
@@ -85,12 +105,7 @@ void SequentialReader::read_rows(std::byte* target, std::size_t row_bytes, std::
         in_row = 0;
       }
     }
-    taken_ += used;
-    if (used == bytes.size()) {
-      ++current_;
-      current_ready_ = false;
-      if (piece_size(submitted_) > 0) submit_next();
-    }
+    take(used);
   }
 }
 

@@ -48,12 +48,18 @@ class SequentialReader {
   // The next count * row_bytes bytes, as rows that lie `stride` bytes apart in the target.
   void read_rows(std::byte* target, std::size_t row_bytes, std::size_t stride, std::size_t count);
 
+  // Goes on to the end of a piece, whose bytes `check` is told of and nobody takes; returns how many they
+  // were.
+  std::uint64_t pass();
+
   std::uint64_t left() const noexcept { return range_.bytes - taken_; }
   std::uint64_t reads() const noexcept { return engine_->counters().reads; }
 
  private:
   void submit_next();
   void await(std::uint64_t piece);
+  void await_current();
+  void take(std::uint64_t bytes);
   std::span<std::byte> piece_memory(std::uint64_t piece) noexcept {
     return memory_.bytes().subspan(piece % ahead_.pieces * ahead_.piece_bytes, ahead_.piece_bytes);
   }

@@ -38,7 +38,7 @@ void run(std::string_view input) {
   std::memcpy(magic.data(), input.data(), std::min(input.size(), magic.size()));
   const MemoryFile memory(input);
   const SectionFile file(memory.path(), magic, [](SectionKind) { return true; });
-  attempt([&] { file.verify(nullptr); });
+  attempt([&] { verify_sections(file, nullptr); });
   for (const SectionEntry& entry : file.table().entries) {
     attempt([&] { file.read_section(entry); });
     attempt([&] { stream(file, entry); });

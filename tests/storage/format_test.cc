@@ -7,6 +7,7 @@
 
 #include "storage/base/random.h"
 #include "storage/format/dataset.h"
+#include "storage/format/section_stream.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/in_child.h"
 #include "tests/support/temporary_folder.h"
@@ -91,7 +92,7 @@ TEST_CASE("a file of sections gives back what was written") {
   std::array<std::uint32_t, 6> two{};
   file.read_rows(rows, 500, std::as_writable_bytes(std::span(two)));
   CHECK(std::ranges::equal(two, std::span(values).subspan(1500, 6)));
-  file.verify(nullptr);
+  verify_sections(file, nullptr);
 }
 
 TEST_CASE("a writer that is not finished leaves nothing") {
@@ -109,7 +110,7 @@ TEST_CASE("every flipped bit of a header and any of the data is found") {
   const auto damaged = [&](const std::string& bytes) {
     put_bytes(folder / "b", bytes);
     try {
-      SectionFile(folder / "b", test_magic, is_test_section).verify(nullptr);
+      verify_sections({folder / "b", test_magic, is_test_section}, nullptr);
     } catch (const Error& error) {
       return error.kind() == Kind::corruption || error.kind() == Kind::input;
     }

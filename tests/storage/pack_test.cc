@@ -5,6 +5,7 @@
 
 #include "storage/base/random.h"
 #include "storage/format/preparation.h"
+#include "storage/format/section_stream.h"
 #include "storage/pack/packer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/file_size_limit.h"
@@ -98,7 +99,7 @@ struct Workload {
   }
   static void check_image(const SectionFile& image, std::span<const NodeId> held,
                           const test::SmallDataset& source) {
-    image.verify(nullptr);
+    verify_sections(image, nullptr);
     const AlignedBuffer cached = image.read_section(image.require(SectionKind::feature_rows));
     const std::uint64_t row_bytes = source.info.row_bytes();
     REQUIRE(cached.size() == held.size() * row_bytes);
