@@ -16,7 +16,7 @@ File CountCheckpoint::open_lists(const std::filesystem::path& folder) {
 }
 
 void CountCheckpoint::go_on(InputLists& lists, BatchCounts& counts) {
-  auto saved = CheckpointReader::open(folder_ / inputs_checkpoint_name, dataset_.fingerprint());
+  auto saved = CheckpointReader::open(folder_ / inputs_checkpoint_name, made_from_);
   if (!saved) return;
   try {
     const std::uint64_t count = saved->take(schedule_.size());
@@ -55,7 +55,7 @@ void CountCheckpoint::save(const InputLists& lists) const {
   lists.sync();
   std::vector<std::uint64_t> numbers{numbers_.size() / numbers_a_batch};
   numbers.insert(numbers.end(), numbers_.begin(), numbers_.end());
-  write_checkpoint(folder_ / inputs_checkpoint_name, dataset_.fingerprint(), numbers);
+  write_checkpoint(folder_ / inputs_checkpoint_name, made_from_, numbers);
 }
 
 }  // namespace gneiss

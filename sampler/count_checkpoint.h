@@ -14,8 +14,9 @@ namespace gneiss {
 
 class CountCheckpoint {
  public:
-  CountCheckpoint(const Dataset& dataset, const BatchSchedule& schedule, std::filesystem::path folder)
-      : dataset_(dataset), schedule_(schedule), folder_(std::move(folder)) {}
+  //   made_from  of what the work is: what is there of other work is not taken up
+  CountCheckpoint(const BatchSchedule& schedule, std::filesystem::path folder, std::uint64_t made_from)
+      : schedule_(schedule), folder_(std::move(folder)), made_from_(made_from) {}
 
   // The lists' file, as it is there or empty.
   static File open_lists(const std::filesystem::path& folder);
@@ -28,9 +29,9 @@ class CountCheckpoint {
  private:
   static constexpr std::size_t entry_numbers = sizeof(BatchEntry) / sizeof(std::uint64_t);
   static constexpr std::size_t numbers_a_batch = 1 + entry_numbers;
-  const Dataset& dataset_;
   const BatchSchedule& schedule_;
   const std::filesystem::path folder_;
+  const std::uint64_t made_from_;
   std::vector<std::uint64_t> numbers_;  // of each batch: the checksum of its list, its entry
 };
 

@@ -1,7 +1,10 @@
 #include "sampler/preparation_in_work.h"
 
 #include <array>
+#include <span>
+#include <string_view>
 
+#include "storage/base/checksum.h"
 #include "storage/base/error.h"
 #include "storage/format/json_text.h"
 #include "storage/io/folders.h"
@@ -37,6 +40,14 @@ void remove_folder(const std::filesystem::path& folder) {
   if (error) fail_errno(folder.string(), "remove what an earlier run left", error.value());
 }
 
+void remove_durably(const std::filesystem::path& folder) {
+  remove_folder(folder);
+  std::error_code ignored;
+  if (std::filesystem::exists(folder.parent_path(), ignored)) sync_folder(folder.parent_path());
+}
+
+std::uint64_t checksum_of(std::string_view text) { return checksum(std::as_bytes(std::span(text))); }
+
 bool is_file_of_preparation(const std::filesystem::path& path) {
   for (const char* name : file_names) {
     if (path.filename() == name) return true;
@@ -47,10 +58,13 @@ bool is_file_of_preparation(const std::filesystem::path& path) {
 }  // namespace
 
 PreparationInWork::PreparationInWork(Dataset& dataset, std::string name, const nlohmann::json& made_from)
-    : dataset_(dataset), name_(std::move(name)), folder_(folder_of(dataset, name_)) {
+    : dataset_(dataset),
+      name_(std::move(name)),
+      folder_(folder_of(dataset, name_)),
+      made_from_(checksum_of(made_from.dump())) {
   const nlohmann::json journal = read_journal(dataset, name_);
   if (!journal.is_object() || journal.value("made_from", nlohmann::json()) != made_from) {
-    remove_folder(folder_);  // before the journal speaks of what it will hold
+    remove_durably(folder_);  // before the journal speaks of what it will hold
     dataset.catalog().apply({{journal_key(name_), nlohmann::json{{"made_from", made_from}}.dump()}});
   }
   make_folders(folder_);
@@ -84,9 +98,10 @@ bool PreparationInWork::finish_sealing(Dataset& dataset, const std::string& name
 
 void PreparationInWork::discard(Dataset& dataset, const std::string& name) {
   const auto folder = folder_of(dataset, name);
-  remove_folder(folder);
+  remove_durably(folder);
   std::error_code ignored;
-  std::filesystem::remove(folder.parent_path(), ignored);  // if it holds nothing else
+  const bool held_nothing_else = std::filesystem::remove(folder.parent_path(), ignored);
+  if (held_nothing_else) sync_folder(dataset.folder());
   if (dataset.catalog().contains(journal_key(name))) {
     dataset.catalog().apply({{journal_key(name), std::nullopt}});
   }
@@ -135,6 +150,7 @@ void PreparationInWork::seal(const PreparationInfo& info) {
         FileLock::wait_for(preparation_folder(dataset_, name_) / pool_file_name, FileLock::Mode::exclusive,
                            "those who read the old preparation");
     // From here on the old preparation is no more.
+    is_sealing_ = true;
     dataset_.catalog().apply({{entry_key, std::nullopt}, {journal_key(name_), journal.dump()}});
   }
   finish_sealing(dataset_, name_, {});

@@ -2,7 +2,8 @@
 //
 // Why:     a run that was killed leaves its finished work there, and the same command goes on with it; one
 //          that asks for something else removes it.
-// Crash:   the catalog names what the folder's files are made from before the first of them is there. Sealing
+// Crash:   the catalog names what the folder's files are made from before the first of them is there, and when
+//          those of other work are durably gone; where a catalog was cut, the checkpoints tell. Sealing
 //          goes: the old entry is replaced by the new one's text in the journal, the folders change places,
 //          the journal becomes the entry. A kill in between is made good by the next run.
 // Format:  storage/FORMAT.md, "Preparation".
@@ -38,6 +39,9 @@ class PreparationInWork {
   static void discard(Dataset& dataset, const std::string& name);
 
   const std::filesystem::path& folder() const noexcept { return folder_; }
+  // What every checkpoint in the folder carries, so that none is taken for one of other work: a checksum of the
+  // constructor's `made_from`.
+  std::uint64_t made_from() const noexcept { return made_from_; }
   bool has(const char* file) const { return std::filesystem::exists(folder_ / file); }
   void remove(const char* file) const;  // if it is there
   void remove_planned_files() const;    // all that depends on the plan
@@ -48,11 +52,15 @@ class PreparationInWork {
   std::string progress() const;
   // The files are whole: makes them the preparation of this name, in place of an old one.
   void seal(const PreparationInfo& info);
+  // What failed, failed in seal(), which finish_sealing() ends: nothing is to be discarded.
+  bool is_sealing() const noexcept { return is_sealing_; }
 
  private:
   Dataset& dataset_;
   std::string name_;
   std::filesystem::path folder_;
+  std::uint64_t made_from_;
+  bool is_sealing_ = false;
 };
 
 }  // namespace gneiss

@@ -78,6 +78,7 @@ class Preparer {
         pool_(pool),
         memory_(memory),
         work_(work),
+        made_from_(work == nullptr ? 0 : work->made_from()),
         schedule_(dataset, {.batch_size = request.options.batch_size,
                             .sample_epochs = request.options.sample_epochs,
                             .seed = request.options.seed,
@@ -92,7 +93,7 @@ class Preparer {
 
   void count() {
     counts_.accesses.assign(dataset_.info().node_count, 0);
-    CountCheckpoint checkpoint(dataset_, schedule_, work_ == nullptr ? "" : work_->folder());
+    CountCheckpoint checkpoint(schedule_, work_ == nullptr ? "" : work_->folder(), made_from_);
     if (work_ != nullptr) checkpoint.go_on(lists_, counts_);
     const std::size_t begin = lists_.batch_count();
     taken_up_ = begin;
@@ -146,10 +147,10 @@ class Preparer {
   // Removes what an earlier run wrote to another plan.
   void settle_plan() {
     const std::vector<std::uint64_t> plan = planner_.checksums();
-    auto saved = CheckpointReader::open(work_->folder() / plan_checkpoint_name, dataset_.fingerprint());
+    auto saved = CheckpointReader::open(work_->folder() / plan_checkpoint_name, made_from_);
     if (saved && saved->rest() == plan) return;
     work_->remove_planned_files();
-    write_checkpoint(work_->folder() / plan_checkpoint_name, dataset_.fingerprint(), plan);
+    write_checkpoint(work_->folder() / plan_checkpoint_name, made_from_, plan);
   }
 
   // The second pass: samples again, planned this time.
@@ -189,7 +190,8 @@ class Preparer {
                         .rows = planner_.rows(),
                         .folder = work_->folder(),
                         .memory_bytes = packing_memory(),
-                        .checkpoint_seconds = request_.checkpoint_seconds};
+                        .checkpoint_seconds = request_.checkpoint_seconds,
+                        .made_from = made_from_};
     return planner_.shared() != nullptr ? pack_shared_features(task, *planner_.shared(), pool_)
                                         : pack_features(task, pool_);
   }
@@ -266,7 +268,8 @@ class Preparer {
                                        SweepOptions{.sampler = options,
                                                     .memory_bytes = memory_.sweep_bytes,
                                                     .graph = sweep_options(dataset_.info()),
-                                                    .work_folder = work_ == nullptr ? "" : work_->folder()},
+                                                    .work_folder = work_ == nullptr ? "" : work_->folder(),
+                                                    .made_from = made_from_},
                                        pool_);
     sweep_waves_ = sweep->wave_count();
     graph_bytes_read_ = sweep->bytes_read();
@@ -283,7 +286,7 @@ class Preparer {
   std::unique_ptr<SamplePoolWriter> open_samples() {
     const auto path = work_->folder() / pool_file_name;
     if (auto saved =
-            CheckpointReader::open(work_->folder() / samples_checkpoint_name, dataset_.fingerprint())) {
+            CheckpointReader::open(work_->folder() / samples_checkpoint_name, made_from_)) {
       try {
         auto writer = std::make_unique<SamplePoolWriter>(path, dataset_.fingerprint(), *saved);
         if (writer->entries().size() <= schedule_.size()) return writer;
@@ -298,7 +301,7 @@ class Preparer {
   void save_samples(SamplePoolWriter& writer) const {
     std::vector<std::uint64_t> numbers;
     writer.save(numbers);
-    write_checkpoint(work_->folder() / samples_checkpoint_name, dataset_.fingerprint(), numbers);
+    write_checkpoint(work_->folder() / samples_checkpoint_name, made_from_, numbers);
   }
 
   void count_accesses(std::span<const NodeId> nodes) {
@@ -312,6 +315,7 @@ class Preparer {
   ThreadPool& pool_;
   const SamplingMemory memory_;
   const PreparationInWork* work_;
+  const std::uint64_t made_from_;
   BatchSchedule schedule_;
   std::unique_ptr<BatchSampler> sampler_;  // while batches are sampled; given back before packing
   std::uint32_t sweep_waves_ = 0;
@@ -375,7 +379,7 @@ bool is_already_done(const Dataset& dataset, const PrepareRequest& request) {
 
 // All that the files of a preparation depend on.
 nlohmann::json made_from(const Dataset& dataset, const PrepareRequest& request) {
-  constexpr int version = 3;  // raised when the same options give other files, or another work in between
+  constexpr int version = 4;  // raised when the same options give other files, or another work in between
   return {{"version", version},
           {"dataset_fingerprint", dataset.fingerprint()},
           {"options", to_json(request.options)},
@@ -447,6 +451,9 @@ PrepareResult prepare(Dataset& dataset, const PrepareRequest& request, ThreadPoo
   try {
     make(dataset, request, pool, memory, work, result, show_plan);
   } catch (const Error& error) {
+    if (work.is_sealing()) {
+      fail(error.kind(), "{}; the preparation is made: the same command puts it in its place", error.what());
+    }
     // Work is kept where the same command can go on with it; what is refused or damaged would be so again.
     const bool is_kept =
         (error.kind() == Kind::io || error.kind() == Kind::cancelled) && !work.progress().empty();

@@ -65,7 +65,7 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
   std::size_t first = 0;
   SweepWave::Needs needs = guess_needs(dataset.info(), options.sampler, schedule.seeds(0).size());
   if (!options.work_folder.empty()) {
-    auto saved = CheckpointReader::open(options.work_folder / batches_checkpoint_name, dataset.fingerprint());
+    auto saved = CheckpointReader::open(options.work_folder / batches_checkpoint_name, options.made_from);
     if (saved) first = go_on(*saved, scratch_, schedule, dataset.info().node_count, needs);
   }
   if (first == schedule.size()) return;
@@ -85,7 +85,7 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
     first +=
         wave.run(name, [&](std::size_t index, const SampledBatch& batch) { scratch_.store(index, batch); });
     needs = wave.needs();
-    if (!options.work_folder.empty()) save(dataset, options, first, needs);
+    if (!options.work_folder.empty()) save(options, first, needs);
   }
   bytes_read_ = sweep.bytes_read();
   spdlog::info("sampled {} batches in {} wave{} and {}: {} of graph.csc were read", schedule.size(), waves_,
@@ -93,11 +93,10 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
                format_bytes(static_cast<double>(bytes_read_)));
 }
 
-void SweepSampler::save(const Dataset& dataset, const SweepOptions& options, std::size_t done,
-                        const SweepWave::Needs& needs) {
+void SweepSampler::save(const SweepOptions& options, std::size_t done, const SweepWave::Needs& needs) {
   std::vector<std::uint64_t> numbers{needs.batch_bytes, needs.worker_bytes};
   scratch_.save(done, numbers);
-  write_checkpoint(options.work_folder / batches_checkpoint_name, dataset.fingerprint(), numbers);
+  write_checkpoint(options.work_folder / batches_checkpoint_name, options.made_from, numbers);
 }
 
 }  // namespace gneiss

@@ -22,6 +22,7 @@ struct SweepOptions {
   GraphSweepOptions graph{};
   // Where finished waves are kept for a later sampler of the same; empty: nowhere.
   std::filesystem::path work_folder{};
+  std::uint64_t made_from = 0;  // of what this is: what other work has left there is not taken up
 };
 
 class SweepSampler final : public BatchSampler {
@@ -38,8 +39,7 @@ class SweepSampler final : public BatchSampler {
   std::uint64_t scratch_bytes() const noexcept { return scratch_.bytes(); }
 
  private:
-  void save(const Dataset& dataset, const SweepOptions& options, std::size_t done,
-            const SweepWave::Needs& needs);
+  void save(const SweepOptions& options, std::size_t done, const SweepWave::Needs& needs);
 
   BatchScratch scratch_;
   std::uint32_t waves_ = 0;

@@ -14,7 +14,7 @@ namespace gneiss {
 inline constexpr const char* pack_checkpoint_name = "pack.state";
 
 inline void write_pack_checkpoint(const PackTask& task, std::span<const std::uint64_t> numbers) {
-  write_checkpoint(task.folder / pack_checkpoint_name, task.dataset->fingerprint(), numbers);
+  write_checkpoint(task.folder / pack_checkpoint_name, task.made_from, numbers);
 }
 
 // Returns open(checkpoint), or, where there is none or it is damaged, open(nothing): a packer that begins.
@@ -22,7 +22,7 @@ template <class Packer, class Open>
 std::unique_ptr<Packer> go_on_or_begin(const PackTask& task, const Open& open) {
   if (!task.checkpoint_seconds) return open(std::nullopt);
   const auto path = task.folder / pack_checkpoint_name;
-  if (auto saved = CheckpointReader::open(path, task.dataset->fingerprint())) {
+  if (auto saved = CheckpointReader::open(path, task.made_from)) {
     try {
       return open(std::move(saved));
     } catch (const Error& error) {

@@ -32,6 +32,7 @@ struct PackTask {
   std::filesystem::path folder;  // receives pack.bin, cpu.bin and, where that tier has rows, gpu.bin
   std::uint64_t memory_bytes = 0;
   std::optional<double> checkpoint_seconds{};  // nothing: an unfinished packing leaves nothing behind
+  std::uint64_t made_from = 0;  // of what its checkpoints are: those of other work are not taken up
 };
 
 struct PackResult {

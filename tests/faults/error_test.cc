@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -222,6 +223,34 @@ TEST_CASE("a write that fails while what was written is pushed out is told") {
     expect_sentence(result.output, workshop.dataset());
     expect_no_temporaries(read_tree(workshop.root()));
     CHECK(run_command(generate).exit_code == 0);
+  }
+}
+
+TEST_CASE("a preparation that fails while it is put in its place is not made again") {
+  if (!std::ranges::count(scenario_names(), "prepare over another")) return;
+  const Workshop workshop;
+  const Scenario scenario = make_scenario(workshop, "prepare over another");
+  std::uint64_t syncs = 0;  // before the finished folder gets its name
+  for (const RecordedOperation& operation : scenario.operations) {
+    if (operation.kind == FileOperation::rename && operation.path.ends_with("/P.partial")) break;
+    if (operation.kind == FileOperation::sync) ++syncs;
+  }
+  const std::filesystem::path pack = workshop.dataset() + "/prepared/P/pack.bin";
+  for (const std::uint64_t at : {syncs + 1, syncs + 2}) {  // of prepared/, of the dataset's folder
+    CAPTURE(at);
+    write_tree(scenario.base, workshop.root());
+    const FaultedResult failed = run_with_fault(
+        workshop.root(), scenario.command,
+        {.mode = Fault::Mode::fail, .at = at, .kinds = mask_of(FileOperation::sync), .error = EIO});
+    CAPTURE(failed.struck);
+    CHECK(failed.exit_code == 5);
+    CHECK_MESSAGE(failed.output.find("the same command puts it in its place") != std::string::npos,
+                  failed.output);
+    const auto made = std::filesystem::last_write_time(pack);
+    const CommandResult verified = run_command({GNEISS_PROGRAM, "verify", "--dataset", workshop.dataset()});
+    CHECK_MESSAGE(verified.exit_code == 0, verified.output);  // it is not there yet, and nothing is damaged
+    expect_recovery(workshop, scenario);
+    CHECK(std::filesystem::last_write_time(pack) == made);
   }
 }
 

@@ -146,6 +146,7 @@ void write_ogb_source(const fs::path& folder) {
 struct Definition {
   Command command;
   std::vector<Command> before;
+  Command unfinished{};  // run after these, and killed when its pack is made
 };
 
 Definition define(const Workshop& workshop, const std::string& name) {
@@ -168,6 +169,9 @@ Definition define(const Workshop& workshop, const std::string& name) {
   if (name == "prepare") return {own, {make}};
   if (name == "prepare over another")
     return {with(own, {"--force"}), {make, with(prepare(dataset, "P"), {"--seed", "9"})}};
+  // What the other has left goes first; a power cut may bring it back.
+  if (name == "prepare over an unfinished one")
+    return {own, {make}, with(prepare(dataset, "P"), {"--seed", "9"})};
   if (name == "prepare shared rows") return {shared, {make}};
   if (name == "prepare with checkpoints")
     return {child_command("prepare with own segments", dataset), {make}};
@@ -187,6 +191,24 @@ Definition define(const Workshop& workshop, const std::string& name) {
   REQUIRE(name == "train several");
   return {with(train(dataset, run), {"--runs", "2", "--summary", workshop.root() / "summary.json"}),
           {make, shared}};
+}
+
+// Kills the command behind the rename of pack.bin: of a preparation all is made, and nothing sealed.
+void leave_unfinished(const Workshop& workshop, const Command& command) {
+  const Tree before = read_tree(workshop.root());
+  CommandResult result;
+  const auto operations = record_operations(workshop.root(), command, result);
+  std::uint64_t renames = 0;
+  for (const RecordedOperation& operation : operations) {
+    if (operation.kind != FileOperation::rename) continue;
+    ++renames;
+    if (operation.second_path.ends_with("/pack.bin")) break;
+  }
+  write_tree(before, workshop.root());
+  const FaultedResult killed =
+      run_with_fault(workshop.root(), command,
+                     {.mode = Fault::Mode::after, .at = renames, .kinds = mask_of(FileOperation::rename)});
+  REQUIRE_MESSAGE(killed.struck.ends_with("/pack.bin"), killed.output);
 }
 
 }  // namespace
@@ -274,6 +296,7 @@ std::vector<std::string> scenario_names() {
                                  "import ogb",
                                  "prepare",
                                  "prepare over another",
+                                 "prepare over an unfinished one",
                                  "prepare shared rows",
                                  "prepare with checkpoints",
                                  "prepare shared rows with checkpoints",
@@ -291,6 +314,7 @@ Scenario make_scenario(const Workshop& workshop, const std::string& name) {
   const Definition definition = define(workshop, name);
   write_tree({}, workshop.root());
   for (const Command& command : definition.before) expect_done(command);
+  if (!definition.unfinished.empty()) leave_unfinished(workshop, definition.unfinished);
   Scenario scenario{.name = name, .command = definition.command};
   scenario.base = read_tree(workshop.root());
   CommandResult result;

@@ -82,7 +82,7 @@ class EarlierRun {
     keep(numbers);
   }
   void save_counts(std::span<const SampledBatch> batches) {
-    CountCheckpoint checkpoint(*dataset_, *schedule_, folder());
+    CountCheckpoint checkpoint(*schedule_, folder(), dataset_->fingerprint());
     InputLists lists(CountCheckpoint::open_lists(folder()));
     for (const SampledBatch& batch : batches) {
       std::vector<NodeId> nodes(batch.nodes);
@@ -133,7 +133,7 @@ void go_on_with_batches(CheckpointReader& saved) {
 }
 
 void go_on_with_counts() {
-  CountCheckpoint checkpoint(earlier().dataset(), earlier().schedule(), EarlierRun::folder());
+  CountCheckpoint checkpoint(earlier().schedule(), EarlierRun::folder(), earlier().dataset().fingerprint());
   InputLists lists(CountCheckpoint::open_lists(EarlierRun::folder()));
   BatchCounts counts;
   counts.accesses.assign(earlier().dataset().info().node_count, 0);

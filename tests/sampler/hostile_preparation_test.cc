@@ -44,8 +44,10 @@ void leave_counted(const fs::path& folder) {
 // The first batch's list, changed, and its checksum made right.
 void change_first_list(const fs::path& folder, const std::function<void(std::vector<NodeId>&)>& change) {
   const fs::path partial = folder / "prepared/p.partial";
-  const std::uint64_t fingerprint = Dataset::open(folder).fingerprint();
-  auto numbers = CheckpointReader::open(partial / inputs_checkpoint_name, fingerprint)->rest();
+  const auto journal = Catalog(folder / "catalog", Catalog::Access::read).get_json("preparing/p");
+  const std::string work = journal.at("made_from").dump();
+  const std::uint64_t made_from = checksum(std::as_bytes(std::span(work)));
+  auto numbers = CheckpointReader::open(partial / inputs_checkpoint_name, made_from).value().rest();
   BatchEntry entry{};
   std::memcpy(std::as_writable_bytes(std::span(&entry, 1)).data(), &numbers[2], sizeof(entry));
   std::vector<NodeId> nodes(entry.input_count);
@@ -56,7 +58,7 @@ void change_first_list(const fs::path& folder, const std::function<void(std::vec
     lists.write_at(0, std::as_bytes(std::span(nodes)));
   }
   numbers[1] = checksum(std::as_bytes(std::span(nodes)));
-  write_checkpoint(partial / inputs_checkpoint_name, fingerprint, numbers);
+  write_checkpoint(partial / inputs_checkpoint_name, made_from, numbers);
 }
 
 // The preparation "p" again, its pool's entries changed, and sealed.

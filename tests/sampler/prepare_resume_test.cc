@@ -36,6 +36,7 @@ PrepareRequest request_for(const std::string& kind) {
   if (kind == "gpu" || kind == "gpu shared" || kind == "gpu belady") {
     request.options.gpu_cache_bytes = 400'000;
   }
+  if (kind == "reseeded") request.options.seed = 77;
   if (kind == "gpu belady") request.options.residency = Residency::belady;
   if (kind == "gpu shared") request.disk_budget_bytes = 14'000'000;
   if (kind == "belady") request.options.residency = Residency::belady;
@@ -311,6 +312,35 @@ TEST_CASE("damage to what was left costs work, and never the result") {
   }
 }
 
+// A power cut may bring a removed folder back, and a catalog that was cut an older word on it.
+TEST_CASE("what another request has left is not taken up, whatever the catalog says of it") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", medium);
+  const auto whole = prepare_undisturbed(folder / "d", "reseeded");
+  const auto journal = [&] {
+    return Catalog(folder / "d/catalog", Catalog::Access::read).get("preparing/p");
+  };
+  REQUIRE(kill_child(folder / "d", "reseeded", inputs_checkpoint_name));
+  const auto of_this = journal();
+  REQUIRE(of_this.has_value());
+  for (const char* until : {inputs_checkpoint_name, plan_checkpoint_name, samples_checkpoint_name,
+                            pool_file_name, pack_checkpoint_name, pack_file_name}) {
+    CAPTURE(until);
+    fs::remove_all(folder / "d/prepared");
+    if (!kill_child(folder / "d", "own", until)) {  // too late; the folder is gone
+      Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
+      fs::remove_all(folder / "d/prepared");
+      continue;
+    }
+    REQUIRE(journal() != of_this);
+    Catalog(folder / "d/catalog", Catalog::Access::write)
+        .apply({{"preparation/p", std::nullopt}, {"preparing/p", of_this}});
+    test::run_prepare(folder / "d", request_for("reseeded"));
+    expect_same(folder / "d", whole);
+    Catalog(folder / "d/catalog", Catalog::Access::write).apply({{"preparation/p", std::nullopt}});
+  }
+}
+
 TEST_CASE("a kill while a preparation is sealed is made good by the next run, also with --force") {
   const test::TemporaryFolder folder;
   test::write_small_dataset(folder / "d", medium);
@@ -321,7 +351,7 @@ TEST_CASE("a kill while a preparation is sealed is made good by the next run, al
   const std::string entry = Dataset::open(folder / "d").catalog().get("preparation/p").value();
   const std::uint64_t fingerprint = Dataset::open(folder / "d").fingerprint();
   const nlohmann::json journal{{"made_from",
-                                {{"version", 3},
+                                {{"version", 4},
                                  {"dataset_fingerprint", fingerprint},
                                  {"options", to_json(request.options)},
                                  {"disk_budget_bytes", 0},

@@ -62,7 +62,8 @@ struct Work {
                         .rows = rows,
                         .folder = folder,
                         .memory_bytes = memory_bytes,
-                        .checkpoint_seconds = checkpoint_seconds};
+                        .checkpoint_seconds = checkpoint_seconds,
+                        .made_from = dataset.fingerprint()};
     return shared ? pack_shared_features(task, *shared, pool) : pack_features(task, pool);
   }
 };
