@@ -2,7 +2,8 @@
 //
 // Why:     a run that was killed leaves its finished work there, and the same command goes on with it; one
 //          that asks for something else removes it.
-// Crash:   the catalog names what the folder's files are made from before the first of them is there, and when
+// Crash:   the catalog names what the folder's files are made from before the first of them is there, and
+// when
 //          those of other work are durably gone; where a catalog was cut, the checkpoints tell. Sealing
 //          goes: the old entry is replaced by the new one's text in the journal, the folders change places,
 //          the journal becomes the entry. A kill in between is made good by the next run.
@@ -39,8 +40,8 @@ class PreparationInWork {
   static void discard(Dataset& dataset, const std::string& name);
 
   const std::filesystem::path& folder() const noexcept { return folder_; }
-  // What every checkpoint in the folder carries, so that none is taken for one of other work: a checksum of the
-  // constructor's `made_from`.
+  // What every checkpoint in the folder carries, so that none is taken for one of other work: a checksum of
+  // the constructor's `made_from`.
   std::uint64_t made_from() const noexcept { return made_from_; }
   bool has(const char* file) const { return std::filesystem::exists(folder_ / file); }
   void remove(const char* file) const;  // if it is there

@@ -285,8 +285,7 @@ class Preparer {
 
   std::unique_ptr<SamplePoolWriter> open_samples() {
     const auto path = work_->folder() / pool_file_name;
-    if (auto saved =
-            CheckpointReader::open(work_->folder() / samples_checkpoint_name, made_from_)) {
+    if (auto saved = CheckpointReader::open(work_->folder() / samples_checkpoint_name, made_from_)) {
       try {
         auto writer = std::make_unique<SamplePoolWriter>(path, dataset_.fingerprint(), *saved);
         if (writer->entries().size() <= schedule_.size()) return writer;

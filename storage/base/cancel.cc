@@ -1,6 +1,9 @@
 #include "storage/base/cancel.h"
 
+#include <array>
 #include <csignal>
+#include <cstdlib>
+#include <system_error>
 #include <thread>
 
 #include "storage/base/error.h"
@@ -13,6 +16,27 @@ std::stop_source& interrupt_source() {
   return source;
 }
 
+// SIGHUP: a terminal that goes away.
+constexpr std::array ending_signals{SIGINT, SIGTERM, SIGHUP};
+
+bool is_ignored(int signal) {
+  struct sigaction action{};
+  return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+// A thread's work: the first of these signals asks for the end, the second is one.
+void await(const sigset_t& signals) {
+  int signal = 0;
+  sigwait(&signals, &signal);
+  interrupt_source().request_stop();
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  for (const int each : ending_signals) {
+    if (sigismember(&signals, each) == 1) std::signal(each, SIG_DFL);
+  }
+  sigwait(&signals, &signal);
+  std::_Exit(130);
+}
+
 }  // namespace
 
 void install_signal_handlers() {
@@ -21,25 +45,17 @@ void install_signal_handlers() {
   static const bool installed = [] {
     sigset_t signals;
     sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    // A terminal that goes away; nohup has it ignored, and so it stays.
-    struct sigaction hang_up{};
-    if (sigaction(SIGHUP, nullptr, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN)
-      sigaddset(&signals, SIGHUP);
+    for (const int signal : ending_signals) {
+      if (!is_ignored(signal)) sigaddset(&signals, signal);
+    }
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     interrupt_source();
-    std::thread([signals] {
-      int signal = 0;
-      sigwait(&signals, &signal);
-      interrupt_source().request_stop();
+    try {
+      std::thread([signals] { await(signals); }).detach();
+    } catch (const std::system_error&) {
       pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-      std::signal(SIGINT, SIG_DFL);
-      std::signal(SIGTERM, SIG_DFL);
-      if (sigismember(&signals, SIGHUP) == 1) std::signal(SIGHUP, SIG_DFL);
-      sigwait(&signals, &signal);
-      std::_Exit(130);
-    }).detach();
+      return false;
+    }
     return true;
   }();
   static_cast<void>(installed);

@@ -5,7 +5,9 @@
 
 namespace gneiss {
 
-// Installs the handlers once; a second signal ends the process at once.
+// Installs the handlers once; a second signal ends the process at once. A signal that is ignored (nohup, a
+// job that a script runs in the background) stays so. Where the system gives no thread, signals end the
+// process.
 void install_signal_handlers();
 // Requested after the first signal. Valid for the life of the process.
 std::stop_token interrupt_token();

@@ -37,6 +37,8 @@ rocksdb::Options catalog_options(Catalog::Access access) {
   options.write_buffer_size = 128U << 10;  // the catalog is small: no memory to show beside a run's budget
   options.max_open_files = 64;
   options.max_background_jobs = 1;
+  // Its sixteen threads at each opening end the process where the system gives none.
+  options.max_file_opening_threads = 1;
   options.keep_log_file_num = 1;
   options.compression = rocksdb::kNoCompression;
   return options;

@@ -1,4 +1,6 @@
 // What a process is told from outside, and how it ends: limits of memory, signals, invariants that broke.
+#include "storage/base/process.h"
+
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -77,8 +79,11 @@ TEST_CASE("the first signal asks for the end of long work, a second one ends the
   CHECK_MESSAGE(once.exit_code == 0, once.output);
   const CommandResult twice = run_child("interrupted twice");
   CHECK_MESSAGE(twice.exit_code == 130, twice.output);
-  const CommandResult hung_up = run_child("a terminal that goes away under nohup");
-  CHECK_MESSAGE(hung_up.exit_code == 0, hung_up.output);
+}
+
+TEST_CASE("a signal that was ignored when the process began stays ignored, and the others do not") {
+  const CommandResult result = run_child("signals that are ignored");
+  CHECK_MESSAGE(result.exit_code == 0, result.output);
 }
 
 TEST_CASE("child: interrupted once" * doctest::skip()) {
@@ -98,12 +103,35 @@ TEST_CASE("child: interrupted twice" * doctest::skip()) {
   std::this_thread::sleep_for(std::chrono::seconds(20));
 }
 
-TEST_CASE("child: a terminal that goes away under nohup" * doctest::skip()) {
+// nohup ignores SIGHUP, a script's background jobs ignore SIGINT.
+TEST_CASE("child: signals that are ignored" * doctest::skip()) {
   std::signal(SIGHUP, SIG_IGN);
+  std::signal(SIGINT, SIG_IGN);
   install_signal_handlers();
   ::kill(::getpid(), SIGHUP);
+  ::kill(::getpid(), SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   CHECK_FALSE(interrupt_token().stop_requested());
+  ::kill(::getpid(), SIGTERM);
+  REQUIRE(is_stop_requested_soon());
+}
+
+TEST_CASE("closed standard streams lead nowhere, not into the next file") {
+  const CommandResult result = run_child("standard streams that are closed");
+  CHECK_MESSAGE(result.exit_code == 0, result.output);
+}
+
+TEST_CASE("child: standard streams that are closed" * doctest::skip()) {
+  const int errors = ::dup(STDERR_FILENO);  // for what a failing check has to say
+  ::close(STDIN_FILENO);
+  ::close(STDERR_FILENO);
+  settle_process();
+  const TemporaryFolder folder;
+  const File file = File::create(folder / "file");
+  CHECK(file.descriptor() > STDERR_FILENO);
+  CHECK(::write(STDERR_FILENO, "lost", 4) == 4);
+  CHECK(file.size() == 0);
+  ::dup2(errors, STDERR_FILENO);
 }
 
 TEST_CASE("an invariant that broke stops the program, and says which and where") {
