@@ -103,6 +103,9 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
   }
 }
 
+constexpr const char* partial_ending = ".partial";
+constexpr const char* replaced_ending = ".replaced";
+
 // Trained models outlive the data they came from: what lies in `old` gets a free name in `target`. Throws
 // Error(io) rather than let one go.
 void bring_runs_home(const std::filesystem::path& old, const std::filesystem::path& target) {
@@ -256,8 +259,14 @@ DatasetWriter::DatasetWriter(std::filesystem::path target, bool force) : target_
   if (!target_.has_filename() || target_ == "." || target_ == "..") {
     fail(Kind::config, "'{}' cannot name a dataset; give the name of a folder to make", target_.string());
   }
-  partial_ = target_.string() + ".partial";
-  replaced_ = target_.string() + ".replaced";
+  for (const char* ending : {partial_ending, replaced_ending}) {
+    if (target_.string().ends_with(ending)) {
+      fail(Kind::config, "'{}' cannot name a dataset: what ends in {} is one in work; choose another name",
+           target_.string(), ending);
+    }
+  }
+  partial_ = target_.string() + partial_ending;
+  replaced_ = target_.string() + replaced_ending;
   if (std::filesystem::exists(target_)) {
     if (!force)
       fail(Kind::config, "{} exists; choose another name, or pass --force to replace it", target_.string());
@@ -291,6 +300,11 @@ void DatasetWriter::take_partial_folder() {
   }
   lock_ = std::move(*lock);
   refuse_strange_entries(partial_);
+  for (const char* later : {"prepared", "runs"}) {  // of a dataset that was in use, which someone has renamed
+    if (!std::filesystem::exists(partial_ / later)) continue;
+    fail(Kind::config, "{} is in the way and holds {}/, which no unfinished dataset has; move it away",
+         partial_.string(), later);
+  }
   for (const auto& entry : entries_of(partial_)) {
     std::filesystem::remove_all(entry, error);
     if (error) fail_errno(entry.string(), "remove what an earlier try left", error.value());
@@ -345,18 +359,28 @@ void DatasetWriter::seal(const DatasetInfo& info, const DatasetSplits& splits,
   // home.
   const std::filesystem::path& old = replaced_;
   std::error_code error;
-  const bool replaces = std::filesystem::exists(target_);
-  if (replaces) {
-    const FileLock alone = FileLock::wait_for(target_ / graph_file_name, FileLock::Mode::exclusive,
-                                              "those who read the old dataset");
+  const auto wait_for_readers = [](const std::filesystem::path& folder) {
+    return FileLock::wait_for(folder / graph_file_name, FileLock::Mode::exclusive,
+                              "those who read the old dataset");
+  };
+  if (std::filesystem::exists(target_)) {
+    const FileLock alone = wait_for_readers(target_);
     if (std::filesystem::exists(old)) refuse_strange_entries(old);
     bring_runs_home(old, target_);
-    std::filesystem::remove_all(old, error);
+    {
+      const FileLock alone_in_old = wait_for_readers(old);
+      std::filesystem::remove_all(old, error);
+    }
     if (!error) std::filesystem::rename(target_, old, error);
     if (error) fail_errno(target_.string(), "move the old dataset away", error.value());
-    // Else a power cut may keep the second rename alone, and the runs are lost.
-    sync_folder(target_.parent_path());
-    publish(partial_, target_);
+    try {
+      // Else a power cut may keep the second rename alone, and the runs are lost.
+      sync_folder(target_.parent_path());
+      publish(partial_, target_);
+    } catch (const Error&) {
+      if (!std::filesystem::exists(target_, error)) std::filesystem::rename(old, target_, error);
+      throw;
+    }
   } else {
     publish(partial_, target_);
   }

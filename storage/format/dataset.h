@@ -97,8 +97,9 @@ struct DatasetSplits {
 // that lie in an old dataset are kept in the new one; its preparations go with it.
 class DatasetWriter {
  public:
-  // Throws Error(config) when `target` exists and not `force`, or folders that are not of Gneiss are in the
-  // way; Error(input) when its parent does not exist; Error(io) when another process makes or reads it.
+  // Throws Error(config) when `target` exists and not `force`, has the name of one in work, or folders that
+  // are not of Gneiss are in the way; Error(input) when its parent does not exist; Error(io) when another
+  // process makes or reads it.
   DatasetWriter(std::filesystem::path target, bool force);
   ~DatasetWriter();
   DatasetWriter(const DatasetWriter&) = delete;

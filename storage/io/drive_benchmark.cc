@@ -96,14 +96,14 @@ ReadMeasurement measure_reads(const std::filesystem::path& path, const ReadWorkl
 BenchmarkFile::BenchmarkFile(const std::filesystem::path& folder, std::uint64_t bytes,
                              const std::stop_token& stop)
     : path_(folder / (".gneiss-bench-" + std::to_string(::getpid()))), file_(File::create(path_)) {
-  const File direct = file_.reopen_direct(true);
-  const std::filesystem::path nameless = "/proc/self/fd/" + std::to_string(file_.descriptor());
-  std::error_code ignored;
-  if (std::filesystem::exists(nameless, ignored)) {
-    std::filesystem::remove(path_, ignored);
-    path_ = nameless;
-  }
   try {
+    const File direct = file_.reopen_direct(true);
+    const std::filesystem::path nameless = "/proc/self/fd/" + std::to_string(file_.descriptor());
+    std::error_code ignored;
+    if (std::filesystem::exists(nameless, ignored)) {
+      std::filesystem::remove(path_, ignored);
+      path_ = nameless;
+    }
     fill(direct ? direct : file_, round_up(bytes, direct_io_alignment), stop);
   } catch (...) {
     remove_name();

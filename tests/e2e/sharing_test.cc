@@ -103,6 +103,16 @@ TEST_CASE("folders that only look like ours are left alone, and names that canno
     expect_refused({"generate", name, "--nodes", "100"}, 2, "");
   }
   expect_done({"generate", dataset + "2/", "--nodes", "100"});
+  // Names of what is in work: another command would take it for what was left.
+  for (const char* ending : {".partial", ".replaced", ".partial/"}) {
+    expect_refused({"generate", dataset + "3" + ending, "--nodes", "100"}, 2, "choose another name");
+    CHECK_FALSE(fs::exists(dataset + "3" + ending));
+  }
+  // A dataset in use that was given such a name by hand.
+  expect_done({"prepare", "--dataset", dataset, "--fanout", "2"});
+  fs::rename(dataset, dataset + "4.partial");
+  expect_refused({"generate", dataset + "4", "--nodes", "100"}, 2, "holds prepared/");
+  expect_done({"verify", "--dataset", dataset + "4.partial"});
   expect_refused({"generate", folder / "small", "--nodes", "100", "--memory", "1MiB"}, 2,
                  "48.00 MiB would do");
   expect_refused({"generate", folder / "small", "--nodes", "100", "--memory", "0"}, 2, "--memory");
