@@ -8,8 +8,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
 
 #include "storage/base/error.h"
 #include "storage/format/catalog_files.h"
@@ -90,6 +94,31 @@ void refuse_pipes(const std::filesystem::path& folder) {
   }
 }
 
+// What a writer that opens, writes or closes changes in the folder: which files there are, and their sizes.
+std::map<std::string, std::uint64_t> files_of(const std::filesystem::path& folder) {
+  std::map<std::string, std::uint64_t> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    std::error_code gone;
+    files[at->path().filename()] = at->file_size(gone);
+  }
+  return files;
+}
+
+// Runs `read` until the folder has not changed under it: one process writes while others read, and what that
+// removes meanwhile looks like damage. A writer is at it for moments only.
+template <class Read>
+rocksdb::Status read_undisturbed(const std::filesystem::path& folder, const Read& read) {
+  constexpr int tries_max = 40;
+  constexpr std::chrono::milliseconds pause(5);
+  for (int tries = 1;; ++tries) {
+    const auto before = files_of(folder);
+    rocksdb::Status status = read();
+    if (tries == tries_max || files_of(folder) == before) return status;
+    std::this_thread::sleep_for(pause);
+  }
+}
+
 rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
@@ -105,7 +134,11 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
   refuse_pipes(folder);
   rocksdb::DB* database = nullptr;
   const DriveWait wait("opening", path_);
-  const auto status = open_database(catalog_options(access), path_, access, &database);
+  const auto open = [&] {
+    delete std::exchange(database, nullptr);
+    return open_database(catalog_options(access), path_, access, &database);
+  };
+  const auto status = access == Access::read ? read_undisturbed(folder, open) : open();
   if (!status.ok()) {
     const std::string text = status.ToString();
     const auto says = [&](const char* part) { return text.find(part) != std::string::npos; };
@@ -190,15 +223,18 @@ void Catalog::verify() const {
   const DriveWait wait("reading", path_);
   auto options = catalog_options(Access::read);
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kAbsoluteConsistency;
-  rocksdb::DB* opened = nullptr;
-  auto status = open_database(options, path_, Access::read, &opened);
-  const std::unique_ptr<rocksdb::DB> database(opened);
-  if (status.ok()) status = database->VerifyChecksum();
+  const auto status = read_undisturbed(path_, [&]() -> rocksdb::Status {
+    rocksdb::DB* opened = nullptr;
+    auto opening = open_database(options, path_, Access::read, &opened);
+    const std::unique_ptr<rocksdb::DB> database(opened);
+    if (opening.ok()) opening = database->VerifyChecksum();
+    if (!opening.ok()) return opening;
+    const std::unique_ptr<rocksdb::Iterator> at(database->NewIterator(rocksdb::ReadOptions()));
+    for (at->SeekToFirst(); at->Valid(); at->Next()) {
+    }
+    return at->status();
+  });
   if (!status.ok()) fail_status("verified", status.ToString(), !is_refusal(status));
-  const std::unique_ptr<rocksdb::Iterator> at(database->NewIterator(rocksdb::ReadOptions()));
-  for (at->SeekToFirst(); at->Valid(); at->Next()) {
-  }
-  if (!at->status().ok()) fail_status("verified", at->status().ToString(), !is_refusal(at->status()));
 }
 
 }  // namespace gneiss

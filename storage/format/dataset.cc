@@ -106,6 +106,11 @@ void check_shapes(const DatasetInfo& info, const SectionFile& graph, const Secti
 constexpr const char* partial_ending = ".partial";
 constexpr const char* replaced_ending = ".replaced";
 
+// "a/" and "a" are one folder.
+std::filesystem::path without_slash(const std::filesystem::path& folder) {
+  return folder.has_filename() ? folder : folder.parent_path();
+}
+
 // Trained models outlive the data they came from: what lies in `old` gets a free name in `target`. Throws
 // Error(io) rather than let one go.
 void bring_runs_home(const std::filesystem::path& old, const std::filesystem::path& target) {
@@ -159,7 +164,16 @@ Dataset::Dataset(std::filesystem::path folder, FileLock lock, Catalog catalog)
       labels_(folder_ / labels_file_name, labels_magic, is_label_section) {}
 
 Dataset Dataset::open(const std::filesystem::path& folder, Catalog::Access access) {
-  if (!std::filesystem::is_directory(folder)) {
+  std::error_code unknown;  // what cannot be looked at is told below
+  if (!std::filesystem::is_directory(folder, unknown)) {
+    const auto replaced = std::filesystem::path(without_slash(folder).string() + replaced_ending);
+    if (std::filesystem::is_directory(replaced, unknown)) {
+      fail(Kind::io,
+           "{} is being replaced by another gneiss: wait until it ends; where that was killed, run it again, "
+           "or "
+           "rename {}",
+           folder.string(), replaced.string());
+    }
     fail(Kind::input, "{} does not exist or is not a folder; give the folder that 'gneiss import' made",
          folder.string());
   }

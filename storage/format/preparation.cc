@@ -183,16 +183,31 @@ std::vector<std::string> preparation_names(const Dataset& dataset) {
   return names;
 }
 
+namespace {
+
+std::string preparing_key(std::string_view name) { return fmt::format("preparing/{}", name); }
+
+// The dataset's own is as it was when it was opened, where another process writes.
+Catalog catalog_now(const Dataset& dataset) { return {dataset.folder() / "catalog", Catalog::Access::read}; }
+
+bool is_known(const Catalog& catalog, std::string_view name) {
+  return catalog.contains(preparation_key(name)) || catalog.contains(preparing_key(name));
+}
+
+}  // namespace
+
 std::vector<std::string> lost_preparations(const Dataset& dataset) {
   std::vector<std::string> lost;
   std::error_code none;
   for (const auto& folder : std::filesystem::directory_iterator(dataset.folder() / "prepared", none)) {
     const std::string name = folder.path().filename();
     if (!folder.is_directory(none) || name.ends_with(".partial")) continue;
-    if (dataset.catalog().contains(preparation_key(name)) || dataset.catalog().contains("preparing/" + name))
-      continue;
-    lost.push_back(name);
+    if (!is_known(dataset.catalog(), name)) lost.push_back(name);
   }
+  if (lost.empty()) return lost;
+  // Made since the catalog was read.
+  const Catalog now = catalog_now(dataset);
+  std::erase_if(lost, [&](const std::string& name) { return is_known(now, name); });
   std::ranges::sort(lost);
   return lost;
 }
@@ -220,7 +235,7 @@ Preparation::Preparation(std::string name, PreparationInfo info, const std::file
 }
 
 Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
-  const auto entry = preparation_entry(dataset, name);
+  auto entry = preparation_entry(dataset, name);
   if (!entry) {
     const auto lost = lost_preparations(dataset);
     if (std::ranges::find(lost, name) != lost.end()) fail_lost(dataset, name);
@@ -229,18 +244,39 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
     fail(Kind::config, "{} has no preparation '{}'; {}", dataset.folder().string(), name,
          known.empty() ? "run 'gneiss prepare' first" : "it has: " + known);
   }
+  constexpr int tries_max = 5;
+  for (int tries = 1;; ++tries) {
+    try {
+      return open_described(dataset, name, *entry);
+    } catch (const Error& error) {
+      // What another process has replaced since the catalog was read is no damage.
+      if (error.kind() != Kind::corruption || tries == tries_max) throw;
+      const Catalog now = catalog_now(dataset);
+      const auto text = now.get(preparation_key(name));
+      if (!text && now.contains(preparing_key(name))) {
+        fail(Kind::io, "preparation '{}' is being replaced by another gneiss; wait until it ends", name);
+      }
+      if (!text || parse_json(*text) == *entry) throw;
+      entry = now.get_json(preparation_key(name));
+    }
+  }
+}
+
+// As the catalog's `entry` says that it is.
+Preparation Preparation::open_described(const Dataset& dataset, const std::string& name,
+                                        const nlohmann::json& entry) {
   PreparationInfo info;
   try {
-    const auto version = integer_of<std::uint32_t>(entry->at("format_version"));
+    const auto version = integer_of<std::uint32_t>(entry.at("format_version"));
     if (version != format_version) {
       fail(Kind::input, "preparation '{}' has format version {}, this program reads version {}; {}", name,
            version, format_version,
            version > format_version ? "use a newer gneiss" : "prepare it again with --force");
     }
-    info.options = preparation_options_from_json(entry->at("options"));
-    info.dataset_fingerprint = integer_of<std::uint64_t>(entry->at("dataset_fingerprint"));
-    info.train_batches_per_epoch = integer_of<std::uint32_t>(entry->at("train_batches_per_epoch"));
-    info.planned = parse_residency(entry->value("planned_residency", "static"));
+    info.options = preparation_options_from_json(entry.at("options"));
+    info.dataset_fingerprint = integer_of<std::uint64_t>(entry.at("dataset_fingerprint"));
+    info.train_batches_per_epoch = integer_of<std::uint32_t>(entry.at("train_batches_per_epoch"));
+    info.planned = parse_residency(entry.value("planned_residency", "static"));
   } catch (const nlohmann::json::exception& error) {
     fail(Kind::corruption, "preparation '{}': its catalog entry is damaged: {}", name, error.what());
   }
@@ -254,7 +290,7 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   if (!lock) {
     fail(Kind::io, "preparation '{}' is being replaced by another gneiss; wait until it ends", name);
   }
-  const nlohmann::json described = entry->value("files", nlohmann::json());
+  const nlohmann::json described = entry.value("files", nlohmann::json());
   info.has_gpu_tier = described.contains(gpu_tier_file_name);
   Preparation preparation(name, std::move(info), folder, std::move(*lock));
   const auto files = describe_files(preparation.pool_.file(), preparation.pack_.file(), preparation.cpu_tier_,

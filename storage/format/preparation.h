@@ -100,6 +100,8 @@ class Preparation {
 
  private:
   Preparation(std::string name, PreparationInfo info, const std::filesystem::path& folder, FileLock lock);
+  static Preparation open_described(const Dataset& dataset, const std::string& name,
+                                    const nlohmann::json& entry);
   class TierCheck;
 
   std::string name_;

@@ -20,6 +20,15 @@ FileLock::~FileLock() {
 }
 
 std::optional<FileLock> FileLock::try_take(const std::filesystem::path& path, Mode mode) {
+  constexpr int tries_max = 100;
+  for (int tries = 0; tries < tries_max; ++tries) {
+    auto lock = try_take_once(path, mode);
+    if (!lock || lock->descriptor_ < 0 || lock->is_at(path)) return lock;
+  }
+  return std::nullopt;  // it is being replaced all the time
+}
+
+std::optional<FileLock> FileLock::try_take_once(const std::filesystem::path& path, Mode mode) {
   int descriptor = -1;
   do {
     descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);

@@ -17,7 +17,8 @@ class FileLock {
 
   FileLock() = default;
   // Nothing when another holds it in a way that excludes ours. Two of one process exclude each other as well.
-  // What cannot be opened cannot be claimed by anyone: an empty lock.
+  // What cannot be opened cannot be claimed by anyone: an empty lock. Else the lock is on what has the name
+  // when it is taken, also where that was replaced meanwhile.
   static std::optional<FileLock> try_take(const std::filesystem::path& path, Mode mode);
   // Waits until it can be taken, saying so once with `what` ("the training that reads it").
   // Throws Error(cancelled).
@@ -34,6 +35,7 @@ class FileLock {
   bool is_at(const std::filesystem::path& path) const noexcept;
 
  private:
+  static std::optional<FileLock> try_take_once(const std::filesystem::path& path, Mode mode);
   explicit FileLock(int descriptor) noexcept : descriptor_(descriptor) {}
   int descriptor_ = -1;
 };

@@ -247,6 +247,29 @@ TEST_CASE("child: killed while it writes" * doctest::skip()) {
   });
 }
 
+TEST_CASE("who has opened a dataset sees what is prepared afterwards, whole, and as no damage") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d");
+  auto request = small_request();
+  run_prepare(folder / "d", request);
+  const Dataset reader = Dataset::open(folder / "d");
+  const std::uint64_t before = Preparation::open(reader, "p").pool().file().fingerprint();
+  request.force = true;
+  request.options.seed += 1;
+  run_prepare(folder / "d", request);
+  const Preparation replaced = Preparation::open(reader, "p");
+  CHECK(replaced.pool().file().fingerprint() != before);
+  CHECK(replaced.info().options.seed == request.options.seed);
+  request.name = "later";
+  run_prepare(folder / "d", request);
+  CHECK(lost_preparations(reader).empty());
+  // Half replaced, by a process that may be alive.
+  Catalog(folder / "d/catalog", Catalog::Access::write)
+      .apply({{"preparation/p", std::nullopt}, {"preparing/p", "{}"}});
+  fs::remove_all(folder / "d/prepared/p");
+  EXPECT_ERROR(Preparation::open(reader, "p"), Kind::io, "is being replaced by another gneiss");
+}
+
 TEST_CASE("what a killed run left is never taken for whole") {
   for (const char* bytes : {"100000", "1000000"}) {
     const test::TemporaryFolder folder;

@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "storage/base/random.h"
 #include "storage/format/dataset.h"
@@ -264,4 +266,20 @@ TEST_CASE("one process writes a catalog while others read") {
   CHECK(reader.get("b") == "2");
   CHECK(reader.keys("") == std::vector<std::string>{"b"});
   EXPECT_ERROR(Catalog(folder / "catalog", Catalog::Access::write), Kind::io, "another gneiss");
+}
+
+TEST_CASE("a catalog that is opened, written and closed all the time is never damage to those who read") {
+  const test::TemporaryFolder folder;
+  Catalog(folder / "catalog", Catalog::Access::create).apply({{"kept", "1"}});
+  std::jthread writer([&](const std::stop_token& stop) {
+    for (int i = 0; !stop.stop_requested(); ++i) {
+      Catalog(folder / "catalog", Catalog::Access::write).apply({{"turn", std::to_string(i)}});
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    const Catalog reader(folder / "catalog", Catalog::Access::read);
+    CHECK(reader.get("kept") == "1");
+    reader.verify();
+  }
 }
