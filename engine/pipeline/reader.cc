@@ -147,6 +147,7 @@ void Reader::run(const std::stop_token& stop) {
     read_all(stop);
   } catch (...) {
     failure_ = std::current_exception();
+    drain();
   }
   if (engine_.in_flight() == 0) engine_.unregister_buffers();  // before the slots' memory is given back
   clock_.enter(StageClock::State::idle);
@@ -168,8 +169,18 @@ void Reader::read_all(const std::stop_token& stop) {
     for (const ReadCompletion& completion : std::span(completions).first(count)) complete(completion);
     if (!hand_on(stop)) break;
   }
-  // The kernel may still write into the slots: they must outlive the last completion.
-  while (engine_.in_flight() > 0) engine_.reap(completions, 1);
+  drain();
+}
+
+// The kernel may still write into the slots: they must outlive the last completion. By this thread, for a
+// ring answers no other.
+void Reader::drain() {
+  std::array<ReadCompletion, 64> completions;
+  try {
+    while (engine_.in_flight() > 0) engine_.reap(completions, 1);
+  } catch (...) {
+    if (!failure_) failure_ = std::current_exception();
+  }
 }
 
 }  // namespace gneiss

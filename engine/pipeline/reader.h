@@ -38,6 +38,7 @@ class Reader {
  private:
   void run(const std::stop_token& stop);
   void read_all(const std::stop_token& stop);
+  void drain();
   bool take_slot(const std::stop_token& stop);  // false: none free now, or the schedule's end
   void submit_pieces();
   void complete(const ReadCompletion& completion);

@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "storage/base/error.h"
@@ -35,6 +37,16 @@ std::string_view explain(int error) {
   }
 }
 
+// What may pass: a signal, or a kernel that lacks memory or room for a moment.
+constexpr int tries_max = 1000;
+constexpr std::chrono::milliseconds pause_between_tries{1};
+
+bool may_pass(int error) { return error == EINTR || error == EAGAIN || error == EBUSY; }
+
+struct Refused {
+  int error;
+};
+
 [[noreturn]] void fail_refused(int error) {
   fail(Kind::io, "io_uring is refused: {} ({})", std::generic_category().message(error), explain(error));
 }
@@ -59,7 +71,7 @@ class Ring {
       }
       if (error != EINVAL) break;
     }
-    fail_refused(error);
+    throw Refused{error};
   }
   ~Ring() { io_uring_queue_exit(&ring_); }
   Ring(const Ring&) = delete;
@@ -70,7 +82,7 @@ class Ring {
     if (!is_disabled_) return;
     // liburing 2.3 declares io_uring_enable_rings() but its shared library does not have it.
     if (::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0) {
-      fail_refused(errno);
+      throw Refused{errno};
     }
     is_disabled_ = false;
   }
@@ -87,7 +99,11 @@ class UringCore final : public IoCore {
         wish != nullptr && std::string_view(wish) == "off") {
       fail_refused(EPERM);
     }
-    make_ring();
+    try {
+      make_ring();
+    } catch (const Refused& refused) {
+      fail_refused(refused.error);
+    }
     io_uring_probe* probe = io_uring_get_probe_ring(ring_->get());
     const bool can_read = probe != nullptr && io_uring_opcode_supported(probe, IORING_OP_READ) != 0;
     io_uring_free_probe(probe);
@@ -98,9 +114,10 @@ class UringCore final : public IoCore {
     std::array<Outcome, 16> ignored;
     try {
       while (in_flight_ > 0) collect(ignored, without_end);
-    } catch (const Error&) {
+    } catch (const Error& error) {
       // Targets may be freed after us while the kernel still writes to them: there is no safe way on.
-      GNEISS_ASSERT(in_flight_ == 0);
+      spdlog::critical("{}; reads are on their way and cannot be waited for: gneiss ends here", error.what());
+      std::_Exit(exit_code(Kind::io));
     }
   }
 
@@ -133,41 +150,77 @@ class UringCore final : public IoCore {
   }
 
   void start(std::span<const Transfer> transfers) override {
-    move_to_this_thread();
+    if (broken_ == 0) broken_ = move_to_this_thread();
+    if (broken_ != 0) return refuse(transfers);
     for (const Transfer& transfer : transfers) {
       io_uring_sqe* entry = io_uring_get_sqe(ring_->get());
       GNEISS_ASSERT(entry != nullptr);  // the ring has queue_depth entries or more
       prepare(*entry, transfer);
     }
-    in_flight_ += transfers.size();
-    while (io_uring_sq_ready(ring_->get()) > 0) {
-      const int result = io_uring_submit(ring_->get());
-      if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY) fail_ring(-result);
-    }
+    refuse(transfers.subspan(submit(transfers.size())));
   }
 
   std::size_t collect(std::span<Outcome> outcomes, Patience patience) override {
     // Reads the shared memory first: where completions lie ready, no system call is made.
-    std::size_t count = take(outcomes);
+    std::size_t count = take_refused(outcomes);
+    if (count == 0) count = take(outcomes);
     // Before Linux 5.11 the end of a wait would itself be a completion: there it has none.
     if (patience > no_wait && (ring_->get()->features & IORING_FEAT_EXT_ARG) == 0) patience = without_end;
     while (count == 0 && in_flight_ > 0) {
       const int result = wait_for_one(patience);
-      if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY && result != -ETIME) {
-        fail_ring(-result);
-      }
       count = take(outcomes);
+      if (result >= 0 || result == -ETIME || result == -EINTR || count > 0) {
+        failed_waits_ = 0;
+      } else {
+        if (++failed_waits_ >= tries_max) fail_ring(-result);
+        std::this_thread::sleep_for(pause_between_tries);
+      }
       if (patience != without_end) break;  // an interrupted wait is a short one
     }
     return count;
   }
 
  private:
+  // Returns how many of the entries that the ring holds the kernel took: all, or it is broken.
+  std::size_t submit(std::size_t entries) {
+    std::size_t taken = 0;
+    for (int tries = 0; taken < entries;) {
+      const int result = io_uring_submit(ring_->get());
+      if (result > 0) {
+        taken += static_cast<std::size_t>(result);
+        tries = 0;
+        continue;
+      }
+      const int error = result < 0 ? -result : EAGAIN;
+      if (!may_pass(error) || ++tries == tries_max) {
+        broken_ = error;
+        break;
+      }
+      if (error != EINTR) std::this_thread::sleep_for(pause_between_tries);
+    }
+    in_flight_ += taken;
+    return taken;
+  }
+
+  // An outcome like any other, so that what is in flight stays known.
+  void refuse(std::span<const Transfer> transfers) {
+    for (const Transfer& transfer : transfers)
+      refused_.push_back({.slot = transfer.slot, .result = -broken_});
+  }
+
+  std::size_t take_refused(std::span<Outcome> outcomes) {
+    const std::size_t count = std::min(outcomes.size(), refused_.size());
+    std::copy_n(refused_.begin(), count, outcomes.begin());
+    refused_.erase(refused_.begin(), refused_.begin() + static_cast<std::ptrdiff_t>(count));
+    return count;
+  }
+
+  // Submits nothing: a broken ring may hold what has been refused.
   int wait_for_one(Patience patience) {
-    if (patience == no_wait) return io_uring_submit_and_get_events(ring_->get());
-    if (patience == without_end) return io_uring_submit_and_wait(ring_->get(), 1);
-    __kernel_timespec time{.tv_sec = patience.count() / 1000, .tv_nsec = patience.count() % 1000 * 1'000'000};
     io_uring_cqe* first = nullptr;
+    if (patience == no_wait) return io_uring_get_events(ring_->get());
+    if (patience == without_end) return io_uring_wait_cqe(ring_->get(), &first);
+    __kernel_timespec time{.tv_sec = patience.count() / 1000, .tv_nsec = patience.count() % 1000 * 1'000'000};
     return io_uring_wait_cqe_timeout(ring_->get(), &first, &time);
   }
 
@@ -183,19 +236,24 @@ class UringCore final : public IoCore {
   }
 
   // The kernel ties a single-issuer ring to one thread. Our callers may hand an idle engine to another
-  // (an evaluation after an epoch): that thread gets a ring of its own.
-  void move_to_this_thread() {
+  // (an evaluation after an epoch): that thread gets a ring of its own. Returns why it gets none; 0: it has.
+  int move_to_this_thread() {
     // Not std::this_thread::get_id(): a new thread may have the id of one that ended.
     thread_local const pid_t self = ::gettid();
-    if (owner_ == self) return;
-    if (owner_ != 0) {
-      GNEISS_ASSERT(in_flight_ == 0);
-      make_ring();
-      for (std::size_t file = 0; file < descriptors_.size(); ++file) register_file(file);
-      pin_buffers();
+    if (owner_ == self) return 0;
+    try {
+      if (owner_ != 0) {
+        GNEISS_ASSERT(in_flight_ == 0);
+        make_ring();
+        for (std::size_t file = 0; file < descriptors_.size(); ++file) register_file(file);
+        pin_buffers();
+      }
+      ring_->enable();
+    } catch (const Refused& refused) {
+      return refused.error;
     }
-    ring_->enable();
     owner_ = self;
+    return 0;
   }
 
   void register_file(std::size_t file) {
@@ -261,8 +319,11 @@ class UringCore final : public IoCore {
   std::unique_ptr<Ring> ring_;
   bool has_file_table_ = false;
   bool is_pinned_ = false;
-  pid_t owner_ = 0;  // the thread the ring is tied to; 0 before the first start()
-  std::size_t in_flight_ = 0;
+  pid_t owner_ = 0;               // the thread the ring is tied to; 0 before the first start()
+  std::size_t in_flight_ = 0;     // taken by the kernel, and not yet taken from it
+  int broken_ = 0;                // why the ring takes nothing any more
+  std::vector<Outcome> refused_;  // of a broken ring
+  int failed_waits_ = 0;          // one after another
 };
 
 }  // namespace

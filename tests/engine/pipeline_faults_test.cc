@@ -1,9 +1,11 @@
 // What the pipeline makes of drives that fail and files that are damaged: the batches before it count.
 #include <doctest/doctest.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <numeric>
 
@@ -14,6 +16,9 @@
 #include "tests/engine/prepared_dataset.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/faulty_core.h"
+#include "tests/support/forbid_call.h"
+#include "tests/support/in_child.h"
+#include "tests/support/skip.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
@@ -115,6 +120,31 @@ TEST_CASE("a failed read names file and batch, and every batch before it was han
   CHECK(failures > 10);
   CHECK(of_pool > 0);
   CHECK(of_pool < failures);
+}
+
+TEST_CASE(
+    "a system that takes no reads any more ends the run with file, batch and reason, all threads joined") {
+  try {
+    make_io_engine("io_uring", {});
+  } catch (const Error&) {
+    SKIP_TEST("io_uring is refused on this machine");
+  }
+  const PreparedDataset data(small_batches());
+  const std::string first = to_string(data.preparation().pool().entries()[0].key);
+  for (const int error : {ENOMEM, EAGAIN}) {
+    CAPTURE(error);
+    const int code = run_in_child([&] {
+      if (!forbid_call(__NR_io_uring_enter, error, Forbid::with_second_argument)) return 77;
+      PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(), {},
+                             in_pool_order(data.preparation()), make_io_engine("io_uring", {}));
+      const Consumed outcome = consume(source);
+      const bool is_told = outcome.kind == Kind::io && contains(outcome.sentence, std::strerror(error)) &&
+                           contains(outcome.sentence, first) && contains(outcome.sentence, "at offset");
+      return outcome.batches == 0 && is_told ? 0 : 1;
+    });
+    if (code == 77) SKIP_TEST("this system allows no seccomp filters");
+    CHECK(code == 0);
+  }
 }
 
 TEST_CASE(

@@ -1,9 +1,5 @@
 // What a read engine makes of a system that interrupts, refuses and fails.
 #include <doctest/doctest.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,6 +18,7 @@
 #include "tests/storage/io_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/faulty_core.h"
+#include "tests/support/forbid_call.h"
 #include "tests/support/in_child.h"
 #include "tests/support/skip.h"
 
@@ -35,19 +32,6 @@ std::unique_ptr<IoEngine> make_faulty_engine(std::string_view name, IoOptions op
                                  : name == "pread"  ? make_pread_core(options.queue_depth)
                                                     : make_mmap_core(options.queue_depth);
   return std::make_unique<IoEngine>(std::make_unique<FaultyCore>(std::move(core), faults), options);
-}
-
-// From here on io_uring_setup() fails with `error` in this process, as in a container that forbids it.
-bool forbid_io_uring(int error) {
-  std::array<sock_filter, 4> program{{
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  }};
-  const sock_fprog filter{.len = program.size(), .filter = program.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
 }  // namespace
@@ -147,7 +131,7 @@ TEST_CASE("where io_uring is forbidden, auto reads with pread and a wish by name
   for (const int error : {EPERM, ENOSYS, ENOMEM}) {
     CAPTURE(error);
     const int code = run_in_child([&] {
-      if (!forbid_io_uring(error)) return 77;
+      if (!forbid_call(__NR_io_uring_setup, error)) return 77;
       const auto engine = make_io_engine("auto", {.queue_depth = 4});
       if (engine->name() != "pread") return 1;
       AlignedBuffer memory(65536);
@@ -191,4 +175,69 @@ TEST_CASE("buffers that the limit on locked memory forbids stay unregistered, an
           read_blocking(*engine, file, 0, memory.bytes());
           return std::ranges::equal(memory.bytes(), content) ? 0 : 3;
         }) == 0);
+}
+
+// Of a system that gives no memory for a while, or a filter that comes late.
+TEST_CASE("a ring that takes no reads any more fails each of them, and what is on its way ends") {
+  if (!has_io_uring()) SKIP_TEST("io_uring is refused on this machine");
+  const TemporaryFolder folder;
+  const std::vector<std::byte> content = write_random_file(folder / "data", 1 << 20, 7);
+  for (const int error : {ENOMEM, EPERM, EAGAIN, EBUSY}) {
+    CAPTURE(error);
+    const int code = run_in_child([&] {
+      const auto engine = make_io_engine("io_uring", {.queue_depth = 8});
+      const FileId file = engine->open(folder / "data");
+      AlignedBuffer memory(1 << 20);
+      engine->submit({.file = file, .offset = 0, .target = memory.bytes().first(4096), .tag = 1});
+      if (!forbid_call(__NR_io_uring_enter, error, Forbid::with_second_argument)) return 77;
+      for (std::uint64_t tag = 2; tag < 5; ++tag) {
+        engine->submit({.file = file,
+                        .offset = tag * 4096,
+                        .target = memory.bytes().subspan(tag * 4096, 4096),
+                        .tag = tag});
+      }
+      std::array<ReadCompletion, 8> completions;
+      std::size_t seen = 0;
+      while (engine->in_flight() > 0) {
+        const std::size_t count = engine->reap(completions, 1);
+        for (const ReadCompletion& completion : std::span(completions).first(count)) {
+          if (completion.error != (completion.tag == 1 ? 0 : error)) return 1;
+          ++seen;
+        }
+      }
+      if (seen != 4) return 2;
+      return std::ranges::equal(memory.bytes().first(4096), std::span(content).first(4096)) ? 0 : 3;
+    });
+    if (code == 77) SKIP_TEST("this system allows no seccomp filters");
+    CHECK(code == 0);
+  }
+}
+
+TEST_CASE("a ring that cannot be asked any more ends the program with the system's exit code") {
+  if (!has_io_uring()) SKIP_TEST("io_uring is refused on this machine");
+  const TemporaryFolder folder;
+  write_random_file(folder / "data", 1 << 20, 7);
+  const int code = run_in_child([&] {
+    const auto engine = make_io_engine("io_uring", {.queue_depth = 8});
+    const FileId file = engine->open(folder / "data");
+    AlignedBuffer memory(1 << 20);
+    if (!forbid_call(__NR_io_uring_enter, ENOMEM)) return 77;
+    engine->submit({.file = file, .offset = 0, .target = memory.bytes(), .tag = 1});  // is refused at once
+    ReadCompletion completion;
+    return engine->reap(std::span(&completion, 1), 1) == 1 && completion.error == ENOMEM ? 0 : 1;
+  });
+  if (code == 77) SKIP_TEST("this system allows no seccomp filters");
+  CHECK(code == 0);
+  // With a read on its way its memory may not be given back, and there is no way to wait for it.
+  CHECK(run_in_child([&] {
+          REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+          const File pipe = File::open_existing(folder / "pipe");
+          const auto core = make_uring_core(2);
+          core->attach(FileId{0}, pipe);
+          std::array<std::byte, 4> target{};
+          const Transfer transfer{.slot = 1, .file = FileId{0}, .offset = 0, .target = target};
+          core->start(std::span(&transfer, 1));
+          forbid_call(__NR_io_uring_enter, ENOMEM);
+          return 0;
+        }) == exit_code(Kind::io));
 }
