@@ -1,6 +1,7 @@
 #include "storage/base/memory_limit.h"
 
 #include <malloc.h>
+#include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <fstream>
@@ -28,6 +29,19 @@ std::uint64_t kib_field(const std::string& path, const std::string& name) {
   return 0;
 }
 
+struct SystemMemory {
+  std::uint64_t total = 0;
+  std::uint64_t free = 0;  // without what is cached: less than what is available
+};
+
+// Where /proc is not mounted.
+SystemMemory system_memory() {
+  struct sysinfo memory{};
+  if (::sysinfo(&memory) != 0) return {};
+  return {.total = std::uint64_t{memory.totalram} * memory.mem_unit,
+          .free = (std::uint64_t{memory.freeram} + memory.bufferram) * memory.mem_unit};
+}
+
 std::uint64_t read_limit(const std::string& path) {
   std::ifstream file(path);
   std::uint64_t bytes = 0;
@@ -50,6 +64,7 @@ std::uint64_t lowest_limit(const std::string& root, std::string group, const cha
 std::uint64_t control_group_limit(const std::string& root) {
   const std::string mounts = root + "/sys/fs/cgroup";
   std::uint64_t limit = kib_field(root + "/proc/meminfo", "MemTotal");
+  if (limit == 0) limit = system_memory().total;
   std::ifstream groups(root + "/proc/self/cgroup");
   std::string line;
   while (std::getline(groups, line)) {  // "4:memory:/path" in v1, "0::/path" in v2
@@ -70,7 +85,9 @@ std::uint64_t control_group_limit(const std::string& root) {
 
 std::uint64_t default_memory_budget() {
   constexpr std::uint64_t program_bytes = 32ULL << 20;
-  const std::uint64_t available = kib_field("/proc/meminfo", "MemAvailable") / 4 * 3;
+  std::uint64_t available = kib_field("/proc/meminfo", "MemAvailable");
+  if (available == 0) available = system_memory().free;
+  available = available / 4 * 3;
   const std::uint64_t limit = control_group_limit();
   return std::min(available, limit > program_bytes ? limit - program_bytes : limit);
 }

@@ -94,6 +94,15 @@ void refuse_pipes(const std::filesystem::path& folder) {
   }
 }
 
+// What RocksDB was killed over: it never removes such a file, and we hold its lock now.
+void remove_temporaries(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    std::error_code ignored;
+    if (at->path().extension() == ".dbtmp") std::filesystem::remove(at->path(), ignored);
+  }
+}
+
 // What a writer that opens, writes or closes changes in the folder: which files there are, and their sizes.
 std::map<std::string, std::uint64_t> files_of(const std::filesystem::path& folder) {
   std::map<std::string, std::uint64_t> files;
@@ -158,6 +167,7 @@ Catalog::Catalog(const std::filesystem::path& folder, Access access)
                     says("No such file or directory"));
   }
   database_.reset(database);
+  if (access != Access::read) remove_temporaries(folder);
 }
 
 Catalog::~Catalog() {

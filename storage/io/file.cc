@@ -158,7 +158,8 @@ File File::reopen_direct(bool writable) const {
   int descriptor = open_retrying(descriptor_path().string(), flags);
   if (descriptor < 0 && errno == ENOENT) descriptor = open_retrying(path_, flags);  // without /proc
   if (descriptor >= 0) return {descriptor, path_, /*is_direct=*/true};
-  if (errno == EINVAL) return {};
+  // ENOENT: a file without a name, on a system without /proc.
+  if (errno == EINVAL || errno == ENOENT) return {};
   fail_errno(path_, "open for direct access", errno);
 }
 

@@ -35,7 +35,8 @@ class File {
   static File open_existing(const std::filesystem::path& path);
 
   // A second descriptor on the same file that bypasses the page cache; an empty File where the file
-  // system refuses (tmpfs). Offsets, sizes and memory must then be multiples of direct_io_alignment.
+  // system refuses (tmpfs), or there is no way to it. Offsets, sizes and memory must then be multiples of
+  // direct_io_alignment.
   File reopen_direct(bool writable) const;
 
   explicit operator bool() const noexcept { return descriptor_ >= 0; }

@@ -9,7 +9,15 @@ void make_folders(const std::filesystem::path& folder) {
   std::error_code error;
   // "a/" and "a" are one folder.
   const auto path = folder.has_filename() ? folder : folder.parent_path();
-  if (std::filesystem::is_directory(path, error)) return;
+  if (std::filesystem::is_directory(path, error)) {
+    // Whoever made it may have been killed before its name was durable. What cannot be synced, a folder of
+    // someone else's above ours, was there before us.
+    try {
+      sync_folder(path.parent_path());
+    } catch (const Error&) {
+    }
+    return;
+  }
   if (!path.parent_path().empty() && path.parent_path() != path) make_folders(path.parent_path());
   std::filesystem::create_directory(path, error);
   if (error) fail_errno(path.string(), "create the folder", error.value());

@@ -252,6 +252,7 @@ Outcome outcome_of(const fs::path& root) {
       outcome.files[name];
     } else if (is_in_catalog(name)) {
       outcome.catalog_bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
+      if (name.ends_with(".dbtmp")) outcome.files[name];  // RocksDB would keep it for ever
     } else {
       outcome.allocated_bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
       outcome.files[name] = what_counts(name, bytes);

@@ -283,3 +283,15 @@ TEST_CASE("a catalog that is opened, written and closed all the time is never da
     reader.verify();
   }
 }
+
+TEST_CASE(
+    "what a kill has left of a catalog's temporary files is removed by the next writer, and by no reader") {
+  const test::TemporaryFolder folder;
+  Catalog(folder / "catalog", Catalog::Access::create).apply({{"kept", "1"}});
+  const fs::path left = folder / "catalog/OPTIONS-000099.dbtmp";
+  put_bytes(left, "half");
+  CHECK(Catalog(folder / "catalog", Catalog::Access::read).get("kept") == "1");
+  CHECK(fs::exists(left));
+  CHECK(Catalog(folder / "catalog", Catalog::Access::write).get("kept") == "1");
+  CHECK_FALSE(fs::exists(left));
+}
