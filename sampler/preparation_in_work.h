@@ -2,11 +2,11 @@
 //
 // Why:     a run that was killed leaves its finished work there, and the same command goes on with it; one
 //          that asks for something else removes it.
-// Crash:   the catalog names what the folder's files are made from before the first of them is there, and
-// when
-//          those of other work are durably gone; where a catalog was cut, the checkpoints tell. Sealing
-//          goes: the old entry is replaced by the new one's text in the journal, the folders change places,
-//          the journal becomes the entry. A kill in between is made good by the next run.
+// Crash:   the catalog names what the folder's files are made from once those of other work are durably gone
+//          and before the first of these is there; every checkpoint in the folder says it again, for a
+//          catalog that was cut. Sealing goes: the old entry is replaced by the new one's text in the
+//          journal, the folders change places, the journal becomes the entry. A kill in between is made good
+//          by the next run.
 // Format:  storage/FORMAT.md, "Preparation".
 #pragma once
 
