@@ -8,7 +8,7 @@
 #include "storage/base/error.h"
 #include "storage/base/progress.h"
 #include "storage/format/section_stream.h"
-#include "storage/format/segment_stream.h"
+#include "storage/format/segment_reader.h"
 
 namespace gneiss {
 namespace {
@@ -220,7 +220,7 @@ void PackFile::check_shared(std::size_t batch, std::span<const std::byte> segmen
 
 void PackFile::verify(Progress* progress) const {
   verify_sections(file_, progress);
-  SegmentStream segments(*this);
+  SegmentReader segments(*this);
   for (std::size_t batch = 0; batch < entries_.size(); ++batch) {
     throw_if_interrupted();
     const auto bytes = segments.next();

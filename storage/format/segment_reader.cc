@@ -1,4 +1,4 @@
-#include "storage/format/segment_stream.h"
+#include "storage/format/segment_reader.h"
 
 #include <algorithm>
 #include <array>
@@ -28,7 +28,7 @@ std::uint64_t largest_segment_bytes(const PackFile& pack) {
 
 }  // namespace
 
-SegmentStream::SegmentStream(const PackFile& pack)
+SegmentReader::SegmentReader(const PackFile& pack)
     : pack_(pack),
       ring_(AlignedBuffer::uninitialized(std::max(2 * largest_segment_bytes(pack), ring_bytes_least))),
       flights_(reads_at_once),
@@ -38,7 +38,7 @@ SegmentStream::SegmentStream(const PackFile& pack)
 }
 
 // Moves head_ to where so many bytes are free in one piece.
-bool SegmentStream::fits(std::uint64_t bytes) noexcept {
+bool SegmentReader::fits(std::uint64_t bytes) noexcept {
   if (segments_.empty()) {
     head_ = 0;
     return true;
@@ -54,7 +54,7 @@ bool SegmentStream::fits(std::uint64_t bytes) noexcept {
 }
 
 // Makes room for the next batch that reads anything.
-bool SegmentStream::place_next() {
+bool SegmentReader::place_next() {
   for (; next_to_place_ < pack_.entries().size(); ++next_to_place_) {
     const std::uint64_t bytes = segment_bytes(pack_, next_to_place_);
     if (bytes == 0) continue;
@@ -71,7 +71,7 @@ bool SegmentStream::place_next() {
   return false;
 }
 
-void SegmentStream::submit_more() {
+void SegmentReader::submit_more() {
   while (!free_flights_.empty()) {
     const bool is_all_submitted = segments_.empty() || in_segment_ == segments_.back().bytes;
     if (is_all_submitted && !place_next()) return;
@@ -94,7 +94,7 @@ void SegmentStream::submit_more() {
   }
 }
 
-void SegmentStream::reap() {
+void SegmentReader::reap() {
   std::array<ReadCompletion, reads_at_once> completions;
   const std::size_t count = engine_->reap(completions, 1);
   for (const ReadCompletion& completion : std::span(completions).first(count)) {
@@ -109,7 +109,7 @@ void SegmentStream::reap() {
   }
 }
 
-std::span<const std::byte> SegmentStream::next() {
+std::span<const std::byte> SegmentReader::next() {
   GNEISS_ASSERT(next_to_give_ < pack_.entries().size());
   if (has_given_) segments_.pop_front();
   has_given_ = false;

@@ -1,5 +1,5 @@
 // What the batches of a pack read, read ahead: each batch's bytes, whatever their sizes; damage where it is.
-#include "storage/format/segment_stream.h"
+#include "storage/format/segment_reader.h"
 
 #include <doctest/doctest.h>
 
@@ -84,7 +84,7 @@ TEST_CASE("each batch's bytes come in turn, whatever their sizes") {
     counts.push_back(0);
     const std::vector<Batch> batches = write_pack(folder / "pack", counts);
     const PackFile pack(folder / "pack");
-    SegmentStream stream(pack);
+    SegmentReader stream(pack);
     for (std::size_t batch = 0; batch < batches.size(); ++batch) {
       const auto bytes = stream.next();
       REQUIRE(bytes.size() == batches[batch].entry.bytes);
@@ -122,12 +122,12 @@ TEST_CASE(
   const PackFile pack(folder / "pack");
   for (const std::size_t batch : {29U, 12U}) {
     // Opened before it was cut, and after.
-    SegmentStream stream(pack);
+    SegmentReader stream(pack);
     const File file = File::open_existing(folder / "pack");
     const std::uint64_t end = file.size();
     file.resize(batches[batch].entry.offset + (2U << 20) / 3);
-    SegmentStream late(pack);
-    for (SegmentStream* each : {&stream, &late}) {
+    SegmentReader late(pack);
+    for (SegmentReader* each : {&stream, &late}) {
       const auto read_all = [&] {
         for (std::size_t i = 0; i < batches.size(); ++i) each->next();
       };

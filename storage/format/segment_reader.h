@@ -19,9 +19,9 @@
 
 namespace gneiss {
 
-class SegmentStream {
+class SegmentReader {
  public:
-  explicit SegmentStream(const PackFile& pack);  // which outlives this
+  explicit SegmentReader(const PackFile& pack);  // which outlives this
 
   // The bytes of the next batch, as PackFile::check() takes them, until the next call; none for a batch that
   // reads nothing. Precondition: there is a batch left.
