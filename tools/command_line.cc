@@ -18,6 +18,7 @@
 #include "tools/config_file.h"
 #include "tools/help_format.h"
 #include "tools/option_names.h"
+#include "tools/option_values.h"
 #include "tools/usage.h"
 
 namespace gneiss {
@@ -61,8 +62,9 @@ int parse_and_run(std::vector<std::string> arguments) {
 
   app.add_option("--config", "Options from a YAML file, by their names; the command line wins")
       ->type_name("FILE");
-  refuse_negative_counts(app);
+  take_decimal_numbers(app);
   expand_config(arguments, app);
+  refuse_missing_values(arguments, app);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first
   try {
     app.parse(std::move(arguments));

@@ -13,6 +13,7 @@
 #include "storage/format/drive_record.h"
 #include "tools/commands.h"
 #include "tools/foreseen_memory.h"
+#include "tools/option_values.h"
 #include "tools/options.h"
 #include "tools/summary.h"
 
@@ -265,6 +266,7 @@ void register_prepare(CLI::App& app) {
       ->add_option("--fanout", preparation.fanouts,
                    "Neighbors to sample per hop, from the seeds outwards; -1: all. One number per layer")
       ->delimiter(',')
+      ->transform(decimal_integers())
       ->type_name("K1,K2,...")
       ->capture_default_str();
   command->add_option("--batch-size", preparation.batch_size, "Seed nodes per mini-batch")
@@ -305,7 +307,11 @@ void register_prepare(CLI::App& app) {
   add_bytes_option(*command, "--cpu-cache", preparation.cpu_cache_bytes,
                    "Host memory for the most read rows, such as 10GiB; default 0");
   add_bytes_option(*command, "--disk-budget", options->request.disk_budget_bytes,
-                   "The most the preparation may take on the drive, such as 20GiB; default: what is free");
+                   "The most the preparation may take on the drive, such as 20GiB; default: what is free")
+      ->check([](const std::string& text) {
+        return parse_bytes(text, "--disk-budget") > 0 ? std::string()
+                                                      : "0 leaves no room; leave it out for all that is free";
+      });
   add_bytes_option(
       *command, "--read-gap", options->request.read_gap_bytes,
       "With batches that share rows: bytes not needed up to which two reads become one; default: "

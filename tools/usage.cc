@@ -74,17 +74,6 @@ std::string subject_of(const CLI::App& command) {
 
 }  // namespace
 
-void refuse_negative_counts(CLI::App& app) {
-  for (CLI::Option* option : app.get_options()) {
-    if (option->get_type_name().find("UINT") == std::string::npos) continue;
-    option->check(
-        [](const std::string& text) { return text.starts_with('-') ? text + " is below 0" : std::string(); });
-  }
-  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
-    refuse_negative_counts(*command);
-  }
-}
-
 const CLI::App& named_command(const CLI::App& app, const std::vector<std::string>& arguments) {
   const CLI::App* command = &app;
   for (const std::string& argument : arguments) {

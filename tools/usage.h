@@ -11,9 +11,6 @@ class ParseError;
 
 namespace gneiss {
 
-// CLI11 would take -1 as 2^64 - 1: an option that counts refuses it instead. After all are registered.
-void refuse_negative_counts(CLI::App& app);
-
 // The subcommand that `arguments` begin with, of a subcommand too ("bench io"); `app` itself where there is
 // none.
 const CLI::App& named_command(const CLI::App& app, const std::vector<std::string>& arguments);

@@ -51,6 +51,13 @@ TEST_CASE("a wrong command line is answered with what may have been meant, exit 
   expect_refused({"prepare", "--dataset", "d", "--name", "../d"}, 2, "../d");
   expect_refused({"generate", "d", "--nodes", "-5"}, 2, "--nodes");
   expect_refused({"bench", "oi"}, 2, "did you mean io?");
+  // As a variable of the shell leaves them that was never set.
+  expect_refused({"train", "--dataset", "d", "--run=", "--seed=3"}, 2, "--run is given an empty value");
+  expect_refused({"train", "--dataset", "d", "--lr", ""}, 2, "--lr is given an empty value");
+  expect_refused({"info", "d", "--summary=", "--quiet"}, 2, "--summary is given an empty value");
+  expect_refused({"train", "--dataset", "d", "--epochs"}, 2, "--epochs needs a value");
+  expect_refused({"generate", "d", "--nodes", "18446744073709551616"}, 2, "18446744073709551616 is out of");
+  expect_refused({"prepare", "--dataset", "d", "--disk-budget", "0"}, 2, "leave it out for all that is free");
 }
 
 TEST_CASE("what is not there, or not what it should be, is named") {
