@@ -60,7 +60,7 @@ int parse_and_run(std::vector<std::string> arguments) {
   register_verify(app);
   register_bench(app);
 
-  app.add_option("--config", "Options from a YAML file, by their names; the command line wins")
+  app.add_option("--config", "Options from one YAML file, by their names; the command line wins")
       ->type_name("FILE");
   take_decimal_numbers(app);
   expand_config(arguments, app);

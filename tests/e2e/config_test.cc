@@ -32,6 +32,26 @@ TEST_CASE("a run's config.yaml makes the same run again, and the command line ov
         read_text_file(folder / "first" / "best.safetensors"));
   CHECK(again("third", {"--seed=8"}).at("options").at("seed") == 8);
   CHECK(again("fourth", {"--lr", "0.5"}).at("options").at("lr") == 0.5);
+  // One option under two names.
+  CHECK(again("fifth", {"--shuffle"}).at("options").at("no_shuffle") == false);
+}
+
+TEST_CASE("a run's config.yaml that was changed makes no other run") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  expect_done(
+      {"train", "--dataset", dataset, "--preparation", "P", "--epochs", "2", "--run", folder / "first"});
+  const std::string file = folder / "first" / "config.yaml";
+  std::string text = read_text_file(file);
+  text[text.find("epochs: 2") + 8] = '3';
+  write_text_file(file, text);
+  const Arguments again{"train", "--config", file, "--run", folder / "second"};
+  expect_refused(again, 4, "config.yaml: the checksum in its first line does not fit");
+  CHECK_FALSE(std::filesystem::exists(folder / "second"));
+  // A person's file has no such line.
+  write_text_file(file, text.substr(text.find('\n') + 1));
+  expect_done(again);
 }
 
 TEST_CASE("what a model is made of is part of a run's config.yaml, and refused where it cannot be") {
@@ -112,5 +132,36 @@ TEST_CASE("a file gives lists, flags and sizes; what it cannot give is refused b
   expect_refused(with("- 3\n"), 3, "not a map");
   expect_refused({"prepare", "--config", folder / "no.yaml"}, 3, "no.yaml");
   expect_refused({"prepare", "--config"}, 2, "--config needs");
+  expect_refused({"prepare", "--config="}, 2, "--config needs");
+  expect_refused({"prepare", "--config", "--quiet"}, 2, "--config needs");
+  expect_refused({"prepare", "--config", file, "--config=" + file}, 2, "--config is given twice");
+  expect_refused(with("quiet: true\n"), 2, "p.yaml: 'quiet' is for the command line");
+  expect_refused(with("help: true\n"), 2, "p.yaml: 'help' is for the command line");
+  expect_refused(with("seed: \"\"\n"), 2, "p.yaml: 'seed' is empty");
+  expect_refused(with("fanout: []\n"), 2, "p.yaml: 'fanout' is empty");
+  expect_refused(with("batch_size: 50\nbatch-size: 60\n"), 2, "'batch_size' and 'batch-size' are one option");
   expect_done(with(""));
+}
+
+TEST_CASE("a flag with two names is one option in a file too, and a dataset's name overrides the file's") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const std::string file = folder / "t.yaml";
+  const auto shuffles = [&](const std::string& text, const Arguments& more = {}) {
+    write_text_file(file, text + "\npreparation: P\nepochs: 1\n");
+    Arguments arguments{"train", "--dataset", dataset, "--config", file, "--force", "--run", folder / "run"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    expect_done(arguments);
+    const auto summary = nlohmann::json::parse(read_text_file(folder / "run" / "summary.json"));
+    return !summary.at("options").at("no_shuffle").get<bool>();
+  };
+  CHECK(shuffles("no_shuffle: false"));
+  CHECK(shuffles("no_shuffle: true", {"--shuffle"}));
+  CHECK_FALSE(shuffles("no_shuffle: true"));
+  CHECK_FALSE(shuffles("shuffle: false"));
+  CHECK_FALSE(shuffles("shuffle: true", {"--no-shuffle"}));
+  write_text_file(file, "dataset: nowhere\n");
+  expect_done({"info", dataset, "--config", file});
+  expect_refused({"info", "--config", file}, 3, "nowhere");
 }
