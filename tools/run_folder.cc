@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string_view>
 
 #include "storage/base/error.h"
 #include "storage/format/json_text.h"
@@ -18,10 +20,18 @@ namespace {
 constexpr const char* metrics_file_name = "metrics.jsonl";
 constexpr const char* checkpoints_folder_name = "checkpoints";
 
-std::filesystem::path next_free_folder(const std::filesystem::path& runs) {
+// The next free run-NNNN. It is made here, so that of several that look at once each gets its own.
+std::filesystem::path make_next_folder(const std::filesystem::path& runs) {
+  make_folders(runs);
   for (int number = 1;; ++number) {
     auto path = runs / fmt::format("run-{:04}", number);
-    if (!std::filesystem::exists(path)) return path;
+    std::error_code error;
+    if (std::filesystem::create_directory(path, error)) {
+      sync_folder(runs);
+      return path;
+    }
+    if (error && error != std::errc::file_exists)
+      fail_errno(path.string(), "create the folder", error.value());
   }
 }
 
@@ -52,14 +62,51 @@ bool is_count(const nlohmann::json& object, const char* key) {
   return found == object.end() || found->is_number_unsigned();
 }
 
-std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> states;
+// "best.safetensors", or "best-seed-N.safetensors" of one of many.
+std::string tensors_name(std::string_view kind, std::optional<std::uint64_t> seed) {
+  return seed ? fmt::format("{}-seed-{}.safetensors", kind, *seed) : fmt::format("{}.safetensors", kind);
+}
+
+std::vector<std::filesystem::path> tensors_in(const std::filesystem::path& folder, std::string_view kind) {
+  std::vector<std::filesystem::path> found;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
     const std::string name = entry.path().filename();
-    if (name.starts_with("state") && name.ends_with(".safetensors")) states.push_back(entry.path());
+    const std::string first = fmt::format("{}-seed-", kind);
+    std::uint64_t seed = 0;
+    if (name.starts_with(first)) std::from_chars(name.data() + first.size(), name.data() + name.size(), seed);
+    if (name == tensors_name(kind, {}) || name == tensors_name(kind, seed)) found.push_back(entry.path());
   }
-  return states;
+  return found;
+}
+
+std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder) {
+  return tensors_in(folder, "state");
+}
+
+void remove_durably(const std::filesystem::path& folder, const std::vector<std::filesystem::path>& files) {
+  bool is_removed = false;
+  for (const auto& file : files) {
+    std::error_code error;
+    is_removed |= std::filesystem::remove(file, error);
+    if (error) fail_errno(file.string(), "remove", error.value());
+  }
+  if (is_removed) sync_folder(folder);
+}
+
+// All of the run that lies there but its config.yaml, which the next one's replaces, and its metrics. Each
+// step is durable before the next, so that a kill or a power cut leaves the old run, or plainly none:
+//   without its summary it was interrupted before its end, and the same command brings it there;
+//   without a state it begins anew, and what it has as its best weights is still that of its config.yaml;
+//   without these it has not come to any yet, under whichever config.yaml.
+void remove_run(const std::filesystem::path& folder) {
+  remove_durably(folder, {folder / "summary.json"});
+  remove_durably(folder, states_in(folder));
+  KeptCheckpoints::remove_all(folder / checkpoints_folder_name);
+  std::vector<std::filesystem::path> rest = tensors_in(folder, "best");
+  rest.push_back(folder / timeline_file_name);
+  rest.push_back(folder / report_file_name);
+  remove_durably(folder, rest);
 }
 
 // A folder with anything in it is taken only where a run has been.
@@ -79,22 +126,23 @@ void refuse_other_files(const std::filesystem::path& folder) {
 
 RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start,
                      bool is_of_many)
-    : path_(given.empty() ? next_free_folder(dataset / "runs") : std::filesystem::path(given)) {
+    : path_(given) {
   if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_)) {
     fail(Kind::config, "--run {} is a file; give a folder", path_.string());
   }
   if (start == RunStart::go_on && states_in(path_).empty()) {
     fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
   }
-  refuse_other_files(path_);
   // Whoever wants runs elsewhere says so with --run; what a dataset brought along does not lead there.
   if (given.empty()) refuse_link(dataset / "runs");
-  refuse_link(path_ / checkpoints_folder_name);
+  if (!given.empty()) refuse_other_files(path_);
   try {
+    if (given.empty()) path_ = make_next_folder(dataset / "runs");
     make_folders(path_);
   } catch (const Error& error) {
     fail(Kind::io, "{}; give a writable folder for the run with --run", error.what());
   }
+  refuse_link(path_ / checkpoints_folder_name);
   auto lock = FileLock::try_take(path_, FileLock::Mode::exclusive);
   if (!lock) {
     fail(Kind::io, "another gneiss is training in {}; wait until it ends, or choose another --run",
@@ -114,24 +162,18 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
     fail(Kind::config, "{} holds {}; give --runs as then, another --run, or --force to replace it",
          path_.string(), is_of_many ? "a single run" : "several runs with seeds of their own");
   }
-  if (!goes_on_) {
-    std::error_code ignored;
-    for (const auto& state : states) std::filesystem::remove(state, ignored);
-    KeptCheckpoints::remove_all(path_ / checkpoints_folder_name);
-    std::filesystem::remove(path_ / "summary.json", ignored);
-    std::filesystem::remove(path_ / timeline_file_name, ignored);
-  }
+  if (!goes_on_) remove_run(path_);
   const auto metrics = path_ / metrics_file_name;
   metrics_ =
       goes_on_ && std::filesystem::exists(metrics) ? File::open_existing(metrics) : File::create(metrics);
 }
 
 std::filesystem::path RunFolder::checkpoint(std::optional<std::uint64_t> seed) const {
-  return path_ / (seed ? fmt::format("best-seed-{}.safetensors", *seed) : "best.safetensors");
+  return path_ / tensors_name("best", seed);
 }
 
 std::filesystem::path RunFolder::state(std::optional<std::uint64_t> seed) const {
-  return path_ / (seed ? fmt::format("state-seed-{}.safetensors", *seed) : "state.safetensors");
+  return path_ / tensors_name("state", seed);
 }
 
 KeptCheckpointOptions RunFolder::kept(std::uint32_t count, std::optional<std::uint64_t> seed) const {

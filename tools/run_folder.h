@@ -7,6 +7,7 @@
 //   best.safetensors  the weights of the best epoch
 //   state.safetensors where the run stands, for going on after an interruption
 //   checkpoints/      those of the last epochs, see engine/train/kept_checkpoints.h
+//   report.html       the page of 'gneiss report'
 #pragma once
 
 #include <filesystem>
@@ -22,6 +23,7 @@
 namespace gneiss {
 
 inline constexpr const char* timeline_file_name = "timeline.json";
+inline constexpr const char* report_file_name = "report.html";
 
 enum class RunStart {
   anew,     // or go on, where an interrupted run lies in the folder: the numbers are the same
@@ -31,10 +33,11 @@ enum class RunStart {
 
 class RunFolder {
  public:
-  // `given` empty: the next free DATASET/runs/run-NNNN. `is_of_many`: of several runs with seeds of their
-  // own. Throws Error(config) when `given` holds a finished run and is to be begun anew, nothing and is to go
-  // on, the other sort of run, or files that are no run's; Error(io) when it cannot be made or another
-  // process trains in it.
+  // `given` empty: the next free DATASET/runs/run-NNNN. Of a run that is replaced, or that left no state,
+  // only config.yaml stays, for write_config() to replace; a kill meanwhile leaves it whole or plainly begun
+  // anew. `is_of_many`: of several runs with seeds of their own. Throws Error(config) when `given` holds a
+  // finished run and is to be begun anew, nothing and is to go on, the other sort of run, or files that are
+  // no run's; Error(io) when it cannot be made or another process trains in it.
   RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start, bool is_of_many);
 
   const std::filesystem::path& path() const noexcept { return path_; }

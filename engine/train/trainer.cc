@@ -85,6 +85,14 @@ TrainOptions resolve(const TrainOptions& options, const Dataset& dataset) {
   return resolved;
 }
 
+void check_order(const Preparation& preparation, const TrainOptions& options) {
+  if (preparation.info().planned != Residency::belady || !options.schedule.shuffle) return;
+  fail(Kind::config,
+       "preparation '{}' has residency belady, whose plan holds for one order of batches; train without a "
+       "shuffle, or prepare with --residency static",
+       preparation.name());
+}
+
 void check_epochs(const TrainState& state, const TrainOptions& options) {
   if (state.epochs_done <= options.schedule.epochs) return;
   fail(Kind::config, "{} is the state after {} epochs, more than --epochs {}; ask for more",
@@ -378,6 +386,7 @@ class Run {
 
 MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                          const TrainDevice& device) {
+  check_order(preparation, options);
   const TrainOptions resolved = resolve(options, dataset);
   const auto seeds = static_cast<std::uint32_t>(maxima_of(preparation.pool().entries()).seed_count);
   const std::uint64_t split_seeds = scored_seeds(dataset, preparation, resolved);
@@ -428,12 +437,7 @@ std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation
 RunResult train(const Dataset& dataset, const Preparation& preparation, CpuTier& cpu_tier,
                 const TrainOptions& options, const TrainDevice& device,
                 const std::function<void(const EpochResult&)>& on_epoch) {
-  if (preparation.info().planned == Residency::belady && options.schedule.shuffle) {
-    fail(Kind::config,
-         "preparation '{}' has residency belady, whose plan holds for one order of batches; train without a "
-         "shuffle, or prepare with --residency static",
-         preparation.name());
-  }
+  check_order(preparation, options);
   const TrainOptions resolved = resolve(options, dataset);
   return Run(dataset, preparation, cpu_tier, resolved, device).run(on_epoch);
 }

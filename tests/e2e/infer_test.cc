@@ -223,6 +223,28 @@ TEST_CASE("what exact evaluation makes use of is in the plan: the peak stays bel
   CHECK(summary.at("peak_memory_bytes") <= summary.at("planned_memory_bytes"));
 }
 
+TEST_CASE("what a run was before --force is never what infer runs, and a refused --force leaves it") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const std::string run = folder / "run";
+  const Arguments train{"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--run", run};
+  expect_done(train);
+  const auto before = tree(run);
+  expect_done({"prepare", "--dataset", dataset, "--name", "B", "--fanout", "3,3", "--batch-size", "200",
+               "--cpu-cache", "8KiB", "--residency", "belady"});
+  expect_refused({"train", "--dataset", dataset, "--preparation", "B", "--shuffle", "--run", run, "--force"},
+                 2, "belady");
+  expect_refused(train + Arguments{"--force", "--lr", "-1"}, 2, "learning rate");
+  CHECK(tree(run) == before);
+  const Arguments logits = infer(dataset, run, "logits", folder / "o.npy");
+  expect_done(logits);
+  expect_done(train + Arguments{"--force", "--runs", "2"});
+  expect_refused(logits, 2, "holds several runs");
+  expect_done(train + Arguments{"--force"});
+  CHECK(tree(run) == before);
+}
+
 TEST_CASE("what infer cannot do is refused in one sentence, and nothing is written") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";

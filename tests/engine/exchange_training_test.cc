@@ -78,4 +78,9 @@ TEST_CASE("a shuffle is refused: the plan holds for one order") {
   const LearnableGraph graph;
   EXPECT_ERROR(static_cast<void>(graph.train(short_run(), "belady")), Kind::config,
                "train without a shuffle");
+  // And before anything is begun, a run's folder too.
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  EXPECT_ERROR(plan_training(graph.dataset(), graph.open("belady"), short_run(), *backend), Kind::config,
+               "train without a shuffle");
 }

@@ -6,6 +6,7 @@
 #include "storage/io/file.h"
 #include "tools/commands.h"
 #include "tools/report/page.h"
+#include "tools/run_folder.h"
 
 namespace gneiss {
 namespace {
@@ -18,7 +19,7 @@ struct ReportCommand {
 
 void run(const ReportCommand& command) {
   const RunRecord record = RunRecord::read(command.run, command.trace);
-  const std::filesystem::path own = record.folder / "report.html";
+  const std::filesystem::path own = record.folder / report_file_name;
   if (command.out.empty()) {
     replace_file(own, make_report_page(record));
   } else {
