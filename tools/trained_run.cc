@@ -2,8 +2,11 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 
+#include "engine/compute/attention.h"
 #include "engine/train/checkpoint.h"
 #include "storage/base/error.h"
 #include "storage/io/file.h"
@@ -13,6 +16,7 @@ namespace gneiss {
 namespace {
 
 constexpr std::uint32_t layers_max = 64;
+constexpr std::uint32_t hidden_columns_max = 65536;
 
 class RunConfig {
  public:
@@ -96,6 +100,44 @@ void check_features(const SafetensorsFile& file, const std::filesystem::path& pa
   }
 }
 
+// The width of what the last layer's bias is added to.
+void check_classes(const SafetensorsFile& file, const TrainedRun& run) {
+  const std::uint32_t last = run.options.layer_count - 1;
+  const std::array<std::string, 4> biases{
+      fmt::format("convs.{}.bias", last), fmt::format("convs.{}.lin_l.bias", last),
+      fmt::format("convs.{}.nn.lins.1.bias", last), fmt::format("lins.{}.bias", last)};
+  for (const NamedTensor& tensor : file.tensors()) {
+    if (std::ranges::find(biases, tensor.name) == biases.end() || tensor.shape.size() != 1) continue;
+    if (tensor.shape[0] == run.options.class_count) continue;
+    fail(Kind::input,
+         "{} was trained to tell {} classes or labels apart, the dataset's are {}; give a dataset like its "
+         "own",
+         run.checkpoint.string(), tensor.shape[0], run.options.class_count);
+  }
+}
+
+void check_widths(const ModelKind& kind, const ModelOptions& options) {
+  if (options.hidden_columns == 0 || options.hidden_columns > hidden_columns_max) {
+    fail(Kind::config, "hidden is {}; a run has 1 to {}", options.hidden_columns, hidden_columns_max);
+  }
+  const std::uint32_t heads = options.head_count;
+  const bool can_share = heads > 0 && heads <= attention_heads_max && options.hidden_columns % heads == 0;
+  if (kind.traits.has_heads && !can_share) {
+    fail(Kind::config, "hidden {} cannot be shared by num_heads {}", options.hidden_columns, heads);
+  }
+}
+
+// Of what stands in the file, and not of options that nobody gave here.
+template <class Read>
+void read_as_of(const std::filesystem::path& config, const Read& read) {
+  try {
+    read();
+  } catch (const Error& error) {
+    if (error.kind() != Kind::config) throw;
+    fail(Kind::input, "{}: {}", config.string(), error.what());
+  }
+}
+
 }  // namespace
 
 TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::filesystem::path& checkpoint,
@@ -110,20 +152,24 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
   run.checkpoint = find_checkpoint(folder, checkpoint);
   const SafetensorsFile file = open_checkpoint(run.checkpoint);
   check_features(file, run.checkpoint, dataset.feature_dim);
-  run.model = config.get<std::string>("model", "sage");
-  run.objective.task = parse_task(config.get<std::string>("task", "multi-class"));
-  run.objective = resolve_objective(run.objective, dataset);
-  run.options = {.feature_columns = dataset.feature_dim,
-                 .hidden_columns = config.get<std::uint32_t>("hidden", 128),
-                 .class_count = logit_columns(run.objective, dataset),
-                 .layer_count = count_layers(file, run.checkpoint),
-                 .activation = parse_activation(config.get<std::string>("activation", "relu")),
-                 .dropout = 0,
-                 .head_count = config.get<std::uint32_t>("num_heads", 4),
-                 .aggregator = parse_aggregator(config.get<std::string>("aggregator", "mean")),
-                 .residual = config.get<bool>("residual", false),
-                 .norm = parse_norm(config.get<std::string>("norm", "none")),
-                 .seed = 0};
+  read_as_of(folder / "config.yaml", [&] {
+    run.model = config.get<std::string>("model", "sage");
+    run.objective.task = parse_task(config.get<std::string>("task", "multi-class"));
+    run.objective = resolve_objective(run.objective, dataset);
+    run.options = {.feature_columns = dataset.feature_dim,
+                   .hidden_columns = config.get<std::uint32_t>("hidden", 128),
+                   .class_count = logit_columns(run.objective, dataset),
+                   .layer_count = count_layers(file, run.checkpoint),
+                   .activation = parse_activation(config.get<std::string>("activation", "relu")),
+                   .dropout = 0,
+                   .head_count = config.get<std::uint32_t>("num_heads", 4),
+                   .aggregator = parse_aggregator(config.get<std::string>("aggregator", "mean")),
+                   .residual = config.get<bool>("residual", false),
+                   .norm = parse_norm(config.get<std::string>("norm", "none")),
+                   .seed = 0};
+    check_widths(find_model_kind(run.model), run.options);
+  });
+  check_classes(file, run);
   return run;
 }
 

@@ -18,7 +18,7 @@ struct TrainedRun {
 
   // Reads config.yaml of `folder`, and of `checkpoint` (empty: the folder's best.safetensors) how many layers
   // there are. Throws Error: config (no run, or several with seeds of their own), input (a value in it that
-  // cannot be read, a dataset that does not fit), corruption (config.yaml, the checkpoint).
+  // cannot be, a dataset that does not fit), corruption (config.yaml, the checkpoint).
   static TrainedRun read(const std::filesystem::path& folder, const std::filesystem::path& checkpoint,
                          const DatasetInfo& dataset);
 };

@@ -275,10 +275,32 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
   expect_refused(infer(dataset, run, "logits", out) + Arguments{"--memory", "20MiB"}, 2, "would do");
   expect_refused(infer(dataset, run, "logits", out) + Arguments{"--checkpoint", folder / "none"}, 3, "");
   CHECK(tree(folder.path()) == before);
+  // As many columns, of other classes: nothing is damaged.
+  const std::string classes = folder / "classes.gneiss";
+  expect_done({"generate", classes, "--nodes", "300", "--features",
+               std::to_string(Dataset::open(dataset).info().feature_dim), "--classes", "3"});
+  expect_refused(infer(classes, run, "logits", out), 3, "best.safetensors was trained to tell");
+  for (const auto& [model, at] : runs_of) {
+    CAPTURE(model);
+    expect_refused(infer(classes, at, "logits", out), 3, "was trained to tell");
+  }
+  // A value that cannot be is the file's, in which a person has written, and no option's.
+  const std::string config = folder / "run-gat" / "config.yaml";
+  const std::string text = read_text_file(config);
+  for (const char* bad : {"model: cnn", "activation: step", "norm: group", "aggregator: sum", "hidden: 0",
+                          "num_heads: 3", "task: multi-label"}) {
+    CAPTURE(std::string(bad));
+    const std::string key = std::string(bad).substr(0, std::string(bad).find(' '));
+    const std::size_t line = text.find("\n" + key) + 1;
+    std::string changed = text;
+    changed.replace(line, text.find('\n', line) - line, bad);
+    write_text_file(config, changed.substr(changed.find('\n') + 1));  // without its checksum
+    expect_refused(infer(dataset, folder / "run-gat", "logits", out), 3, "run-gat/config.yaml: ");
+  }
   const auto checkpoint = std::filesystem::path(run) / "best.safetensors";
   std::filesystem::resize_file(checkpoint, std::filesystem::file_size(checkpoint) - 8);
   expect_refused(infer(dataset, run, "logits", out), 4, "safetensors");
-  CHECK(tree(folder.path()) == before);
+  CHECK_FALSE(std::filesystem::exists(out));
 }
 
 TEST_CASE(
