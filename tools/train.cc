@@ -135,17 +135,29 @@ struct FinishedRun {
   nlohmann::json json;  // with the epochs that an interrupted process had done
 };
 
+// How to go on where the run stands; empty where it does not stand anywhere that these options go on from.
+std::string standing(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
+                     const Backend& backend) {
+  try {
+    const std::uint32_t done = epochs_done(dataset, preparation, options, backend);
+    return fmt::format("; the run stands after epoch {}, where --resume goes on", done);
+  } catch (const Error&) {
+    return "";
+  }
+}
+
 // Makes the state after an earlier epoch that of the run. What is refused is refused before anything changes.
 void go_back(const Dataset& dataset, const Preparation& preparation, TrainOptions options,
              const Backend& backend, std::uint32_t epoch) {
   const KeptCheckpoints kept(options.kept);
-  const std::filesystem::path current = std::exchange(options.state, kept.state_path(epoch));
-  if (!std::filesystem::exists(options.state)) {
+  if (!std::filesystem::exists(kept.state_path(epoch))) {
     const auto there = kept.epochs();
-    fail(Kind::config, "--resume-epoch {}: {} is not there; {}", epoch, options.state.string(),
+    fail(Kind::config, "--resume-epoch {}: {} is not there; {}{}", epoch, kept.state_path(epoch).string(),
          there.empty() ? "no checkpoints were kept: --keep-last keeps them"
-                       : fmt::format("kept are those of epochs {}", fmt::join(there, ", ")));
+                       : fmt::format("kept are those of epochs {}", fmt::join(there, ", ")),
+         standing(dataset, preparation, options, backend));
   }
+  const std::filesystem::path current = std::exchange(options.state, kept.state_path(epoch));
   epochs_done(dataset, preparation, options, backend);
   publish_link(options.state, current);
 }
@@ -268,8 +280,9 @@ void run(TrainCommand& command) {
       results.push_back(run_once(dataset, preparation, *cpu_tier, command, options, device.device(), folder));
     } catch (const Error& error) {
       if (error.kind() != Kind::cancelled || !folder.holds_state()) throw;
-      fail(Kind::cancelled, "interrupted; the same command with '--run {}' (and no --force) goes on",
-           folder.path().string());
+      fail(Kind::cancelled, "interrupted; the same command with '--run {}' ({}) goes on",
+           folder.path().string(),
+           command.resume_epoch > 0 ? "and --resume in place of --resume-epoch" : "and no --force");
     }
   }
   const auto drive = stored_drive_profile(dataset);

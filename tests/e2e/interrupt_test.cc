@@ -148,6 +148,8 @@ TEST_CASE("the checkpoints of the last epochs outlive kills, and a run goes back
   CHECK_FALSE(has_leftovers(folder.path()));
 
   expect_refused(train("run", {"--resume-epoch", "3"}), 2, "kept are those of epochs 28, 29, 30");
+  // As the same command finds it that was killed after it went back, when other epochs have been kept since.
+  expect_refused(train("run", {"--resume-epoch", "3"}), 2, "stands after epoch 30, where --resume goes on");
   expect_refused(train("run", {"--resume-epoch", "28", "--lr", "0.5"}), 2, "lr is ");
   expect_refused(train("run", {"--resume-epoch", "28", "--runs", "2"}), 2, "in a single run");
   check_same();
