@@ -64,7 +64,7 @@ int parse_and_run(std::vector<std::string> arguments) {
       ->type_name("FILE");
   take_decimal_numbers(app);
   expand_config(arguments, app);
-  refuse_missing_values(arguments, app);
+  refuse_wrong_values(arguments, app);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes its vector last argument first
   try {
     app.parse(std::move(arguments));

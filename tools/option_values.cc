@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <string_view>
 #include <system_error>
 
@@ -86,7 +87,8 @@ std::vector<GivenWord> given_words(const std::vector<std::string>& arguments, co
   return words;
 }
 
-void refuse_missing_values(const std::vector<std::string>& arguments, const CLI::App& app) {
+void refuse_wrong_values(const std::vector<std::string>& arguments, const CLI::App& app) {
+  std::set<const CLI::Option*> once;
   for (const GivenWord& given : given_words(arguments, app)) {
     if (given.option == nullptr || (!given.is_joined && !takes_value(*given.option))) continue;
     if (!given.value) fail(Kind::config, "{} needs a value, and nothing follows it", given.word);
@@ -98,6 +100,10 @@ void refuse_missing_values(const std::vector<std::string>& arguments, const CLI:
     if (!given.is_joined && given.value->starts_with("--")) {
       fail(Kind::config, "{} needs a value, and {} follows it; if that is the value, write {}={}", given.word,
            *given.value, given.word, *given.value);
+    }
+    const bool is_list = given.option->get_items_expected_max() != 1;
+    if (takes_value(*given.option) && !is_list && !once.insert(given.option).second) {
+      fail(Kind::config, "{} is given twice; give it once", given.word);
     }
   }
 }

@@ -27,8 +27,9 @@ struct GivenWord {
 // `arguments` with names normalised. What follows "--" stands alone.
 std::vector<GivenWord> given_words(const std::vector<std::string>& arguments, const CLI::App& app);
 
-// Throws Error(config) for an option whose value is missing, is empty, or is another option's name.
-void refuse_missing_values(const std::vector<std::string>& arguments, const CLI::App& app);
+// Throws Error(config) for an option whose value is missing, is empty or is another option's name, and for
+// one of a single value that is given twice.
+void refuse_wrong_values(const std::vector<std::string>& arguments, const CLI::App& app);
 
 // Numbers are decimal, leading zeros or not: 010 is ten, 0x10 is refused, and so is what 64 bits do not hold
 // or, of a count, what is below 0. For options whose type is shown as something else.

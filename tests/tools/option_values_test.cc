@@ -80,13 +80,15 @@ TEST_CASE("an option takes neither nothing nor the next option for its value") {
   const Program program;
   const auto check = [&](std::vector<std::string> words) {
     words.insert(words.begin(), "train");
-    refuse_missing_values(words, program.app);
+    refuse_wrong_values(words, program.app);
   };
-  check({"--run", "r", "--force", "--fanout", "-1,3", "--run=--r", "--", "--run"});
+  check({"--run", "r", "--force", "--fanout", "-1,3", "--fanout", "4", "--", "--run"});
+  check({"--run=--r", "--force", "--force"});
   check({"--unknown="});  // which the parser tells
   EXPECT_ERROR(check({"--run=", "--seed=3"}), Kind::config, "--run is given an empty value");
   EXPECT_ERROR(check({"--run", ""}), Kind::config, "--run is given an empty value");
   EXPECT_ERROR(check({"--force="}), Kind::config, "--force is given an empty value");
   EXPECT_ERROR(check({"--run", "--force"}), Kind::config, "write --run=--force");
+  EXPECT_ERROR(check({"--seed", "3", "--seed=4"}), Kind::config, "--seed is given twice");
   EXPECT_ERROR(check({"--seed", "3", "--run"}), Kind::config, "--run needs a value, and nothing follows");
 }
