@@ -1,5 +1,7 @@
 #include "tools/command_line.h"
 
+#include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -10,6 +12,7 @@
 #include <memory>
 #include <new>
 #include <string_view>
+#include <system_error>
 
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
@@ -19,24 +22,61 @@
 #include "tools/help_format.h"
 #include "tools/option_names.h"
 #include "tools/option_values.h"
+#include "tools/printable.h"
 #include "tools/usage.h"
 
 namespace gneiss {
 namespace {
 
 constexpr int exit_usage = 2;
+constexpr int exit_input = 3;
 constexpr int exit_system = 5;
+
+// The text of a log's line, which may name other people's files.
+class PrintableText : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& line, const std::tm& /*time*/,
+              spdlog::memory_buf_t& target) override {
+    const std::string text = printable({line.payload.data(), line.payload.size()});
+    target.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<PrintableText>(); }
+};
 
 // Results go to standard output, all else to standard error, so that a pipe holds results only.
 void send_log_to_standard_error() {
   if (spdlog::get("gneiss")) return;
   spdlog::set_default_logger(spdlog::stderr_color_mt("gneiss"));
-  spdlog::set_pattern("%^%l%$: %v");
+  auto lines = std::make_unique<spdlog::pattern_formatter>();
+  lines->add_flag<PrintableText>('v').set_pattern("%^%l%$: %v");
+  spdlog::set_formatter(std::move(lines));
 }
 
 void report(std::string_view sentence) noexcept {
   std::fflush(stdout);  // what was done so far comes before why it ended
-  std::fprintf(stderr, "gneiss: %.*s\n", static_cast<int>(sentence.size()), sentence.data());
+  try {
+    const std::string line = "gneiss: " + printable(sentence) + "\n";
+    std::fwrite(line.data(), 1, line.size(), stderr);
+  } catch (const std::bad_alloc&) {
+    std::fputs("gneiss: there is not even memory to say why it ended\n", stderr);
+  }
+}
+
+// What the standard library met at a path, said as we say it.
+int report_path(const std::filesystem::filesystem_error& error) noexcept {
+  const std::error_code& code = error.code();
+  const bool is_too_long = code == std::errc::filename_too_long;
+  const bool is_a_circle = code == std::errc::too_many_symbolic_link_levels;
+  std::string_view remedy;
+  if (is_too_long) remedy = "; give a shorter one";
+  if (is_a_circle) remedy = "; its links lead in a circle: put what is meant in their place";
+  try {
+    report(fmt::format("{}: {}{}", error.path1().string(), std::generic_category().message(code.value()),
+                       remedy));
+  } catch (const std::exception&) {
+    report(error.what());
+  }
+  return is_too_long || is_a_circle ? exit_input : exit_system;
 }
 
 int parse_and_run(std::vector<std::string> arguments) {
@@ -94,7 +134,13 @@ int run_command_line(std::vector<std::string> arguments) {
   } catch (const std::bad_alloc&) {
     report("the system refused memory; close other programs or give a smaller --memory");
   } catch (const std::filesystem::filesystem_error& error) {
-    report(error.what());
+    return report_path(error);
+  } catch (const std::system_error& error) {
+    const bool is_of_threads = error.code() == std::errc::resource_unavailable_try_again;
+    report(is_of_threads
+               ? "the system gives no more threads (ulimit -u, or pids.max of a control group); give a "
+                 "smaller --threads, or close other programs"
+               : error.what());
   } catch (const std::exception& error) {
     report(error.what());
   }

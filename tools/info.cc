@@ -10,6 +10,7 @@
 #include "storage/format/preparation.h"
 #include "storage/import/statistics.h"
 #include "tools/commands.h"
+#include "tools/printable.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -29,8 +30,8 @@ nlohmann::json list_preparations(const Dataset& dataset) {
       const PreparationOptions& options = preparation.info().options;
       fmt::print(
           "  {:<18}'{}': fanout {}, batch size {}, {} epochs of {} batches, {}{} rows cached ({}), {}{}\n",
-          "preparation", name, fmt::join(options.fanouts, ","), options.batch_size, options.sample_epochs,
-          preparation.info().train_batches_per_epoch,
+          "preparation", printable(name), fmt::join(options.fanouts, ","), options.batch_size,
+          options.sample_epochs, preparation.info().train_batches_per_epoch,
           preparation.gpu_row_count() == 0
               ? ""
               : fmt::format("{} rows in the gpu tier, ", format_count(preparation.gpu_row_count())),
@@ -46,7 +47,7 @@ nlohmann::json list_preparations(const Dataset& dataset) {
                       {"shares_rows", preparation.pack().is_shared()},
                       {"bytes", preparation.bytes()}});
     } catch (const Error& error) {
-      fmt::print("  {:<18}{}\n", "preparation", error.what());
+      fmt::print("  {:<18}{}\n", "preparation", printable(error.what()));
       list.push_back({{"name", name}, {"problem", error.what()}});
     }
   }
@@ -57,7 +58,7 @@ void run_info(const Arguments& arguments) {
   const Dataset dataset = Dataset::open(arguments.dataset);
   nlohmann::json statistics = dataset.statistics();
   if (!statistics.contains("task")) statistics.update({{"task", "multi-class"}, {"metric", "accuracy"}});
-  fmt::print("{}\n  {:<18}{}\n{}", arguments.dataset, "made from", dataset.info().source,
+  fmt::print("{}\n  {:<18}{}\n{}", arguments.dataset, "made from", printable(dataset.info().source),
              format_statistics(statistics));
   statistics["fingerprint"] = fmt::format("{:016x}", dataset.fingerprint());
   fmt::print("  {:<18}{:016x}\n", "fingerprint", dataset.fingerprint());

@@ -48,7 +48,10 @@ void add_output_file_option(CLI::App& command, const char* name, std::string& pa
   command.add_option(name, path, help)->type_name("FILE")->check([](const std::string& text) {
     const std::filesystem::path folder = std::filesystem::path(text).parent_path();
     std::error_code ignored;
-    if (std::filesystem::is_directory(text, ignored)) return text + " is a folder; give a file";
+    std::error_code error;
+    if (std::filesystem::is_directory(text, error)) return text + " is a folder; give a file";
+    if (error == std::errc::filename_too_long || error == std::errc::too_many_symbolic_link_levels)
+      return text + " cannot be a file: " + error.message();
     if (folder.empty() || std::filesystem::is_directory(folder, ignored)) return std::string();
     return "the folder " + folder.string() + " does not exist; create it first";
   });

@@ -10,6 +10,7 @@
 #include "storage/base/units.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/printable.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -24,8 +25,8 @@ struct Arguments {
 void print_report(const VerifyReport& report) {
   for (const VerifiedPart& part : report.parts) {
     const char* verdict = part.is_unread() ? "NOT READ: " : "DAMAGED: ";
-    fmt::print("  {:<24}{:>12}  {}\n", part.name, format_bytes(static_cast<double>(part.bytes)),
-               part.damage.empty() ? "whole" : verdict + part.damage);
+    fmt::print("  {:<24}{:>12}  {}\n", printable(part.name), format_bytes(static_cast<double>(part.bytes)),
+               part.damage.empty() ? "whole" : verdict + printable(part.damage));
   }
   const double bytes = static_cast<double>(report.bytes);
   fmt::print("{} verified in {}, {}/s\n", format_bytes(bytes), format_seconds(report.seconds),

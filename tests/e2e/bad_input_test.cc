@@ -96,6 +96,40 @@ TEST_CASE("what is not there, or not what it should be, is named") {
   expect_done(with({"--run", folder / "run", "--force"}));
 }
 
+TEST_CASE("a name too long and links in a circle are told in a sentence of ours, whoever meets them") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const std::string circle = folder / "circle";
+  std::filesystem::create_symlink(circle, folder / "other");
+  std::filesystem::create_symlink(folder / "other", circle);
+  for (const std::string& path : {std::string(folder / std::string(300, 'x')), circle}) {
+    const char* reason = path == circle ? "levels of symbolic links; its links lead in a circle"
+                                        : "File name too long; give a shorter one";
+    for (const Arguments& arguments :
+         {Arguments{"generate", path, "--nodes", "100"}, Arguments{"import", "npy", path, folder / "o"},
+          Arguments{"train", "--dataset", dataset, "--preparation", "P", "--run", path},
+          Arguments{"infer", "--dataset", dataset, "--run", path, "--out", folder / "o.npy"},
+          Arguments{"report", path}}) {
+      CAPTURE(arguments.front());
+      const std::string sentence = expect_refused(arguments, 3, reason);
+      CHECK(sentence.find("filesystem error") == std::string::npos);
+    }
+    for (const Arguments& arguments : {Arguments{"info", path}, Arguments{"prepare", "--dataset", path},
+                                       Arguments{"bench", "io", "--dataset", path}})
+      expect_refused(arguments, 3, "is not a folder");
+    expect_refused({"info", dataset, "--summary", path}, 2, "cannot be a file");
+  }
+}
+
+TEST_CASE("bytes of a hostile file are shown in a sentence, and move no terminal") {
+  const TemporaryFolder folder;
+  const std::string hostile = folder / "a\x1b[2J\x1b]0;pwn\x07\n caf\xc3\xa9";
+  const std::string sentence =
+      expect_refused({"info", hostile}, 3, "a\\x1b[2J\\x1b]0;pwn\\x07\\x0a caf\xc3\xa9");
+  CHECK(sentence.find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("a source that is missing, misshapen or out of range leaves no dataset") {
   struct Damage {
     const char* file;

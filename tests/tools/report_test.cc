@@ -160,6 +160,7 @@ TEST_CASE("files that are no run's are refused with their name and line") {
   expect_refused("summary.json", "[1]", "summary.json");
   expect_refused("timeline.json", "{\"traceEvents\":[{\"ph\":\"X\",\"tid\":\"one\"}]}", "--trace");
   expect_refused("config.yaml", "a: [1", "line");
+  expect_refused("config.yaml", "- a\n- b\n", "config.yaml: not a map of option names");
   write_run(folder / "run");
   EXPECT_ERROR(RunRecord::read(folder / "run", folder / "no.json"), Kind::input, "no.json");
   CHECK(run_command_line({"report", folder / "run", "--out", folder / "page.html"}) == 0);

@@ -20,6 +20,9 @@ std::vector<std::pair<std::string, std::string>> read_config(const std::filesyst
   check_checksum_line(text, path.string());
   try {
     const YAML::Node node = YAML::Load(text);
+    if (!node.IsMap() && !node.IsNull())
+      fail(Kind::input, "{}: not a map of option names to values; it is not a run's config.yaml",
+           path.string());
     for (const auto& item : node) {
       const YAML::Node& value = item.second;
       config.emplace_back(item.first.as<std::string>(),
