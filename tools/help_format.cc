@@ -93,6 +93,8 @@ std::string HelpFormat::make_option(const CLI::Option* option, bool is_positiona
   const Value value = value_of(*option);
   std::string name = name_of(*option, is_positional);
   if (!value.type.empty() && !is_positional) name += ' ' + value.type;
+  // Also a word that stands alone: what it means stands there.
+  if (!is_positional && option->get_positional()) return entry(name, "The same by its name");
   return entry(name, option->get_description() + terms_of(*option, value));
 }
 

@@ -27,6 +27,7 @@ std::string help_at(std::size_t columns) {
   app.add_flag("--shuffle,!--no-shuffle", shuffle,
                "Shuffle the batches of every epoch, or keep the pool's order");
   app.add_option("--dataset", "The dataset's folder")->required()->type_name("DIR");
+  app.add_option("RUN,--run", "Folder of the run")->required()->type_name("FOLDER");
   app.add_subcommand("verify",
                      "Check every checksum of a dataset, and list all that is damaged in it, file by file");
   return app.help();
@@ -55,4 +56,7 @@ TEST_CASE("help names choices, ranges, defaults and what must be given, each onc
   CHECK(help.find("--dataset DIR") != std::string::npos);
   CHECK(help.find("The dataset's folder [required]") != std::string::npos);
   CHECK(help.find("verify") != std::string::npos);
+  // By itself or by its name, it must be given once.
+  CHECK(help.find("Folder of the run [required]") == help.rfind("Folder of the run [required]"));
+  CHECK(help.find("--run FOLDER                The same by its name\n") != std::string::npos);
 }
