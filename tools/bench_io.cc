@@ -17,6 +17,7 @@
 #include "tools/bench_segments.h"
 #include "tools/commands.h"
 #include "tools/machine.h"
+#include "tools/output_files.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -262,6 +263,8 @@ void register_bench_io(CLI::App& bench) {
   command->add_flag("--json", options->json, "Print one JSON object instead of the table");
   add_summary_option(*command, options->summary);
   command->callback([options] {
+    check_outputs({{"--summary", options->summary}},
+                  {.dataset = options->segments.dataset, .inputs = {{"--path", options->path}}});
     const bool of_dataset = !options->segments.dataset.empty();
     if (of_dataset == !options->path.empty() || (!of_dataset && !options->segments.preparation.empty())) {
       fail(Kind::config, "give either --path, or --dataset, alone or with --preparation");

@@ -10,6 +10,7 @@
 #include "storage/import/generator.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -23,6 +24,7 @@ struct Arguments {
 };
 
 void run_generate(Arguments arguments) {
+  check_outputs({{"--summary", arguments.summary}}, {.dataset = arguments.target});
   GeneratorOptions& options = arguments.generator;
   options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
   options.memory_bytes = memory_budget(options.memory_bytes, least_import_bytes);

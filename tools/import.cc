@@ -13,6 +13,7 @@
 #include "storage/import/importer.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -29,6 +30,7 @@ struct Arguments {
 };
 
 void run_import(Arguments arguments, const std::function<GraphSource(const Arguments&)>& open) {
+  check_outputs({{"--summary", arguments.summary}}, {.dataset = arguments.target});
   ImportOptions& options = arguments.import;
   if (!arguments.feature_dtype.empty()) options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
   options.normalization = parse_normalization(arguments.normalization);

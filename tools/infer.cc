@@ -18,6 +18,7 @@
 #include "tools/commands.h"
 #include "tools/machine.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/summary.h"
 #include "tools/trained_run.h"
 
@@ -157,6 +158,9 @@ void check_target(const std::string& out) {
 
 void run(const InferCommand& command) {
   const Stopwatch clock;
+  check_outputs(
+      {{"--out", command.out}, {"--summary", command.summary}},
+      {.dataset = command.dataset, .run = command.run, .inputs = {{"--checkpoint", command.checkpoint}}});
   check_target(command.out);
   const Dataset dataset = Dataset::open(command.dataset);
   const TrainedRun trained = TrainedRun::read(command.run, command.checkpoint, dataset.info());

@@ -10,6 +10,7 @@
 #include "storage/format/preparation.h"
 #include "storage/import/statistics.h"
 #include "tools/commands.h"
+#include "tools/output_files.h"
 #include "tools/printable.h"
 #include "tools/summary.h"
 
@@ -55,6 +56,7 @@ nlohmann::json list_preparations(const Dataset& dataset) {
 }
 
 void run_info(const Arguments& arguments) {
+  check_outputs({{"--summary", arguments.summary}}, {.dataset = arguments.dataset});
   const Dataset dataset = Dataset::open(arguments.dataset);
   nlohmann::json statistics = dataset.statistics();
   if (!statistics.contains("task")) statistics.update({{"task", "multi-class"}, {"metric", "accuracy"}});
@@ -71,7 +73,9 @@ void run_info(const Arguments& arguments) {
 void register_info(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("info", "Say what a dataset holds");
-  command->add_option("DATASET,--dataset", arguments->dataset, "Folder of the dataset")->required();
+  command->add_option("DATASET,--dataset", arguments->dataset, "Folder of the dataset")
+      ->type_name("DIR")
+      ->required();
   add_summary_option(*command, arguments->summary);
   command->callback([arguments] { run_info(*arguments); });
 }

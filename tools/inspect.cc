@@ -14,6 +14,7 @@
 #include "storage/format/npy_writer.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -96,12 +97,25 @@ void write_batch(const std::filesystem::path& out, const BatchView& view, std::s
   }
 }
 
+constexpr std::array<std::string_view, 5> block_files{"indptr.npy", "indices.npy", "dst_nodes.npy",
+                                                      "src_nodes.npy", "edge_positions.npy"};
+
+// "block0_indptr.npy"
+bool is_block_file(std::string_view name) {
+  constexpr std::string_view first = "block";
+  if (!name.starts_with(first)) return false;
+  name.remove_prefix(first.size());
+  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
+  if (digits == 0 || digits == name.size() || name[digits] != '_') return false;
+  return std::ranges::find(block_files, name.substr(digits + 1)) != block_files.end();
+}
+
 // An earlier batch may have had more blocks: its files go. Anything else is not ours to mix with.
 void make_room(const std::filesystem::path& out) {
   std::vector<std::filesystem::path> earlier;
   for (const auto& entry : std::filesystem::directory_iterator(out)) {
     const std::string name = entry.path().filename();
-    const bool is_block = name.starts_with("block") && name.ends_with(".npy");
+    const bool is_block = is_block_file(name);
     if (!is_block && std::ranges::find(batch_files, name) == batch_files.end()) {
       fail(Kind::config, "--out {} holds '{}', which is of no batch; give an empty folder or a new name",
            out.string(), name);
@@ -112,6 +126,7 @@ void make_room(const std::filesystem::path& out) {
 }
 
 void run(const InspectCommand& command) {
+  check_outputs({{"--summary", command.summary}}, {.dataset = command.dataset});
   const Dataset dataset = Dataset::open(command.dataset);
   const Preparation preparation = Preparation::open(dataset, command.preparation);
   const BatchKey key{.split = parse_split(command.split),

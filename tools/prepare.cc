@@ -15,6 +15,7 @@
 #include "tools/foreseen_memory.h"
 #include "tools/option_values.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/summary.h"
 
 namespace gneiss {
@@ -210,6 +211,7 @@ nlohmann::json summarize(const PrepareOptions& options, const PrepareResult& res
 
 void run(PrepareOptions& options) {
   const Stopwatch clock;
+  check_outputs({{"--summary", options.summary}}, {.dataset = options.dataset});
   options.request.memory_bytes = memory_budget(options.memory_bytes);
   check_request(options.request);
   Dataset dataset = Dataset::open(options.dataset,

@@ -17,7 +17,9 @@
 namespace gneiss {
 namespace {
 
+constexpr const char* config_file_name = "config.yaml";
 constexpr const char* metrics_file_name = "metrics.jsonl";
+constexpr const char* summary_file_name = "summary.json";
 constexpr const char* checkpoints_folder_name = "checkpoints";
 
 // The next free run-NNNN. It is made here, so that of several that look at once each gets its own.
@@ -67,15 +69,18 @@ std::string tensors_name(std::string_view kind, std::optional<std::uint64_t> see
   return seed ? fmt::format("{}-seed-{}.safetensors", kind, *seed) : fmt::format("{}.safetensors", kind);
 }
 
+bool is_tensors_name(const std::string& name, std::string_view kind) {
+  const std::string first = fmt::format("{}-seed-", kind);
+  std::uint64_t seed = 0;
+  if (name.starts_with(first)) std::from_chars(name.data() + first.size(), name.data() + name.size(), seed);
+  return name == tensors_name(kind, {}) || name == tensors_name(kind, seed);
+}
+
 std::vector<std::filesystem::path> tensors_in(const std::filesystem::path& folder, std::string_view kind) {
   std::vector<std::filesystem::path> found;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
-    const std::string name = entry.path().filename();
-    const std::string first = fmt::format("{}-seed-", kind);
-    std::uint64_t seed = 0;
-    if (name.starts_with(first)) std::from_chars(name.data() + first.size(), name.data() + name.size(), seed);
-    if (name == tensors_name(kind, {}) || name == tensors_name(kind, seed)) found.push_back(entry.path());
+    if (is_tensors_name(entry.path().filename(), kind)) found.push_back(entry.path());
   }
   return found;
 }
@@ -100,7 +105,7 @@ void remove_durably(const std::filesystem::path& folder, const std::vector<std::
 //   without a state it begins anew, and what it has as its best weights is still that of its config.yaml;
 //   without these it has not come to any yet, under whichever config.yaml.
 void remove_run(const std::filesystem::path& folder) {
-  remove_durably(folder, {folder / "summary.json"});
+  remove_durably(folder, {folder / summary_file_name});
   remove_durably(folder, states_in(folder));
   KeptCheckpoints::remove_all(folder / checkpoints_folder_name);
   std::vector<std::filesystem::path> rest = tensors_in(folder, "best");
@@ -112,7 +117,7 @@ void remove_run(const std::filesystem::path& folder) {
 // A folder with anything in it is taken only where a run has been.
 void refuse_other_files(const std::filesystem::path& folder) {
   std::error_code none;
-  if (std::filesystem::exists(folder / "config.yaml", none)) return;
+  if (std::filesystem::exists(folder / config_file_name, none)) return;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
     // A run that was killed at once has only these.
     if (entry.path().filename() == metrics_file_name || entry.path().filename() == "config.yaml.tmp")
@@ -124,6 +129,12 @@ void refuse_other_files(const std::filesystem::path& folder) {
 
 }  // namespace
 
+bool is_run_file(const std::filesystem::path& name) {
+  if (name.has_parent_path()) return *name.begin() == checkpoints_folder_name;
+  return name == config_file_name || name == metrics_file_name || name == summary_file_name ||
+         name == timeline_file_name || is_tensors_name(name, "best") || is_tensors_name(name, "state");
+}
+
 RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& given, RunStart start,
                      bool is_of_many)
     : path_(given) {
@@ -134,10 +145,10 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
     fail(Kind::config, "--resume: {} holds no run to go on with; name its folder with --run", path_.string());
   }
   // Whoever wants runs elsewhere says so with --run; what a dataset brought along does not lead there.
-  if (given.empty()) refuse_link(dataset / "runs");
+  if (given.empty()) refuse_link(dataset / runs_folder_name);
   if (!given.empty()) refuse_other_files(path_);
   try {
-    if (given.empty()) path_ = make_next_folder(dataset / "runs");
+    if (given.empty()) path_ = make_next_folder(dataset / runs_folder_name);
     make_folders(path_);
   } catch (const Error& error) {
     fail(Kind::io, "{}; give a writable folder for the run with --run", error.what());
@@ -151,7 +162,7 @@ RunFolder::RunFolder(const std::filesystem::path& dataset, const std::string& gi
   lock_ = std::move(*lock);
   // Only now, for the other may have just ended.
   const std::vector<std::filesystem::path> states = states_in(path_);
-  if (start == RunStart::anew && std::filesystem::exists(path_ / "summary.json")) {
+  if (start == RunStart::anew && std::filesystem::exists(path_ / summary_file_name)) {
     fail(Kind::config,
          "{} holds a finished run; choose another --run, --resume to go on with more --epochs, or --force to "
          "replace it",
@@ -220,7 +231,7 @@ std::vector<nlohmann::json> RunFolder::keep_metrics(std::uint64_t seed, std::uin
 void RunFolder::write_config(const nlohmann::json& options) const {
   YAML::Emitter out;
   emit(out, options);
-  replace_file(path_ / "config.yaml", with_checksum_line(std::string(out.c_str()) + "\n"));
+  replace_file(path_ / config_file_name, with_checksum_line(std::string(out.c_str()) + "\n"));
 }
 
 void RunFolder::append_metrics(const nlohmann::json& epoch) {
@@ -230,7 +241,7 @@ void RunFolder::append_metrics(const nlohmann::json& epoch) {
 }
 
 void RunFolder::write_summary(const nlohmann::json& summary) const {
-  replace_file(path_ / "summary.json",
+  replace_file(path_ / summary_file_name,
                summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 

@@ -22,8 +22,12 @@
 
 namespace gneiss {
 
+inline constexpr const char* runs_folder_name = "runs";  // of a dataset
 inline constexpr const char* timeline_file_name = "timeline.json";
 inline constexpr const char* report_file_name = "report.html";
+
+// Whether training writes a file of this name, relative to the run's folder.
+bool is_run_file(const std::filesystem::path& name);
 
 enum class RunStart {
   anew,     // or go on, where an interrupted run lies in the folder: the numbers are the same

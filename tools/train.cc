@@ -16,6 +16,7 @@
 #include "tools/commands.h"
 #include "tools/machine.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/run_folder.h"
 #include "tools/summary.h"
 #include "tools/train_options.h"
@@ -144,6 +145,8 @@ void follow_run(TrainCommand& command) {
 
 void run(TrainCommand& command) {
   const Stopwatch clock;
+  check_outputs({{"--summary", command.summary}, {"--trace", command.trace}},
+                {.dataset = command.dataset, .run = command.run});
   TrainOptions& options = command.train;
   options.memory_bytes = memory_budget(command.memory_bytes);
   options.aggregator = parse_aggregator(command.aggregator);

@@ -10,6 +10,7 @@
 #include "storage/base/units.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/output_files.h"
 #include "tools/printable.h"
 #include "tools/summary.h"
 
@@ -53,6 +54,7 @@ nlohmann::json summarize(const Arguments& arguments, const VerifyReport& report)
 }
 
 void run_verify(const Arguments& arguments) {
+  check_outputs({{"--summary", arguments.summary}}, {.dataset = arguments.dataset});
   VerifyOptions options;
   if (!arguments.preparation.empty()) options.preparation = arguments.preparation;
   const VerifyReport report = verify_dataset(arguments.dataset, options);

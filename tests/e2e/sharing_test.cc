@@ -37,6 +37,53 @@ TEST_CASE("a folder that another training is in is refused, and so is one with o
   expect_refused({"inspect", "--dataset", dataset, "--preparation", "P", "--out", folder / "mine"}, 2,
                  "holds 'thesis.txt'");
   CHECK(tree(folder / "mine") == std::vector<std::string>{"thesis.txt"});
+  // Only its own names give way to another batch.
+  const Arguments inspect{"inspect", "--dataset", dataset, "--preparation", "P", "--out", folder / "batch"};
+  expect_done(inspect);
+  const auto batch = tree(folder / "batch");
+  write_text_file(folder / "batch" / "block7_indptr.npy", "of an earlier one");
+  expect_done(inspect);
+  CHECK(tree(folder / "batch") == batch);
+  for (const char* mine : {"block_notes.npy", "block0_notes.npy", "block0_indptr.npy.npy", "block0.npy"}) {
+    write_text_file(folder / "batch" / mine, "x");
+    expect_refused(inspect, 2, "holds '" + std::string(mine) + "'");
+    CHECK(read_text_file(folder / "batch" / mine) == "x");
+    fs::remove(folder / "batch" / mine);
+  }
+}
+
+TEST_CASE("an output that is another's, the run's or the dataset's is refused before the work") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const std::string run = folder / "run";
+  const Arguments train{"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--run", run};
+  expect_done(train);
+  const auto with = [](Arguments arguments, std::initializer_list<std::string> more) {
+    arguments.insert(arguments.end(), more);
+    return arguments;
+  };
+  const auto before = tree(folder.path());
+  const std::string x = folder / "x";
+  const std::string features = dataset + "/features.bin";
+  const Arguments infer{"infer", "--dataset", dataset, "--run", run, "--out"};
+  expect_refused(with(train, {"--force", "--summary", x, "--trace", x}), 2, "--summary and --trace are both");
+  expect_refused(with(train, {"--force", "--trace", run + "/state.safetensors"}), 2, "the run is made of");
+  expect_refused(with(infer, {x, "--summary", folder / "." / "x"}), 2, "--out and --summary are both");
+  expect_refused(with(infer, {run + "/best.safetensors"}), 2, "the run is made of");
+  expect_refused({"report", run, "--out", run + "/config.yaml"}, 2, "the run is made of");
+  for (const Arguments& command :
+       {Arguments{"info", dataset},
+        {"verify", "--dataset", dataset},
+        {"bench", "io", "--dataset", dataset},
+        {"prepare", "--dataset", dataset, "--name", "Q"},
+        {"generate", dataset, "--force"},
+        {"inspect", "--dataset", dataset, "--preparation", "P", "--out", folder / "batch"}}) {
+    CAPTURE(command.front());
+    expect_refused(with(command, {"--summary", features}), 2, "the dataset is made of");
+  }
+  CHECK(tree(folder.path()) == before);
+  expect_done({"verify", "--dataset", dataset});
 }
 
 TEST_CASE("what is being read is not replaced, readers share, and what is being made is not made twice") {

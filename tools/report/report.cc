@@ -5,6 +5,7 @@
 
 #include "storage/io/file.h"
 #include "tools/commands.h"
+#include "tools/output_files.h"
 #include "tools/report/page.h"
 #include "tools/run_folder.h"
 
@@ -18,6 +19,7 @@ struct ReportCommand {
 };
 
 void run(const ReportCommand& command) {
+  check_outputs({{"--out", command.out}}, {.run = command.run, .inputs = {{"--trace", command.trace}}});
   const RunRecord record = RunRecord::read(command.run, command.trace);
   const std::filesystem::path own = record.folder / report_file_name;
   if (command.out.empty()) {
@@ -34,7 +36,9 @@ void register_report(CLI::App& app) {
   auto* sub =
       app.add_subcommand("report", "Show a training run as one page: curves, time, tiers, timeline, options");
   const auto command = std::make_shared<ReportCommand>();
-  sub->add_option("RUN,--run", command->run, "Folder of the run, as 'gneiss train' printed it")->required();
+  sub->add_option("RUN,--run", command->run, "Folder of the run, as 'gneiss train' printed it")
+      ->type_name("DIR")
+      ->required();
   sub->add_option("--out", command->out, "The page; default: report.html in the run's folder")
       ->type_name("FILE");
   sub->add_option("--trace", command->trace,
