@@ -184,6 +184,9 @@ Definition define(const Workshop& workshop, const std::string& name) {
         {gneiss_command({"generate", dataset, "--nodes", "20000", "--avg-degree", "10", "--features", "2",
                          "--classes", "3", "--train-share", "0.01", "--seed", "7", "--memory", "64MiB"})}};
   if (name == "train") return {train(dataset, run), {make, own}};
+  if (name == "train over another")
+    return {with(train(dataset, run), {"--force", "--activation", "tanh"}),
+            {make, own, with(train(dataset, run), {"--keep-last", "2"})}};
   if (name == "infer")
     return {gneiss_command({"infer", "--dataset", dataset, "--run", run, "--what", "logits", "--out",
                             workshop.root() / "logits.npy"}),
@@ -303,6 +306,7 @@ std::vector<std::string> scenario_names() {
                                  "prepare shared rows with checkpoints",
                                  "prepare swept",
                                  "train",
+                                 "train over another",
                                  "train several",
                                  "infer"};
   if (const char* only = std::getenv("GNEISS_FAULT_SCENARIO")) {

@@ -56,7 +56,7 @@ struct Scenario {
 // The commands of a workshop, by name: each is run once, recorded.
 //   generate, generate over another, import, import ogb, prepare, prepare over another, prepare over an
 //   unfinished one, prepare shared rows, prepare with checkpoints, prepare shared rows with checkpoints,
-//   prepare swept, train, train several, infer
+//   prepare swept, train, train over another, train several, infer
 // GNEISS_FAULT_SCENARIO in the environment names the only one wanted.
 std::vector<std::string> scenario_names();
 Scenario make_scenario(const Workshop& workshop, const std::string& name);
