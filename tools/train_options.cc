@@ -26,7 +26,7 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   app.add_option("--hidden", train.hidden, "Columns of each hidden layer")
-      ->check(CLI::Range(1U, 65536U))
+      ->check(CLI::Range(1U, hidden_columns_max))
       ->capture_default_str();
   app.add_option(
          "--activation", command.activation,

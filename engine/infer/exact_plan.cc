@@ -80,11 +80,9 @@ class Planner {
   }
 
   void describe_layers() {
-    const std::vector<BlockMaxima> tiny(request_.options.layer_count, BlockMaxima{1, 1, 1});
-    const auto probe = make_model(request_.model, backend_, request_.options, tiny);
     for (std::uint32_t i = 0; i < request_.layers; ++i) {
       ExactLayer& layer = plan_.layers.emplace_back();
-      layer.needs = probe->layer_needs(i);
+      layer.needs = describe_layer_needs(request_.model, request_.options, i);
       layer.in_columns = in_columns(request_.options, i);
       layer.out_columns = out_columns(request_.options, i);
       layer.input_dtype = i == 0 ? info_.feature_dtype : Dtype::f32;

@@ -85,6 +85,39 @@ struct GatSizes {
   }
 };
 
+struct GatGroups {
+  std::size_t weight = 0;  // of the parameters
+  std::size_t attention = 0;
+  std::size_t bias = 0;
+};
+
+GatGroups declare(ParameterList& parameters, const ModelOptions& options, std::uint32_t layer) {
+  const std::size_t heads = options.head_count;
+  const std::size_t in = in_columns(options, layer);
+  const std::size_t columns = head_columns(options, layer);
+  const std::array<ParameterList::Part, 1> part{{{fmt::format("convs.{}.lin.weight", layer), in}}};
+  const std::array<std::string, 2> attention{fmt::format("convs.{}.att_src", layer),
+                                             fmt::format("convs.{}.att_dst", layer)};
+  GatGroups groups;
+  groups.weight = parameters.add_stacked(heads * columns, part, FirstValues::glorot);
+  groups.attention = parameters.add_rows(attention, {1, heads, columns}, heads, columns, FirstValues::glorot);
+  groups.bias = parameters.add_vector(fmt::format("convs.{}.bias", layer), out_columns(options, layer), in,
+                                      FirstValues::zero);
+  return groups;
+}
+
+// A head's sum of products is the product of its sum. Heads wider than the input gain nothing by it.
+LayerNeeds needs_of(const ModelOptions& options, std::uint32_t layer) {
+  const std::size_t heads = options.head_count;
+  const std::size_t columns = head_columns(options, layer);
+  return {.aggregates = heads,
+          .own_rows = options.residual,
+          .sources = LayerNeeds::Sources::from_rows,
+          .source_columns = 2 * heads,
+          .edge_columns = heads,
+          .projected_columns = columns <= in_columns(options, layer) ? heads * columns : 0};
+}
+
 class GatModel final : public Model {
  public:
   GatModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
@@ -95,16 +128,7 @@ class GatModel final : public Model {
       layer.in_columns = in_columns(options, i);
       layer.out_columns = out_columns(options, i);
       layer.head_columns = head_columns(options, i);
-      const std::size_t columns = heads_ * layer.head_columns;
-      const std::array<ParameterSet::Part, 1> part{
-          {{fmt::format("convs.{}.lin.weight", i), layer.in_columns}}};
-      const std::array<std::string, 2> attention{fmt::format("convs.{}.att_src", i),
-                                                 fmt::format("convs.{}.att_dst", i)};
-      layer.weight = parameters_.add_stacked(columns, part, FirstValues::glorot);
-      layer.attention = parameters_.add_rows(attention, {1, heads_, layer.head_columns}, heads_,
-                                             layer.head_columns, FirstValues::glorot);
-      layer.bias = parameters_.add_vector(fmt::format("convs.{}.bias", i), layer.out_columns,
-                                          layer.in_columns, FirstValues::zero);
+      layer.groups = declare(parameters_, options, i);
       const GatSizes::Layer& size = sizes.layers[i];
       layer.score_weight = backend.allocate(size.score_weight);
       layer.scores = backend.allocate(size.scores);
@@ -122,15 +146,8 @@ class GatModel final : public Model {
     complete(layer_rows({}, options, maxima));
   }
 
-  // A head's sum of products is the product of its sum. Heads wider than the input gain nothing by it.
   LayerNeeds layer_needs(std::size_t i) const override {
-    return {.aggregates = heads_,
-            .own_rows = options_.residual,
-            .sources = LayerNeeds::Sources::from_rows,
-            .source_columns = 2 * heads_,
-            .edge_columns = heads_,
-            .projected_columns =
-                layers_[i].head_columns <= layers_[i].in_columns ? heads_ * layers_[i].head_columns : 0};
+    return needs_of(options_, static_cast<std::uint32_t>(i));
   }
 
   // The scores.
@@ -167,7 +184,7 @@ class GatModel final : public Model {
   void project_layer(std::size_t i, const OwnRows& rows, MatrixView out) override {
     const MatrixView input = layers_[i].aggregate.matrix(rows.count, layers_[i].in_columns);
     backend().gather(rows.rows, rows.ids, input);
-    backend().linear(input, parameters_.stacked_value(layers_[i].weight), {}, out);
+    backend().linear(input, parameters_.stacked_value(layers_[i].groups.weight), {}, out);
   }
 
   void aggregate_projected(std::size_t i, std::size_t first_column, const TieredRows& rows,
@@ -204,7 +221,7 @@ class GatModel final : public Model {
       backend().gather(TieredRows::of(of_head(aggregates, 0)), {}, output);
       for (std::size_t h = 1; h < heads_; ++h) backend().add(of_head(aggregates, h), output);
     }
-    backend().apply_epilogue(product_epilogue(layer.bias, i, batch), output);
+    backend().apply_epilogue(product_epilogue(layer.groups.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -263,9 +280,7 @@ class GatModel final : public Model {
 
  private:
   struct Layer {
-    std::size_t weight = 0;  // groups of the parameter set
-    std::size_t attention = 0;
-    std::size_t bias = 0;
+    GatGroups groups;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     std::size_t head_columns = 0;
@@ -306,7 +321,7 @@ class GatModel final : public Model {
   template <class Aggregates>
   void multiply_heads(const BatchView& batch, std::size_t i, Aggregates aggregate, MatrixView output) {
     const Layer& layer = layers_[i];
-    const Epilogue epilogue = product_epilogue(layer.bias, i, batch);
+    const Epilogue epilogue = product_epilogue(layer.groups.bias, i, batch);
     for (std::size_t h = 0; h < heads_; ++h) {
       const Aggregates rows = of_head(aggregate, layer, h);
       if (is_last(options_, i)) {
@@ -328,7 +343,7 @@ class GatModel final : public Model {
   // Of lin.weight, and of the bias, by what follows the aggregates.
   template <class Aggregates>
   void output_weight_gradients(const Layer& layer, MatrixView dz, std::size_t i, Aggregates aggregate) {
-    const std::span<float> bias = vector_gradient(layer.bias);
+    const std::span<float> bias = vector_gradient(layer.groups.bias);
     for (std::size_t h = 0; h < heads_; ++h) {
       std::span<float> part = bias.subspan(0, h == 0 ? bias.size() : 0);
       if (!is_last(options_, i)) part = bias.subspan(h * layer.head_columns, layer.head_columns);
@@ -371,7 +386,7 @@ class GatModel final : public Model {
       }
     }
     const MatrixView d_score_weight = d_score_weight_.matrix(2, heads_ * in);
-    const MatrixView d_attention = parameters_.stacked_gradient(layer.attention);
+    const MatrixView d_attention = parameters_.stacked_gradient(layer.groups.attention);
     for (std::size_t h = 0; h < heads_; ++h) {
       backend().add_outer_products(of_head(d_score_weight, h), attention_of(layer, h),
                                    weight_gradient_of(layer, h));
@@ -432,13 +447,15 @@ class GatModel final : public Model {
     return is_last(options_, i) ? output : of_head(output, h);
   }
   MatrixView weight_of(const Layer& layer, std::size_t h) const {
-    return parameters_.stacked_value(layer.weight).row_range(h * layer.head_columns, layer.head_columns);
+    return parameters_.stacked_value(layer.groups.weight)
+        .row_range(h * layer.head_columns, layer.head_columns);
   }
   MatrixView weight_gradient_of(const Layer& layer, std::size_t h) const {
-    return parameters_.stacked_gradient(layer.weight).row_range(h * layer.head_columns, layer.head_columns);
+    return parameters_.stacked_gradient(layer.groups.weight)
+        .row_range(h * layer.head_columns, layer.head_columns);
   }
   MatrixView attention_of(const Layer& layer, std::size_t h) const {  // [2, head_columns]
-    return of_head(parameters_.stacked_value(layer.attention), h);
+    return of_head(parameters_.stacked_value(layer.groups.attention), h);
   }
 
   std::size_t heads_;
@@ -455,15 +472,6 @@ class GatModel final : public Model {
 }  // namespace
 
 const ModelKind gat_kind = describe_model<GatModel, GatSizes>(
-    "gat", "graph attention with several heads",
-    [](const ModelOptions& options) -> std::uint64_t {
-      std::uint64_t count = 0;
-      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-        const std::uint64_t columns = options.head_count * head_columns(options, i);
-        count += columns * (in_columns(options, i) + 2) + out_columns(options, i);
-      }
-      return count;
-    },
-    {.has_heads = true});
+    "gat", "graph attention with several heads", declare_layers<declare>, needs_of, {.has_heads = true});
 
 }  // namespace gneiss

@@ -42,20 +42,33 @@ struct GcnSizes {
   }
 };
 
+LinearGroups declare(ParameterList& parameters, const ModelOptions& options, std::uint32_t layer) {
+  const std::size_t in = in_columns(options, layer);
+  const std::size_t out = out_columns(options, layer);
+  const std::array<ParameterList::Part, 1> part{{{fmt::format("convs.{}.lin.weight", layer), in}}};
+  const std::size_t weight = parameters.add_stacked(out, part, FirstValues::glorot);
+  return {weight, parameters.add_vector(fmt::format("convs.{}.bias", layer), out, in, FirstValues::zero)};
+}
+
+LayerNeeds needs_of(const ModelOptions& options, std::uint32_t layer) {
+  return {.own_rows = options.residual,
+          .sources = LayerNeeds::Sources::from_edges,
+          .source_columns = 1,
+          .projected_columns = out_columns(options, layer),
+          .may_scale_rows = true,
+          .input_columns = in_columns(options, layer)};
+}
+
 class GcnModel final : public Model {
  public:
   GcnModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
       : Model(backend, options) {
     const GcnSizes sizes(backend, options, maxima);
     for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-      const std::size_t in = in_columns(options, i);
-      const std::size_t out = out_columns(options, i);
-      const std::array<ParameterSet::Part, 1> part{{{fmt::format("convs.{}.lin.weight", i), in}}};
       Layer& layer = layers_.emplace_back();
-      layer.weight = parameters_.add_stacked(out, part, FirstValues::glorot);
-      layer.bias = parameters_.add_vector(fmt::format("convs.{}.bias", i), out, in, FirstValues::zero);
-      layer.in_columns = in;
-      layer.out_columns = out;
+      layer.linear = declare(parameters_, options, i);
+      layer.in_columns = in_columns(options, i);
+      layer.out_columns = out_columns(options, i);
       layer.input = backend.allocate(sizes.inputs[i]);
       layer.output = backend.allocate(sizes.outputs[i]);
       layer.destination = backend.allocate(sizes.scales[i]);
@@ -71,12 +84,7 @@ class GcnModel final : public Model {
   Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }
 
   LayerNeeds layer_needs(std::size_t i) const override {
-    return {.own_rows = options_.residual,
-            .sources = LayerNeeds::Sources::from_edges,
-            .source_columns = 1,
-            .projected_columns = layers_[i].out_columns,
-            .may_scale_rows = true,
-            .input_columns = layers_[i].in_columns};
+    return needs_of(options_, static_cast<std::uint32_t>(i));
   }
 
   void layer_sources(std::size_t /*layer*/, const TieredRows& /*rows*/, const BlockView& block,
@@ -105,8 +113,8 @@ class GcnModel final : public Model {
   MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
     const Layer& layer = layers_[i];
     const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
-    backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.weight),
-                     product_epilogue(layer.bias, i, batch), output);
+    backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.linear.weight),
+                     product_epilogue(layer.linear.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -114,7 +122,7 @@ class GcnModel final : public Model {
   void project_layer(std::size_t i, const OwnRows& rows, MatrixView out) override {
     const MatrixView input = layer_aggregates(i, rows.count);
     backend().gather(rows.rows, rows.ids, input);
-    backend().linear(input, parameters_.stacked_value(layers_[i].weight), {}, out);
+    backend().linear(input, parameters_.stacked_value(layers_[i].linear.weight), {}, out);
   }
 
   MatrixView projected_aggregates(std::size_t i, std::size_t dst_count) override {
@@ -123,7 +131,7 @@ class GcnModel final : public Model {
 
   MatrixView finish_projected(std::size_t i, const OwnRows& own, const BatchView& batch) override {
     const MatrixView output = projected_aggregates(i, own.count);
-    backend().apply_epilogue(product_epilogue(layers_[i].bias, i, batch), output);
+    backend().apply_epilogue(product_epilogue(layers_[i].linear.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -138,11 +146,11 @@ class GcnModel final : public Model {
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
       tails().backward(i, dz);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, in), dz,
-                                       parameters_.stacked_gradient(layer.weight),
-                                       vector_gradient(layer.bias), scratch_.span());
+                                       parameters_.stacked_gradient(layer.linear.weight),
+                                       vector_gradient(layer.linear.bias), scratch_.span());
       if (i == 0) break;  // the features need no gradient
       const MatrixView d_input = d_input_.matrix(dz.rows, in);
-      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), d_input);
+      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.linear.weight), d_input);
       dz = dz_.matrix(block.src_count, in);
       const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
       backend().aggregate_sum_gradient(block, scales(batch, i), d_input, below, activation(i - 1, batch), dz);
@@ -152,8 +160,7 @@ class GcnModel final : public Model {
 
  private:
   struct Layer {
-    std::size_t weight = 0;  // groups of the parameter set
-    std::size_t bias = 0;
+    LinearGroups linear;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     Buffer input;        // [dst, in], kept for the weights' gradient
@@ -193,12 +200,6 @@ class GcnModel final : public Model {
 
 const ModelKind gcn_kind =
     describe_model<GcnModel, GcnSizes>("gcn", "graph convolution with symmetric normalization and self-loops",
-                                       [](const ModelOptions& options) -> std::uint64_t {
-                                         std::uint64_t count = 0;
-                                         for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-                                           count += out_columns(options, i) * (in_columns(options, i) + 1);
-                                         }
-                                         return count;
-                                       });
+                                       declare_layers<declare>, needs_of);
 
 }  // namespace gneiss

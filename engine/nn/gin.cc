@@ -44,6 +44,29 @@ struct GinSizes {
   }
 };
 
+struct GinGroups {
+  LinearGroups first;
+  LinearGroups second;
+};
+
+LinearGroups declare_linear(ParameterList& parameters, const std::string& name, std::size_t in,
+                            std::size_t out) {
+  const std::array<ParameterList::Part, 1> part{{{name + ".weight", in}}};
+  const std::size_t weight = parameters.add_stacked(out, part);
+  return {weight, parameters.add_vector(name + ".bias", out, in)};
+}
+
+GinGroups declare(ParameterList& parameters, const ModelOptions& options, std::uint32_t layer) {
+  const auto name = [&](int linear) { return fmt::format("convs.{}.nn.lins.{}", layer, linear); };
+  const std::size_t hidden = options.hidden_columns;
+  const LinearGroups first = declare_linear(parameters, name(0), in_columns(options, layer), hidden);
+  return {first, declare_linear(parameters, name(1), hidden, out_columns(options, layer))};
+}
+
+LayerNeeds needs_of(const ModelOptions& options, std::uint32_t layer) {
+  return {.own_rows = options.residual, .input_columns = in_columns(options, layer)};
+}
+
 class GinModel final : public Model {
  public:
   GinModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
@@ -53,10 +76,7 @@ class GinModel final : public Model {
       Layer& layer = layers_.emplace_back();
       layer.in_columns = in_columns(options, i);
       layer.out_columns = out_columns(options, i);
-      layer.first =
-          add_linear(fmt::format("convs.{}.nn.lins.0", i), layer.in_columns, options.hidden_columns);
-      layer.second =
-          add_linear(fmt::format("convs.{}.nn.lins.1", i), options.hidden_columns, layer.out_columns);
+      layer.linear = declare(parameters_, options, i);
       layer.input = backend.allocate(sizes.inputs[i]);
       layer.hidden = backend.allocate(sizes.hiddens[i]);
       layer.output = backend.allocate(sizes.outputs[i]);
@@ -69,8 +89,7 @@ class GinModel final : public Model {
   }
 
   LayerNeeds layer_needs(std::size_t i) const override {
-    return {.own_rows = options_.residual,
-            .input_columns = in_columns(options_, static_cast<std::uint32_t>(i))};
+    return needs_of(options_, static_cast<std::uint32_t>(i));
   }
 
   Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }
@@ -88,10 +107,10 @@ class GinModel final : public Model {
     const Layer& layer = layers_[i];
     const MatrixView hidden = layer.hidden.matrix(own.count, options_.hidden_columns);
     const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
-    backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.first.weight),
+    backend().linear(layer_aggregates(i, own.count), parameters_.stacked_value(layer.linear.first.weight),
                      inner_epilogue(layer), hidden);
-    backend().linear(hidden, parameters_.stacked_value(layer.second.weight),
-                     product_epilogue(layer.second.bias, i, batch), output);
+    backend().linear(hidden, parameters_.stacked_value(layer.linear.second.weight),
+                     product_epilogue(layer.linear.second.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -107,13 +126,14 @@ class GinModel final : public Model {
       tails().backward(i, dz);
       const MatrixView hidden = layer.hidden.matrix(dz.rows, options_.hidden_columns);
       const MatrixView d_hidden = d_hidden_.matrix(dz.rows, options_.hidden_columns);
-      weight_gradient(layer.second, hidden, dz);
-      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.second.weight), d_hidden);
+      weight_gradient(layer.linear.second, hidden, dz);
+      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.linear.second.weight), d_hidden);
       backend().epilogue_gradient(hidden, inner_epilogue(layer), d_hidden);
-      weight_gradient(layer.first, layer.input.matrix(dz.rows, in), d_hidden);
+      weight_gradient(layer.linear.first, layer.input.matrix(dz.rows, in), d_hidden);
       if (i == 0) break;  // the features need no gradient
       const MatrixView d_input = d_input_.matrix(dz.rows, in);
-      backend().linear_input_gradient(d_hidden, parameters_.stacked_value(layer.first.weight), d_input);
+      backend().linear_input_gradient(d_hidden, parameters_.stacked_value(layer.linear.first.weight),
+                                      d_input);
       dz = dz_.matrix(block.src_count, in);
       const MatrixView below = layers_[i - 1].output.matrix(block.src_count, in);
       backend().aggregate_sum_gradient(block, {}, d_input, below, activation(i - 1, batch), dz);
@@ -122,13 +142,8 @@ class GinModel final : public Model {
   }
 
  private:
-  struct Linear {
-    std::size_t weight = 0;  // groups of the parameter set
-    std::size_t bias = 0;
-  };
   struct Layer {
-    Linear first;
-    Linear second;
+    GinGroups linear;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     Buffer input;   // [dst, in] and
@@ -136,18 +151,13 @@ class GinModel final : public Model {
     Buffer output;  // [dst, out], kept for the activation's slope
   };
 
-  Linear add_linear(const std::string& name, std::size_t in, std::size_t out) {
-    const std::array<ParameterSet::Part, 1> part{{{name + ".weight", in}}};
-    const std::size_t weight = parameters_.add_stacked(out, part);
-    return {weight, parameters_.add_vector(name + ".bias", out, in)};
-  }
-  void weight_gradient(const Linear& linear, ConstMatrixView x, ConstMatrixView dz) {
+  void weight_gradient(const LinearGroups& linear, ConstMatrixView x, ConstMatrixView dz) {
     backend().linear_weight_gradient(x, dz, parameters_.stacked_gradient(linear.weight),
                                      vector_gradient(linear.bias), scratch_.span());
   }
 
   Epilogue inner_epilogue(const Layer& layer) const {
-    return {.bias = vector_value(layer.first.bias), .activation = options_.activation, .dropout = {}};
+    return {.bias = vector_value(layer.linear.first.bias), .activation = options_.activation, .dropout = {}};
   }
 
   std::vector<Layer> layers_;
@@ -160,15 +170,6 @@ class GinModel final : public Model {
 }  // namespace
 
 const ModelKind gin_kind = describe_model<GinModel, GinSizes>(
-    "gin", "graph isomorphism network: sums through two linear layers",
-    [](const ModelOptions& options) -> std::uint64_t {
-      const std::uint64_t hidden = options.hidden_columns;
-      std::uint64_t count = 0;
-      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-        const std::uint64_t out = out_columns(options, i);
-        count += hidden * (in_columns(options, i) + 1) + out * (hidden + 1);
-      }
-      return count;
-    });
+    "gin", "graph isomorphism network: sums through two linear layers", declare_layers<declare>, needs_of);
 
 }  // namespace gneiss

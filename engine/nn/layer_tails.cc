@@ -49,20 +49,37 @@ std::size_t LayerTailSizes::total() const {
   return sum;
 }
 
-std::uint64_t layer_tail_parameter_count(const ModelOptions& options) {
-  std::uint64_t count = 0;
+std::vector<LayerTailGroups> declare_layer_tails(ParameterList& parameters, const ModelOptions& options) {
+  std::vector<LayerTailGroups> groups(options.layer_count);
+  const NormKind norm = options.norm;
   for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-    const std::uint64_t out = out_columns(options, i);
-    if (is_mapped(options, i)) count += out * in_columns(options, i);
-    if (is_normed(options, i)) count += (options.norm == NormKind::batch ? 4 : 2) * out;
+    const std::size_t out = out_columns(options, i);
+    if (is_mapped(options, i)) {
+      const std::array<ParameterList::Part, 1> part{
+          {{fmt::format("residuals.{}.weight", i), in_columns(options, i)}}};
+      groups[i].residual_weight = parameters.add_stacked(out, part);
+    }
+    if (is_normed(options, i)) {
+      groups[i].norm_weight = parameters.add_vector(norm_name(norm, i, "weight"), out, out, FirstValues::one);
+      groups[i].norm_bias = parameters.add_vector(norm_name(norm, i, "bias"), out, out, FirstValues::zero);
+    }
   }
-  return count;
+  // What is not trained comes after all that is.
+  for (std::uint32_t i = 0; i < options.layer_count && norm == NormKind::batch; ++i) {
+    if (!is_normed(options, i)) continue;
+    const std::size_t out = out_columns(options, i);
+    groups[i].running_mean = parameters.add_state(norm_name(norm, i, "running_mean"), out, FirstValues::zero);
+    groups[i].running_variance =
+        parameters.add_state(norm_name(norm, i, "running_var"), out, FirstValues::one);
+  }
+  return groups;
 }
 
 LayerTails::LayerTails(ParameterSet& parameters, const ModelOptions& options,
                        std::span<const std::size_t> rows)
     : parameters_(parameters), norm_(options.norm) {
   const LayerTailSizes sizes(backend(), options, rows);
+  const std::vector<LayerTailGroups> groups = declare_layer_tails(parameters, options);
   for (std::uint32_t i = 0; i < options.layer_count; ++i) {
     Layer& layer = layers_.emplace_back();
     layer.has_residual = options.residual;
@@ -70,27 +87,10 @@ LayerTails::LayerTails(ParameterSet& parameters, const ModelOptions& options,
     layer.has_norm = is_normed(options, i);
     layer.in_columns = in_columns(options, i);
     layer.out_columns = out_columns(options, i);
-    if (layer.is_mapped) {
-      const std::array<ParameterSet::Part, 1> part{
-          {{fmt::format("residuals.{}.weight", i), layer.in_columns}}};
-      layer.residual_weight = parameters_.add_stacked(layer.out_columns, part);
-    }
-    if (layer.has_norm) {
-      const std::size_t out = layer.out_columns;
-      layer.norm_weight = parameters_.add_vector(norm_name(norm_, i, "weight"), out, out, FirstValues::one);
-      layer.norm_bias = parameters_.add_vector(norm_name(norm_, i, "bias"), out, out, FirstValues::zero);
-    }
+    layer.groups = groups[i];
     layer.own_rows = backend().allocate(sizes.own_rows[i]);
     layer.standardized = backend().allocate(sizes.standardized[i]);
     layer.statistics = backend().allocate(sizes.statistics[i]);
-  }
-  for (std::size_t i = 0; i < layers_.size() && norm_ == NormKind::batch; ++i) {
-    Layer& layer = layers_[i];
-    if (!layer.has_norm) continue;
-    layer.running_mean =
-        parameters_.add_state(norm_name(norm_, i, "running_mean"), layer.out_columns, FirstValues::zero);
-    layer.running_variance =
-        parameters_.add_state(norm_name(norm_, i, "running_var"), layer.out_columns, FirstValues::one);
   }
   passed_ = backend().allocate(sizes.passed);
   scratch_ = backend().allocate(sizes.scratch);
@@ -112,7 +112,7 @@ void LayerTails::add_own_rows(const Layer& layer, const TieredRows& input,
   const MatrixView rows = memory.matrix(output.rows, layer.in_columns);
   backend().gather(input, own_rows, rows);
   if (layer.is_mapped) {
-    backend().linear_add(rows, parameters_.stacked_value(layer.residual_weight), {}, output);
+    backend().linear_add(rows, parameters_.stacked_value(layer.groups.residual_weight), {}, output);
   } else {
     backend().add(rows, output);
   }
@@ -127,8 +127,8 @@ void LayerTails::normalize(const Layer& layer, bool is_training, MatrixView valu
                      layer.statistics.span().first(values.rows));
     return;
   }
-  const std::span<float> running_mean = vector(layer.running_mean);
-  const std::span<float> running_variance = vector(layer.running_variance);
+  const std::span<float> running_mean = vector(layer.groups.running_mean);
+  const std::span<float> running_variance = vector(layer.groups.running_variance);
   if (!is_training) {
     norms.batch_norm(running_mean, running_variance, norm_parameters(layer), values, standardized);
     return;
@@ -150,14 +150,14 @@ void LayerTails::backward(std::size_t layer_index, MatrixView dz) {
   if (layer.has_norm) normalize_gradient(layer, dz);
   if (layer.is_mapped) {
     backend().linear_weight_gradient(layer.own_rows.matrix(dz.rows, layer.in_columns), dz,
-                                     parameters_.stacked_gradient(layer.residual_weight), {},
+                                     parameters_.stacked_gradient(layer.groups.residual_weight), {},
                                      scratch_.span());
   }
   if (!layer.has_residual || layer_index == 0) return;  // the features need no gradient
   passed_rows_ = dz.rows;
   const MatrixView passed = passed_.matrix(dz.rows, layer.in_columns);
   if (layer.is_mapped) {
-    backend().linear_input_gradient(dz, parameters_.stacked_value(layer.residual_weight), passed);
+    backend().linear_input_gradient(dz, parameters_.stacked_value(layer.groups.residual_weight), passed);
   } else {
     backend().gather(TieredRows::of(dz), {}, passed);
   }
@@ -169,11 +169,11 @@ void LayerTails::normalize_gradient(const Layer& layer, MatrixView gradient) {
   if (norm_ == NormKind::layer) {
     backend().norms().layer_norm_gradient(
         standardized, statistics.first(gradient.rows), norm_parameters(layer), gradient,
-        vector_gradient(layer.norm_weight), vector_gradient(layer.norm_bias), scratch_.span());
+        vector_gradient(layer.groups.norm_weight), vector_gradient(layer.groups.norm_bias), scratch_.span());
   } else {
     backend().norms().batch_norm_gradient(
         standardized, statistics.last(layer.out_columns), norm_parameters(layer), gradient,
-        vector_gradient(layer.norm_weight), vector_gradient(layer.norm_bias), scratch_.span());
+        vector_gradient(layer.groups.norm_weight), vector_gradient(layer.groups.norm_bias), scratch_.span());
   }
 }
 
@@ -187,7 +187,7 @@ void LayerTails::add_residual(std::size_t layer_index, ConstMatrixView activated
 }
 
 NormParameters LayerTails::norm_parameters(const Layer& layer) const {
-  return {.weight = vector(layer.norm_weight), .bias = vector(layer.norm_bias)};
+  return {.weight = vector(layer.groups.norm_weight), .bias = vector(layer.groups.norm_bias)};
 }
 std::span<float> LayerTails::vector(std::size_t group) const {
   const MatrixView value = parameters_.stacked_value(group);

@@ -40,11 +40,20 @@ struct LayerTailSizes {
   std::size_t passed = 0;                 // [rows, in]
   std::size_t scratch = 0;
 };
-std::uint64_t layer_tail_parameter_count(const ModelOptions& options);
+
+struct LayerTailGroups {
+  std::size_t residual_weight = 0;  // of the parameters, where there are such
+  std::size_t norm_weight = 0;
+  std::size_t norm_bias = 0;
+  std::size_t running_mean = 0;
+  std::size_t running_variance = 0;
+};
+// A layer's each. Declared after the model's own.
+std::vector<LayerTailGroups> declare_layer_tails(ParameterList& parameters, const ModelOptions& options);
 
 class LayerTails {
  public:
-  // Declares its parameters, after the model's own.
+  // Declares its parameters.
   LayerTails(ParameterSet& parameters, const ModelOptions& options, std::span<const std::size_t> rows);
 
   // Whether anything comes between a layer's convolution and its activation.
@@ -72,11 +81,7 @@ class LayerTails {
     bool has_norm = false;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
-    std::size_t residual_weight = 0;  // groups of the parameter set
-    std::size_t norm_weight = 0;
-    std::size_t norm_bias = 0;
-    std::size_t running_mean = 0;
-    std::size_t running_variance = 0;
+    LayerTailGroups groups;
     Buffer own_rows;      // kept for the map's gradient
     Buffer standardized;  // kept for the norm's way back
     Buffer statistics;

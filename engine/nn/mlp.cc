@@ -32,20 +32,28 @@ struct MlpSizes {
   }
 };
 
+LinearGroups declare(ParameterList& parameters, const ModelOptions& options, std::uint32_t layer) {
+  const std::size_t in = in_columns(options, layer);
+  const std::size_t out = out_columns(options, layer);
+  const std::array<ParameterList::Part, 1> part{{{fmt::format("lins.{}.weight", layer), in}}};
+  const std::size_t weight = parameters.add_stacked(out, part);
+  return {weight, parameters.add_vector(fmt::format("lins.{}.bias", layer), out, in)};
+}
+
+LayerNeeds needs_of(const ModelOptions& /*options*/, std::uint32_t /*layer*/) {
+  return {.aggregates = 0, .own_rows = true};
+}
+
 class MlpModel final : public Model {
  public:
   MlpModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
       : Model(backend, options) {
     const MlpSizes sizes(backend, options, maxima);
     for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-      const std::size_t in = in_columns(options, i);
-      const std::size_t out = out_columns(options, i);
-      const std::array<ParameterSet::Part, 1> part{{{fmt::format("lins.{}.weight", i), in}}};
       Layer& layer = layers_.emplace_back();
-      layer.weight = parameters_.add_stacked(out, part);
-      layer.bias = parameters_.add_vector(fmt::format("lins.{}.bias", i), out, in);
-      layer.in_columns = in;
-      layer.out_columns = out;
+      layer.linear = declare(parameters_, options, i);
+      layer.in_columns = in_columns(options, i);
+      layer.out_columns = out_columns(options, i);
       layer.output = backend.allocate(sizes.outputs[i]);
     }
     input_ = backend.allocate(sizes.input);
@@ -54,7 +62,9 @@ class MlpModel final : public Model {
     complete(layer_rows({.uses_graph = false}, options, maxima));
   }
 
-  LayerNeeds layer_needs(std::size_t /*layer*/) const override { return {.aggregates = 0, .own_rows = true}; }
+  LayerNeeds layer_needs(std::size_t i) const override {
+    return needs_of(options_, static_cast<std::uint32_t>(i));
+  }
 
   MatrixView finish_layer(std::size_t i, const OwnRows& own, const BatchView& batch) override {
     const Layer& layer = layers_[i];
@@ -69,8 +79,8 @@ class MlpModel final : public Model {
       x = own.rows.matrix();
     }
     const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
-    backend().linear(x, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
-                     output);
+    backend().linear(x, parameters_.stacked_value(layer.linear.weight),
+                     product_epilogue(layer.linear.bias, i, batch), output);
     tails().forward(i, TieredRows::of(x), {}, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -83,11 +93,11 @@ class MlpModel final : public Model {
       tails().backward(i, dz);
       const Buffer& x = i == 0 ? input_ : layers_[i - 1].output;
       backend().linear_weight_gradient(x.matrix(dz.rows, layer.in_columns), dz,
-                                       parameters_.stacked_gradient(layer.weight),
-                                       vector_gradient(layer.bias), scratch_.span());
+                                       parameters_.stacked_gradient(layer.linear.weight),
+                                       vector_gradient(layer.linear.bias), scratch_.span());
       if (i == 0) break;
       const MatrixView dx = dz_[i % 2].matrix(dz.rows, layer.in_columns);
-      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.weight), dx);
+      backend().linear_input_gradient(dz, parameters_.stacked_value(layer.linear.weight), dx);
       const MatrixView below = x.matrix(dz.rows, layer.in_columns);
       backend().epilogue_gradient(below, activation(i - 1, batch), dx);
       tails().add_residual(i, below, activation(i - 1, batch), dx);
@@ -97,8 +107,7 @@ class MlpModel final : public Model {
 
  private:
   struct Layer {
-    std::size_t weight = 0;
-    std::size_t bias = 0;
+    LinearGroups linear;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     Buffer output;
@@ -113,14 +122,7 @@ class MlpModel final : public Model {
 }  // namespace
 
 const ModelKind mlp_kind = describe_model<MlpModel, MlpSizes>(
-    "mlp", "multilayer perceptron on the seeds' own features, without the graph",
-    [](const ModelOptions& options) -> std::uint64_t {
-      std::uint64_t count = 0;
-      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-        count += out_columns(options, i) * (in_columns(options, i) + 1);
-      }
-      return count;
-    },
-    {.uses_graph = false});
+    "mlp", "multilayer perceptron on the seeds' own features, without the graph", declare_layers<declare>,
+    needs_of, {.uses_graph = false});
 
 }  // namespace gneiss

@@ -177,17 +177,25 @@ struct ModelKind {
   std::string_view name;
   std::string_view summary;  // for --help
   std::unique_ptr<Model> (*make)(Backend&, const ModelOptions&, std::span<const BlockMaxima>);
-  // Bytes of activations and their gradients, and elements of all parameters, without making a model and
-  // without what LayerTails take.
+  // Without making a model and without what LayerTails take: bytes of activations and their gradients, the
+  // parameters, what a layer needs.
   std::uint64_t (*activation_bytes)(const Backend&, const ModelOptions&, std::span<const BlockMaxima>);
-  std::uint64_t (*parameter_count)(const ModelOptions&);
+  void (*declare)(ParameterList&, const ModelOptions&);
+  LayerNeeds (*needs)(const ModelOptions&, std::uint32_t layer);
   ModelTraits traits;
 };
+
+// The parameters of all layers, by what declares those of one.
+template <auto declare_layer>
+void declare_layers(ParameterList& parameters, const ModelOptions& options) {
+  for (std::uint32_t i = 0; i < options.layer_count; ++i) declare_layer(parameters, options, i);
+}
 
 // ModelType(backend, options, maxima); Sizes(backend, options, maxima).total() are the elements it allocates.
 template <class ModelType, class Sizes>
 ModelKind describe_model(std::string_view name, std::string_view summary,
-                         std::uint64_t (*parameter_count)(const ModelOptions&), ModelTraits traits = {}) {
+                         void (*declare)(ParameterList&, const ModelOptions&),
+                         LayerNeeds (*needs)(const ModelOptions&, std::uint32_t), ModelTraits traits = {}) {
   return {.name = name,
           .summary = summary,
           .make = [](Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
@@ -196,7 +204,8 @@ ModelKind describe_model(std::string_view name, std::string_view summary,
                                  std::span<const BlockMaxima> maxima) -> std::uint64_t {
             return Sizes(backend, options, maxima).total() * sizeof(float);
           },
-          .parameter_count = parameter_count,
+          .declare = declare,
+          .needs = needs,
           .traits = traits};
 }
 
@@ -216,7 +225,12 @@ std::unique_ptr<Model> make_model(std::string_view name, Backend& backend, const
 std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOptions& options,
                                     std::span<const BlockMaxima> maxima);
 
-// Elements of all parameters, those of residuals and norms among them.
+// What make_model() would declare, those of residuals and norms among them, and what its layers would need:
+// no memory is taken for a model. Throw Error(config) as make_model() does.
+ParameterList describe_parameters(std::string_view name, const ModelOptions& options);
+LayerNeeds describe_layer_needs(std::string_view name, const ModelOptions& options, std::uint32_t layer);
+
+// Elements of all parameters.
 std::uint64_t parameter_count(std::string_view name, const ModelOptions& options);
 
 // Bytes that the backend's products with this model's weights keep besides: Backend::working_bytes().

@@ -18,9 +18,11 @@ enum class NormKind : std::uint8_t { none, batch, layer };
 std::string_view name_of(NormKind kind) noexcept;
 NormKind parse_norm(std::string_view name);  // throws Error(config)
 
+inline constexpr std::uint32_t hidden_columns_max = 65536;
+
 struct ModelOptions {
   std::uint32_t feature_columns = 0;
-  std::uint32_t hidden_columns = 256;
+  std::uint32_t hidden_columns = 256;  // at most hidden_columns_max
   std::uint32_t class_count = 0;
   std::uint32_t layer_count = 2;  // equals the number of blocks, except for mlp
   Activation activation = Activation::relu;

@@ -33,11 +33,13 @@ const ModelKind& find_model_kind(std::string_view name) {
 
 namespace {
 
-void check(const ModelKind& kind, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
+void check(const ModelKind& kind, const ModelOptions& options) {
   if (options.layer_count == 0) fail(Kind::config, "model {} has 0 layers; use 1 or more", kind.name);
   if (options.feature_columns == 0) fail(Kind::config, "the features have 0 columns; use 1 or more");
   if (options.class_count == 0) fail(Kind::config, "the labels have 0 classes; use 1 or more");
-  if (options.hidden_columns == 0) fail(Kind::config, "--hidden is 0; use 1 or more");
+  if (options.hidden_columns == 0 || options.hidden_columns > hidden_columns_max) {
+    fail(Kind::config, "--hidden is {}; use 1 to {}", options.hidden_columns, hidden_columns_max);
+  }
   if (!(options.dropout >= 0 && options.dropout < 1)) {
     fail(Kind::config, "--dropout is {}; use 0 or more, below 1", options.dropout);
   }
@@ -48,6 +50,10 @@ void check(const ModelKind& kind, const ModelOptions& options, std::span<const B
     fail(Kind::config, "--hidden {} cannot be shared by --num-heads {}; use a multiple of the heads",
          options.hidden_columns, options.head_count);
   }
+}
+
+void check(const ModelKind& kind, const ModelOptions& options, std::span<const BlockMaxima> maxima) {
+  check(kind, options);
   if (maxima.empty()) fail(Kind::config, "the batches have no block; prepare with a fanout for each layer");
   if (kind.traits.uses_graph && maxima.size() != options.layer_count) {
     fail(Kind::config, "model {} has {} layers but the batches have {} hops; use one fanout a layer",
@@ -74,8 +80,23 @@ std::vector<std::size_t> layer_rows(const ModelTraits& traits, const ModelOption
   return rows;
 }
 
+ParameterList describe_parameters(std::string_view name, const ModelOptions& options) {
+  const ModelKind& kind = find_model_kind(name);
+  check(kind, options);
+  ParameterList parameters;
+  kind.declare(parameters, options);
+  declare_layer_tails(parameters, options);
+  return parameters;
+}
+
+LayerNeeds describe_layer_needs(std::string_view name, const ModelOptions& options, std::uint32_t layer) {
+  const ModelKind& kind = find_model_kind(name);
+  check(kind, options);
+  return kind.needs(options, layer);
+}
+
 std::uint64_t parameter_count(std::string_view name, const ModelOptions& options) {
-  return find_model_kind(name).parameter_count(options) + layer_tail_parameter_count(options);
+  return describe_parameters(name, options).element_count();
 }
 
 std::uint64_t product_bytes(std::string_view name, const Backend& backend, const ModelOptions& options) {

@@ -41,21 +41,33 @@ struct SageSizes {
   }
 };
 
+LinearGroups declare(ParameterList& parameters, const ModelOptions& options, std::uint32_t layer) {
+  const std::size_t in = in_columns(options, layer);
+  const std::size_t out = out_columns(options, layer);
+  const std::array<ParameterList::Part, 2> parts{
+      {{fmt::format("convs.{}.lin_l.weight", layer), in}, {fmt::format("convs.{}.lin_r.weight", layer), in}}};
+  const std::size_t weight = parameters.add_stacked(out, parts);
+  return {weight, parameters.add_vector(fmt::format("convs.{}.lin_l.bias", layer), out, in)};
+}
+
+// The mean of products is that of the mean; the largest is not.
+LayerNeeds needs_of(const ModelOptions& options, std::uint32_t layer) {
+  const bool takes_largest = options.aggregator == Aggregator::max;
+  return {.own_rows = true,
+          .projected_columns = takes_largest ? 0 : out_columns(options, layer),
+          .input_columns = 2 * in_columns(options, layer)};
+}
+
 class SageModel final : public Model {
  public:
   SageModel(Backend& backend, const ModelOptions& options, std::span<const BlockMaxima> maxima)
       : Model(backend, options) {
     const SageSizes sizes(backend, options, maxima);
     for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-      const std::size_t in = in_columns(options, i);
-      const std::size_t out = out_columns(options, i);
-      const std::array<ParameterSet::Part, 2> parts{
-          {{fmt::format("convs.{}.lin_l.weight", i), in}, {fmt::format("convs.{}.lin_r.weight", i), in}}};
       Layer& layer = layers_.emplace_back();
-      layer.weight = parameters_.add_stacked(out, parts);
-      layer.bias = parameters_.add_vector(fmt::format("convs.{}.lin_l.bias", i), out, in);
-      layer.in_columns = in;
-      layer.out_columns = out;
+      layer.linear = declare(parameters_, options, i);
+      layer.in_columns = in_columns(options, i);
+      layer.out_columns = out_columns(options, i);
       layer.input = backend.allocate(sizes.inputs[i]);
       layer.output = backend.allocate(sizes.outputs[i]);
       layer.winners = backend.allocate(sizes.winners[i]);
@@ -67,10 +79,7 @@ class SageModel final : public Model {
   }
 
   LayerNeeds layer_needs(std::size_t i) const override {
-    // The mean of products is that of the mean; the largest is not.
-    return {.own_rows = true,
-            .projected_columns = takes_largest() ? 0 : layers_[i].out_columns,
-            .input_columns = 2 * layers_[i].in_columns};
+    return needs_of(options_, static_cast<std::uint32_t>(i));
   }
 
   Buffer* layer_input(std::size_t i) override { return &layers_[i].input; }
@@ -101,8 +110,8 @@ class SageModel final : public Model {
     const MatrixView input = layer.input.matrix(own.count, 2 * layer.in_columns);
     const MatrixView output = layer.output.matrix(own.count, layer.out_columns);
     backend().gather(own.rows, own.ids, layer_own_rows(i, own.count));
-    backend().linear(input, parameters_.stacked_value(layer.weight), product_epilogue(layer.bias, i, batch),
-                     output);
+    backend().linear(input, parameters_.stacked_value(layer.linear.weight),
+                     product_epilogue(layer.linear.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -111,8 +120,8 @@ class SageModel final : public Model {
     const Layer& layer = layers_[i];
     const MatrixView input = layer_aggregates(i, rows.count);
     backend().gather(rows.rows, rows.ids, input);
-    backend().linear(input, parameters_.stacked_value(layer.weight).column_range(0, layer.in_columns), {},
-                     out);
+    backend().linear(input, parameters_.stacked_value(layer.linear.weight).column_range(0, layer.in_columns),
+                     {}, out);
   }
 
   MatrixView projected_aggregates(std::size_t i, std::size_t dst_count) override {
@@ -125,8 +134,8 @@ class SageModel final : public Model {
     const MatrixView output = projected_aggregates(i, own.count);
     const MatrixView self = layer_aggregates(i, own.count);
     backend().gather(own.rows, own.ids, self);
-    backend().linear_add(self, parameters_.stacked_value(layer.weight).column_range(in, in),
-                         product_epilogue(layer.bias, i, batch), output);
+    backend().linear_add(self, parameters_.stacked_value(layer.linear.weight).column_range(in, in),
+                         product_epilogue(layer.linear.bias, i, batch), output);
     tails().forward(i, own.rows, own.ids, activation(i, batch), context_.is_training, output);
     return output;
   }
@@ -139,11 +148,11 @@ class SageModel final : public Model {
       const BlockView& block = batch.blocks[i];
       const std::size_t in = layer.in_columns;
       GNEISS_ASSERT(dz.rows == block.dst_count && dz.columns == layer.out_columns);
-      const MatrixView weight = parameters_.stacked_value(layer.weight);
+      const MatrixView weight = parameters_.stacked_value(layer.linear.weight);
       tails().backward(i, dz);
       backend().linear_weight_gradient(layer.input.matrix(dz.rows, 2 * in), dz,
-                                       parameters_.stacked_gradient(layer.weight),
-                                       vector_gradient(layer.bias), scratch_.span());
+                                       parameters_.stacked_gradient(layer.linear.weight),
+                                       vector_gradient(layer.linear.bias), scratch_.span());
       if (i == 0) break;  // the features need no gradient
       const MatrixView d_input = d_input_.matrix(dz.rows, 2 * in);
       backend().linear_input_gradient(dz, weight, d_input);
@@ -163,8 +172,7 @@ class SageModel final : public Model {
 
  private:
   struct Layer {
-    std::size_t weight = 0;  // groups of the parameter set
-    std::size_t bias = 0;
+    LinearGroups linear;
     std::size_t in_columns = 0;
     std::size_t out_columns = 0;
     Buffer input;    // [dst, aggregate | self], kept for the weights' gradient
@@ -183,14 +191,7 @@ class SageModel final : public Model {
 }  // namespace
 
 const ModelKind sage_kind = describe_model<SageModel, SageSizes>(
-    "sage", "GraphSAGE, with the mean of the neighbors or their --aggregator max",
-    [](const ModelOptions& options) -> std::uint64_t {
-      std::uint64_t count = 0;
-      for (std::uint32_t i = 0; i < options.layer_count; ++i) {
-        count += out_columns(options, i) * (2 * in_columns(options, i) + 1);
-      }
-      return count;
-    },
-    {.has_aggregator = true});
+    "sage", "GraphSAGE, with the mean of the neighbors or their --aggregator max", declare_layers<declare>,
+    needs_of, {.has_aggregator = true});
 
 }  // namespace gneiss

@@ -230,7 +230,12 @@ TEST_CASE("with any options, a model takes the memory that it says, and a step t
     const Machine machine;
     gneiss::test::CountingBackend backend(*machine.backend);
     const auto model = make_model(c.model, backend, c.options, batch.maxima());
-    CHECK(parameter_count(c.model, c.options) == model->parameters().element_count());
+    const ParameterList described = describe_parameters(c.model, c.options);
+    CHECK(described.element_count() == model->parameters().element_count());
+    const auto same = [](const Parameter& a, const Parameter& b) {
+      return a.name == b.name && a.shape() == b.shape() && a.offset == b.offset && a.stride == b.stride;
+    };
+    CHECK(std::ranges::equal(described.parameters(), model->parameters().parameters(), same));
     CHECK(backend.allocated_bytes() == model_bytes(c.model, backend, c.options, batch.maxima()));
     CrossEntropy loss(backend, batch.maxima().back().dst_count, c.options.class_count);
     const std::uint64_t before = backend.allocated_bytes();

@@ -286,7 +286,7 @@ TEST_CASE("what a model says it will take is what it takes, and a step takes no 
     const auto cpu = make_backend(pool);
     gneiss::test::CountingBackend backend(*cpu);
     const auto model = make_model(c.model, backend, options_of(c), batch.maxima());
-    CHECK(find_model_kind(c.model).parameter_count(options_of(c)) == model->parameters().element_count());
+    CHECK(parameter_count(c.model, options_of(c)) == model->parameters().element_count());
     CHECK(backend.allocated_bytes() == model_bytes(c.model, backend, options_of(c), batch.maxima()));
     CHECK(backend.allocated_bytes() ==
           find_model_kind(c.model).activation_bytes(backend, options_of(c), batch.maxima()) +
