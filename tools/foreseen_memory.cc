@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "engine/compute/cpu/cpu_backend.h"
+#include "engine/train/best_model.h"
 #include "engine/train/trainer.h"
 
 namespace gneiss {
@@ -31,7 +32,8 @@ MemoryPlan foresee_training_memory(const Dataset& dataset, const PreparationOpti
       .model_bytes = model_bytes(train.model, *backend, model, block_maxima(options.fanouts, cost.largest)) +
                      product_bytes(train.model, *backend, model) +
                      loss_bytes(objective, dataset.info(), cost.largest.seed_count) +
-                     score_bytes(objective, dataset.info(), cost.largest_split),
+                     score_bytes(objective, dataset.info(), cost.largest_split) +
+                     BestModel::bytes(parameter_count(train.model, model)),
       .slot_bytes = slot_sizes(options.fanouts.size(), cost.largest, cost.largest_segment_bytes).bytes(),
       .index_bytes =
           batches * (sizeof(BatchEntry) + sizeof(SegmentEntry)) + extent_memory(cost.shared_extents)};

@@ -69,7 +69,7 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& folder,
 // "convs.3.lin.weight", "lins.0.bias": one more than the largest number.
 std::uint32_t count_layers(const SafetensorsFile& file, const std::filesystem::path& path) {
   std::uint32_t count = 0;
-  for (const NamedTensor& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     const std::string_view name = tensor.name;
     for (const std::string_view prefix : {"convs.", "lins."}) {
       if (!name.starts_with(prefix)) continue;
@@ -88,7 +88,7 @@ std::uint32_t count_layers(const SafetensorsFile& file, const std::filesystem::p
 
 // The width of the rows that the first layer multiplies.
 void check_features(const SafetensorsFile& file, const std::filesystem::path& path, std::uint32_t dim) {
-  for (const NamedTensor& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     const std::string_view name = tensor.name;
     if (!name.starts_with("convs.0.") && !name.starts_with("lins.0.")) continue;
     const bool reads_rows = name.ends_with("lin.weight") || name.ends_with("lin_l.weight") ||

@@ -110,7 +110,7 @@ void run(const Options& options) {
                   .seed = 1},
                  block_maxima(preparation));
   if (!options.weights.empty()) {
-    write_checkpoint(options.weights, model->parameters(), 0, Metric::accuracy, std::nullopt);
+    write_checkpoint(options.weights, model->parameters(), {});
   }
   CrossEntropy loss(backend, seed_count_max(preparation), dataset.info().class_count);
   Optimizer optimizer(model->parameters(), {.learning_rate = options.learning_rate});

@@ -1,6 +1,7 @@
 #include "engine/train/checkpoint.h"
 
 #include <cstring>
+#include <functional>
 
 #include "storage/base/error.h"
 
@@ -11,47 +12,82 @@ namespace {
 constexpr const char* writer_key = "written_by";
 constexpr const char* writer = "gneiss";
 
-}  // namespace
+// Elements of a parameter, dense from `first` on.
+using ReadElements = std::function<void(const Parameter&, std::size_t first, std::span<float>)>;
 
-void write_checkpoint(const std::filesystem::path& path, const ParameterSet& parameters, std::uint32_t epoch,
-                      Metric metric, std::optional<double> valid_score) {
-  std::vector<std::vector<float>> values;
-  std::vector<NamedTensor> tensors;
+void write(const std::filesystem::path& path, const ParameterList& parameters, const ReadElements& read,
+           const CheckpointFacts& facts) {
+  std::vector<TensorSource> tensors;
   for (const Parameter& parameter : parameters.parameters()) {
-    values.emplace_back(parameter.element_count());
-    parameters.read(parameter, values.back());
     tensors.push_back({.name = parameter.name,
                        .dtype = Dtype::f32,
                        .shape = parameter.shape(),
-                       .bytes = std::as_bytes(std::span<const float>(values.back()))});
+                       .copy = [&parameter, &read](std::uint64_t first_byte, std::span<std::byte> piece) {
+                         read(parameter, first_byte / sizeof(float), floats_of(piece));
+                       }});
   }
-  std::map<std::string, std::string> metadata{
-      {"format", "pt"}, {"epoch", std::to_string(epoch)}, {writer_key, writer}};
-  if (valid_score) metadata[fmt::format("valid_{}", name_of(metric))] = fmt::format("{:.6f}", *valid_score);
-  metadata[checksum_key] = content_checksum(tensors, metadata);
-  write_safetensors(path, tensors, metadata);
+  TensorMetadata metadata{{"format", "pt"}, {"epoch", std::to_string(facts.epoch)}, {writer_key, writer}};
+  if (facts.valid_score) {
+    metadata[fmt::format("valid_{}", name_of(facts.metric))] = fmt::format("{:.6f}", *facts.valid_score);
+  }
+  write_checked_safetensors(path, tensors, metadata);
+}
+
+void expect_checksum(const SafetensorsFile& file, const std::string& found,
+                     const std::filesystem::path& path) {
+  const auto sum = file.metadata().find(checksum_key);
+  const bool has_sum = sum != file.metadata().end();
+  if (!has_sum && !file.metadata().contains(writer_key)) return;
+  if (has_sum && sum->second == found) return;
+  fail(Kind::corruption, "{}: its checksum does not fit; take another checkpoint, or train again",
+       path.string());
+}
+
+}  // namespace
+
+void write_checkpoint(const std::filesystem::path& path, const ParameterSet& parameters,
+                      const CheckpointFacts& facts) {
+  write(
+      path, parameters,
+      [&](const Parameter& parameter, std::size_t first, std::span<float> target) {
+        parameters.read(parameter, target, first);
+      },
+      facts);
+}
+
+void write_checkpoint(const std::filesystem::path& path, const ParameterList& parameters,
+                      std::span<const float> values, const CheckpointFacts& facts) {
+  GNEISS_ASSERT(values.size() == parameters.element_count());
+  write(
+      path, parameters,
+      [&](const Parameter& parameter, std::size_t first, std::span<float> target) {
+        for_each_part(parameter, first, target.size(),
+                      [&](std::size_t at, std::size_t count, std::size_t done) {
+                        std::ranges::copy(values.subspan(at, count), target.begin() + done);
+                      });
+      },
+      facts);
 }
 
 SafetensorsFile open_checkpoint(const std::filesystem::path& path) {
   SafetensorsFile file = SafetensorsFile::open(path);
-  const auto sum = file.metadata().find(checksum_key);
-  const bool has_sum = sum != file.metadata().end();
-  if (!has_sum && !file.metadata().contains(writer_key)) return file;
-  if (!has_sum || sum->second != content_checksum(file.tensors(), file.metadata())) {
-    fail(Kind::corruption, "{}: its checksum does not fit; take another checkpoint, or train again",
-         path.string());
-  }
+  expect_checksum(file, file.stream(), path);
   return file;
 }
 
 void read_checkpoint(const std::filesystem::path& path, ParameterSet& parameters) {
   const SafetensorsFile file = open_checkpoint(path);
   for (const Parameter& parameter : parameters.parameters()) {
-    const NamedTensor& tensor = file.require(parameter.name, Dtype::f32, parameter.shape());
-    std::vector<float> values(parameter.element_count());
-    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-    parameters.write(parameter, values);
+    file.require(parameter.name, Dtype::f32, parameter.shape());
   }
+  // The drive may give other bytes than before.
+  const std::string sum = file.stream(
+      [&](const StoredTensor& tensor, std::uint64_t first_byte, std::span<const std::byte> piece) {
+        const Parameter* parameter = parameters.find(tensor.name);
+        if (parameter == nullptr) return;
+        parameters.write(*parameter, floats_of(piece), first_byte / sizeof(float));
+      });
+  expect_checksum(file, sum, path);
 }
 
 }  // namespace gneiss

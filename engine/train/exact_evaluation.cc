@@ -88,9 +88,8 @@ Scores ExactEvaluator::evaluate(Split split, const ParameterSet& trained, Loss& 
   const SplitLabels& labels = labels_of(split);
   const std::size_t columns = model_->options().class_count;
   const std::size_t label_columns = dataset_.info().label_columns;
-  std::vector<float> values(trained.element_count());
-  trained.backend().copy_out(trained.values().data(), values);
-  model_->backend().copy_in(values, model_->parameters().values().data());
+  // The host computes, so that the copy's memory is the host's.
+  trained.backend().copy_out(trained.values().data(), model_->parameters().values());
   const Buffer chosen = model_->backend().allocate(plan_.block.destinations * columns);
   scores.clear();
   std::size_t done = 0;

@@ -65,7 +65,7 @@ void KeptCheckpoints::keep(std::uint32_t epoch, const ParameterSet& parameters,
   if (options_.count == 0) return;
   make_folders(options_.folder);
   // Without the score of its epoch, which a run that goes on from the state alone would not know.
-  write_checkpoint(weights_path(epoch), parameters, epoch, {}, std::nullopt);
+  write_checkpoint(weights_path(epoch), parameters, {.epoch = epoch});
   publish_link(state, state_path(epoch));
   remove_others(epoch);
 }

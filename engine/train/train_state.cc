@@ -1,9 +1,8 @@
 #include "engine/train/train_state.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -16,16 +15,16 @@ namespace gneiss {
 namespace {
 
 constexpr const char* state_format = "gneiss training state 1";
-using Metadata = std::map<std::string, std::string>;
 
-const std::string& text_of(const Metadata& metadata, const char* key, const std::filesystem::path& path) {
+const std::string& text_of(const TensorMetadata& metadata, const char* key,
+                           const std::filesystem::path& path) {
   const auto found = metadata.find(key);
   if (found == metadata.end()) fail(Kind::corruption, "{}: '{}' is missing", path.string(), key);
   return found->second;
 }
 
 template <class T>
-T number_of(const Metadata& metadata, const char* key, const std::filesystem::path& path) {
+T number_of(const TensorMetadata& metadata, const char* key, const std::filesystem::path& path) {
   const std::string& text = text_of(metadata, key, path);
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -41,6 +40,7 @@ std::array<std::pair<const char*, std::span<float>>, 3> arrays_of(const Paramete
            {"first_moments", parameters.first_moments()},
            {"second_moments", parameters.second_moments()}}};
 }
+constexpr const char* best_name = "best_values";
 
 // "lr is 0.01 there and 0.003 here", for all that differs.
 std::string difference(const std::string& there, const std::string& here, const std::filesystem::path& path) {
@@ -64,7 +64,7 @@ std::string difference(const std::string& there, const std::string& here, const 
 
 TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& path,
                     const std::string& identity) {
-  const Metadata& metadata = file.metadata();
+  const TensorMetadata& metadata = file.metadata();
   if (const std::string& format = text_of(metadata, "format", path); format != state_format) {
     fail(Kind::input, "{} is '{}', which this program does not read; train from the start with --force",
          path.string(), format);
@@ -93,14 +93,18 @@ TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& pa
   return state;
 }
 
+void expect_checksum(const SafetensorsFile& file, const std::string& found,
+                     const std::filesystem::path& path) {
+  if (text_of(file.metadata(), checksum_key, path) == found) return;
+  fail(Kind::corruption,
+       "{}: its checksum does not fit; go on from a kept checkpoint with --resume-epoch, or train from the "
+       "start with --force",
+       path.string());
+}
+
 SafetensorsFile open_checked(const std::filesystem::path& path) {
   SafetensorsFile file = SafetensorsFile::open(path);
-  if (text_of(file.metadata(), checksum_key, path) != content_checksum(file.tensors(), file.metadata())) {
-    fail(Kind::corruption,
-         "{}: its checksum does not fit; go on from a kept checkpoint with --resume-epoch, or train from the "
-         "start with --force",
-         path.string());
-  }
+  expect_checksum(file, file.stream(), path);
   return file;
 }
 
@@ -113,30 +117,28 @@ TrainState peek_train_state(const std::filesystem::path& path, const std::string
 void write_train_state(const std::filesystem::path& path, const TrainState& state,
                        const ParameterSet& parameters, std::span<const float> best_values) {
   GNEISS_ASSERT(best_values.size() == parameters.element_count());
-  std::vector<std::vector<float>> host;
-  std::vector<NamedTensor> tensors;
-  const auto add = [&](const char* name, std::span<const float> values) {
-    tensors.push_back(
-        {.name = name, .dtype = Dtype::f32, .shape = {values.size()}, .bytes = std::as_bytes(values)});
-  };
-  host.reserve(3);
+  Backend& backend = parameters.backend();
+  std::vector<TensorSource> tensors;
   for (const auto& [name, values] : arrays_of(parameters)) {
-    parameters.backend().copy_out(values.data(), host.emplace_back(values.size()));
-    add(name, host.back());
+    tensors.push_back({.name = name,
+                       .dtype = Dtype::f32,
+                       .shape = {values.size()},
+                       .copy = [&backend, values](std::uint64_t first_byte, std::span<std::byte> piece) {
+                         backend.copy_out(values.data() + first_byte / sizeof(float), floats_of(piece));
+                       }});
   }
-  add("best_values", best_values);
-  Metadata metadata{{"format", state_format},
-                    {"identity", state.identity},
-                    {"epochs_done", std::to_string(state.epochs_done)},
-                    {"step", std::to_string(state.step)},
-                    {"optimizer_step", std::to_string(state.optimizer_step)},
-                    {"best_epoch", std::to_string(state.best_epoch)}};
+  tensors.push_back(tensor_of(best_name, Dtype::f32, {best_values.size()}, std::as_bytes(best_values)));
+  TensorMetadata metadata{{"format", state_format},
+                          {"identity", state.identity},
+                          {"epochs_done", std::to_string(state.epochs_done)},
+                          {"step", std::to_string(state.step)},
+                          {"optimizer_step", std::to_string(state.optimizer_step)},
+                          {"best_epoch", std::to_string(state.best_epoch)}};
   // Shortest digits that give the same double again.
   if (state.valid_score) {
     metadata[fmt::format("valid_{}", name_of(state.metric))] = fmt::format("{}", *state.valid_score);
   }
-  metadata[checksum_key] = content_checksum(tensors, metadata);
-  write_safetensors(path, tensors, metadata);
+  write_checked_safetensors(path, tensors, metadata);
 }
 
 TrainState read_train_state(const std::filesystem::path& path, const std::string& identity,
@@ -145,15 +147,19 @@ TrainState read_train_state(const std::filesystem::path& path, const std::string
   const SafetensorsFile file = open_checked(path);
   TrainState state = state_of(file, path, identity);
   const std::array<std::uint64_t, 1> shape{parameters.element_count()};
-  std::vector<float> host(parameters.element_count());
-  const auto read = [&](const char* name, std::span<float> target) {
-    std::memcpy(target.data(), file.require(name, Dtype::f32, shape).bytes.data(), target.size_bytes());
-  };
-  read("best_values", best_values);
-  for (const auto& [name, values] : arrays_of(parameters)) {
-    read(name, host);
-    parameters.backend().copy_in(host, values.data());
-  }
+  const auto arrays = arrays_of(parameters);
+  file.require(best_name, Dtype::f32, shape);
+  for (const auto& [name, values] : arrays) file.require(name, Dtype::f32, shape);
+  // The drive may give other bytes than before.
+  const std::string sum = file.stream(
+      [&](const StoredTensor& tensor, std::uint64_t first_byte, std::span<const std::byte> piece) {
+        const std::size_t first = first_byte / sizeof(float);
+        if (tensor.name == best_name) std::ranges::copy(floats_of(piece), best_values.begin() + first);
+        for (const auto& [name, values] : arrays) {
+          if (tensor.name == name) parameters.backend().copy_in(floats_of(piece), values.data() + first);
+        }
+      });
+  expect_checksum(file, sum, path);
   return state;
 }
 

@@ -4,6 +4,7 @@
 //          after a kill at any moment a reader finds the state of one epoch or of the one before, never a
 //          mixture.
 // What not: random state. Every draw is a function of (seed, epoch, step, node), so the position is enough.
+// Memory:  a piece of the file at a time, both ways.
 // Format:  safetensors, storage/FORMAT.md, "State of a run".
 #pragma once
 
@@ -37,7 +38,8 @@ void write_train_state(const std::filesystem::path& path, const TrainState& stat
 // differs).
 TrainState peek_train_state(const std::filesystem::path& path, const std::string& identity);
 
-// The same, and sets values, moments and `best_values`.
+// The same, and sets values, moments and `best_values`, of no use after Error(corruption): the file's
+// checksum is compared before, and again of what was taken.
 TrainState read_train_state(const std::filesystem::path& path, const std::string& identity,
                             ParameterSet& parameters, std::span<float> best_values);
 

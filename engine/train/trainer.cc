@@ -391,7 +391,9 @@ MemoryPlan plan_training(const Dataset& dataset, const Preparation& preparation,
   const auto seeds = static_cast<std::uint32_t>(maxima_of(preparation.pool().entries()).seed_count);
   const std::uint64_t split_seeds = scored_seeds(dataset, preparation, resolved);
   const bool is_on_device = device.backend.device().type != Device::Type::cpu;
-  std::uint64_t bytes = score_bytes(resolved.objective, dataset.info(), split_seeds);
+  std::uint64_t bytes =
+      score_bytes(resolved.objective, dataset.info(), split_seeds) +
+      BestModel::bytes(parameter_count(resolved.model, model_options(dataset, preparation, resolved)));
   if (is_on_device) {
     bytes +=
         StepResults::bytes(device.backend.device(), seeds, logit_columns(resolved.objective, dataset.info()));

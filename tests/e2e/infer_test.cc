@@ -304,6 +304,32 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
 }
 
 TEST_CASE(
+    "weights as large as the memory: a run, its resume and infer stay within the least that they name") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  // 25 MiB of weights, and as much of each moment.
+  expect_done({"generate", dataset, "--nodes", "4000", "--avg-degree", "1", "--features", "4", "--classes",
+               "1600", "--train-share", "0.01", "--valid-share", "0.01", "--test-share", "0.01"});
+  expect_done({"prepare", "--dataset", dataset, "--name", "P", "--fanout", "1,1", "--batch-size", "40",
+               "--sample-epochs", "1"});
+  const auto expect_within_least = [&](const Arguments& command) {
+    const std::string sentence = expect_refused(command + Arguments{"--memory", "1MiB"}, 2, "MiB would do");
+    const std::size_t end = sentence.find("MiB would do");
+    const std::string least =
+        sentence.substr(sentence.rfind(' ', end) + 1, end - sentence.rfind(' ', end) - 1);
+    expect_done(command + Arguments{"--memory", least + "MiB", "--summary", folder / "s.json"});
+    CHECK(read_json(folder / "s.json").at("peak_memory_bytes").get<std::uint64_t>() <= std::stoull(least)
+                                                                                           << 20);
+  };
+  const std::string run = folder / "run";
+  const Arguments train{"train", "--dataset",   dataset, "--preparation", "P", "--model", "gat", "--hidden",
+                        "256",   "--num-heads", "16",    "--run",         run, "--epochs"};
+  expect_within_least(train + Arguments{"1"});
+  expect_within_least(train + Arguments{"2", "--resume"});
+  expect_within_least(infer(dataset, run, "logits", folder / "o.npy"));
+}
+
+TEST_CASE(
     "rows, edges and layers larger than the memory: infer stays in its control group, and leaves nothing "
     "when it is stopped") {
   const TemporaryFolder folder(TemporaryFolder::Place::on_drive);

@@ -12,12 +12,13 @@
 #include <string>
 
 #include "engine/compute/cpu/cpu_backend.h"
-#include "engine/train/safetensors.h"
 #include "storage/base/parallel.h"
 #include "storage/base/random.h"
 #include "storage/base/units.h"
+#include "tests/engine/counting_backend.h"
 #include "tests/engine/model_runs.h"
 #include "tests/engine/reference_forward.h"
+#include "tests/engine/stored_values.h"
 #include "tests/engine/whole_graph.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/file_size_limit.h"
@@ -87,17 +88,11 @@ void add_noise(ParameterSet& parameters) {
 }
 
 std::vector<float> values_of(const SafetensorsFile& file, const std::string& name) {
-  const NamedTensor* tensor = file.find(name);
+  const StoredTensor* tensor = file.find(name);
   REQUIRE_MESSAGE(tensor != nullptr, name);
+  if (tensor->dtype != Dtype::f64) return stored_values<float>(file, name);
   std::vector<float> values;
-  if (tensor->dtype == Dtype::f64) {
-    std::vector<double> wide(tensor->bytes.size() / sizeof(double));
-    std::memcpy(wide.data(), tensor->bytes.data(), tensor->bytes.size());
-    for (const double value : wide) values.push_back(static_cast<float>(value));
-    return values;
-  }
-  values.resize(tensor->bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
+  for (const double value : stored_values<double>(file, name)) values.push_back(static_cast<float>(value));
   return values;
 }
 
@@ -334,6 +329,25 @@ TEST_CASE("a budget too small is refused with one that does, and that one does")
     request.memory_bytes = parse_bytes(would_do, "memory");
     const ExactPlan plan = plan_exact_inference(graph.dataset(), *backend, request);
     CHECK(plan.memory_bytes <= request.memory_bytes);
+  }
+}
+
+TEST_CASE("a plan, or that there is none, takes no memory for a model") {
+  WholeGraph graph(graph_options(Dtype::f32), uneven_edges(700, 4000, 8));
+  ThreadPool pool(1);
+  const auto inner = make_cpu_backend(pool);
+  for (Case c : cases()) {
+    if (c.dtype != Dtype::f32) continue;
+    CAPTURE(c.model);
+    CountingBackend backend(*inner);
+    c.options.hidden_columns = 60'000;  // 13 GiB and more of parameters
+    const ExactRequest request{
+        .model = c.model, .options = c.options, .layers = 3, .memory_bytes = 1ULL << 30, .program_bytes = 0};
+    EXPECT_ERROR(plan_exact_inference(graph.dataset(), backend, request), Kind::config, "would do");
+    CHECK(backend.allocated_bytes() == 0);
+    c.options.hidden_columns = hidden_columns_max + 1;
+    EXPECT_ERROR(make_model(c.model, backend, c.options, graph.maxima(3)), Kind::config, "--hidden is 65537");
+    CHECK(backend.allocated_bytes() == 0);
   }
 }
 

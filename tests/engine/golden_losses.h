@@ -5,14 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "engine/compute/matrix_view.h"
-#include "engine/train/safetensors.h"
 #include "tests/engine/golden_folder.h"
+#include "tests/engine/stored_values.h"
 
 namespace gneiss::test {
 
@@ -34,12 +33,7 @@ class GoldenLosses {
   // An array of f32 or i32 as it is, of f64 as it is.
   template <class T>
   std::vector<T> values(const std::string& name) const {
-    const NamedTensor* tensor = file_.find(name);
-    REQUIRE_MESSAGE(tensor != nullptr, name);
-    REQUIRE(size_of(tensor->dtype) == sizeof(T));
-    std::vector<T> values(tensor->bytes.size() / sizeof(T));
-    std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
-    return values;
+    return stored_values<T>(file_, name);
   }
   double number(const std::string& name) const { return values<double>(name).at(0); }
 

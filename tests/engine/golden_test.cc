@@ -4,32 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "engine/nn/cross_entropy.h"
 #include "engine/nn/model.h"
 #include "engine/nn/optimizer.h"
-#include "engine/train/safetensors.h"
 #include "storage/base/parallel.h"
 #include "tests/engine/golden_folder.h"
+#include "tests/engine/stored_values.h"
 #include "tests/engine/test_backend.h"
 
 using namespace gneiss;
 using gneiss::test::make_backend;
+using gneiss::test::stored_values;
 
 namespace {
-
-template <class T>
-std::vector<T> values_of(const SafetensorsFile& file, const std::string& name) {
-  const NamedTensor* tensor = file.find(name);
-  REQUIRE_MESSAGE(tensor != nullptr, name);
-  REQUIRE(size_of(tensor->dtype) == sizeof(T));
-  std::vector<T> values(tensor->bytes.size() / sizeof(T));
-  std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
-  return values;
-}
 
 // The largest difference as a share of the largest value; of what is nothing but 0, as it is.
 double distance(const std::vector<float>& actual, const std::vector<double>& expected) {
@@ -48,9 +38,9 @@ double distance(const std::vector<float>& actual, const std::vector<double>& exp
 // Memory of a batch that lies in a golden file.
 struct GoldenBatch {
   explicit GoldenBatch(const SafetensorsFile& file)
-      : features(values_of<float>(file, "features")),
-        targets(values_of<std::int32_t>(file, "targets")),
-        dst_in_src(values_of<std::uint32_t>(file, "dst_in_src")) {
+      : features(stored_values<float>(file, "features")),
+        targets(stored_values<std::int32_t>(file, "targets")),
+        dst_in_src(stored_values<std::uint32_t>(file, "dst_in_src")) {
     const auto layers = static_cast<std::size_t>(std::stoi(file.metadata().at("layers")));
     indptr.resize(layers);
     indices.resize(layers);
@@ -60,8 +50,8 @@ struct GoldenBatch {
     view.input = TieredRows(Dtype::f32, columns);
     view.input.append(reinterpret_cast<const std::byte*>(features.data()), src_count);
     for (std::size_t b = 0; b < layers; ++b) {
-      indptr[b] = values_of<std::uint32_t>(file, "block" + std::to_string(b) + ".indptr");
-      indices[b] = values_of<std::uint32_t>(file, "block" + std::to_string(b) + ".indices");
+      indptr[b] = stored_values<std::uint32_t>(file, "block" + std::to_string(b) + ".indptr");
+      indices[b] = stored_values<std::uint32_t>(file, "block" + std::to_string(b) + ".indices");
       BlockView block{.dst_count = static_cast<std::uint32_t>(indptr[b].size() - 1),
                       .src_count = src_count,
                       .indptr = indptr[b],
@@ -148,24 +138,24 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
       for (const Parameter& parameter : parameters.parameters()) {
         if (!parameter.is_trained) continue;  // starts as PyTorch's
         file.require("first." + parameter.name, Dtype::f32, parameter.shape());
-        parameters.write(parameter, values_of<float>(file, "first." + parameter.name));
+        parameters.write(parameter, stored_values<float>(file, "first." + parameter.name));
       }
       CrossEntropy loss(*backend, golden.maxima.back().dst_count, number("classes"));
       Optimizer optimizer(parameters, {.kind = kind, .learning_rate = 0.01F, .weight_decay = 0.05F});
-      const auto losses = values_of<double>(file, prefix + ".losses");
+      const auto losses = stored_values<double>(file, prefix + ".losses");
       for (std::uint64_t step = 0; step < 5; ++step) {
         const auto logits = model->forward(golden.view, {.is_training = true, .step = step});
         const double mean = loss.evaluate_with_gradient(logits, golden.view).mean();
         CHECK(mean == doctest::Approx(losses[step]).epsilon(1e-5));
         if (step == 0) {
           const MatrixView first(const_cast<float*>(logits.data), logits.rows, logits.columns);
-          CHECK(distance(dense(first), values_of<double>(file, "logits")) < 1e-5);
+          CHECK(distance(dense(first), stored_values<double>(file, "logits")) < 1e-5);
         }
         model->backward(golden.view, loss.gradient());
         for (const Parameter& parameter : parameters.parameters()) {
           if (step > 0 || !parameter.is_trained) continue;
           CAPTURE(parameter.name);
-          const auto expected = values_of<double>(file, "gradient." + parameter.name);
+          const auto expected = stored_values<double>(file, "gradient." + parameter.name);
           const auto computed = dense(parameters.gradient(parameter));
           if (text("norm", "none") == "batch" && largest(expected) < 1e-6) {
             CHECK(largest(computed) < 1e-6);  // a bias before batch norm moves nothing: both are rounding
@@ -177,7 +167,7 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
       }
       for (const Parameter& parameter : parameters.parameters()) {
         CAPTURE(parameter.name);
-        const auto expected = values_of<double>(file, prefix + "." + parameter.name);
+        const auto expected = stored_values<double>(file, prefix + "." + parameter.name);
         // Adam makes whole steps of gradients that are little more than rounding, as attention above all has
         // them: five of them grow it.
         const double tolerance = kind_name == "gat" ? 1e-4 : 5e-5;
@@ -186,7 +176,7 @@ TEST_CASE("a model computes, learns and steps as PyTorch does") {
       if (file.find(prefix + ".evaluated") == nullptr) continue;
       const auto logits = model->forward(golden.view, {});
       const MatrixView evaluated(const_cast<float*>(logits.data), logits.rows, logits.columns);
-      CHECK(distance(dense(evaluated), values_of<double>(file, prefix + ".evaluated")) < 2e-5);
+      CHECK(distance(dense(evaluated), stored_values<double>(file, prefix + ".evaluated")) < 2e-5);
     }
   }
 }

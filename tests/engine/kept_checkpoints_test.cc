@@ -12,6 +12,7 @@
 #include "engine/train/train_state.h"
 #include "storage/base/parallel.h"
 #include "storage/io/file.h"
+#include "tests/engine/stored_values.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/killed_child.h"
 #include "tests/support/skip.h"
@@ -122,9 +123,43 @@ TEST_CASE(
     }
   }
   const std::vector<float> values(300, 5);
-  const NamedTensor bias{.name = "bias", .shape = {300}, .bytes = std::as_bytes(std::span(values))};
+  const TensorSource bias = tensor_of("bias", Dtype::f32, {300}, std::as_bytes(std::span(values)));
   write_safetensors(folder / "theirs", std::span(&bias, 1), {{"format", "pt"}});
   CHECK(epochs.epoch_of_weights(folder / "theirs") == 5);
+}
+
+TEST_CASE("parameters larger than the pieces in which they are written come back, side by side or not") {
+  const TemporaryFolder folder;
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  ParameterSet parameters(*backend);
+  // Rows of the first end in the middle of a piece; both are longer than one.
+  const std::array<ParameterSet::Part, 2> parts{{{"left", 333}, {"right", 500}}};
+  parameters.add_stacked(1000, parts);
+  parameters.add_vector("bias", 3, 1);
+  parameters.allocate();
+  parameters.initialize(5);
+  const std::vector<float> values(parameters.values().begin(), parameters.values().end());
+  write_checkpoint(folder / "device", parameters, {.epoch = 3});
+  write_checkpoint(folder / "host", parameters, values, {.epoch = 3});
+  CHECK(read_text_file(folder / "device") == read_text_file(folder / "host"));
+  const auto right = stored_values<float>(SafetensorsFile::open(folder / "host"), "right");
+  CHECK(right[500] == values[833 + 333]);  // dense: the second row
+  std::ranges::fill(parameters.values(), 0.0F);
+  read_checkpoint(folder / "host", parameters);
+  CHECK(std::ranges::equal(parameters.values(), values));
+
+  std::ranges::copy(values, parameters.second_moments().begin());
+  const TrainState state{.identity = "{}", .epochs_done = 1, .best_epoch = 1, .valid_score = {}};
+  const std::vector<float> best(values.rbegin(), values.rend());
+  write_train_state(folder / "state", state, parameters, best);
+  std::ranges::fill(parameters.values(), 0.0F);
+  std::ranges::fill(parameters.second_moments(), 0.0F);
+  std::vector<float> best_read(best.size());
+  read_train_state(folder / "state", "{}", parameters, best_read);
+  CHECK(std::ranges::equal(parameters.values(), values));
+  CHECK(std::ranges::equal(parameters.second_moments(), values));
+  CHECK(best_read == best);
 }
 
 TEST_CASE("checkpoints of the last epochs stay, weights and state, and no others of the run") {

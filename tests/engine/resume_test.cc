@@ -5,9 +5,9 @@
 #include <stdexcept>
 
 #include "engine/compute/cpu/bf16_kernels.h"
-#include "engine/train/safetensors.h"
 #include "storage/io/file.h"
 #include "tests/engine/learnable_graph.h"
+#include "tests/engine/stored_values.h"
 #include "tests/support/expect_error.h"
 
 using namespace gneiss;
@@ -124,10 +124,9 @@ TEST_CASE("a run goes on from an older epoch whose state was kept, to the same e
   // Weights of an epoch are those that its state holds.
   const SafetensorsFile weights = SafetensorsFile::open(kept.weights_path(5));
   const SafetensorsFile state = SafetensorsFile::open(kept.state_path(5));
-  const NamedTensor* bias = weights.find("convs.1.lin_l.bias");
-  REQUIRE(bias != nullptr);
-  const std::span<const std::byte> values = state.find("values")->bytes;
-  CHECK(std::ranges::equal(values.last(bias->bytes.size()), bias->bytes));
+  const auto bias = stored_values<float>(weights, "convs.1.lin_l.bias");
+  const auto values = stored_values<float>(state, "values");
+  CHECK(std::ranges::equal(std::span(values).last(bias.size()), bias));
 }
 
 TEST_CASE("a finished run goes on with more epochs, and has nothing to do with as many") {

@@ -27,11 +27,11 @@ void run(std::string_view input) {
   if (!std::filesystem::exists(folder)) {
     std::filesystem::create_directories(folder);
     const std::vector<float> values(6);
-    const NamedTensor weight{.name = "convs.0.lin_l.weight",
-                             .dtype = Dtype::f32,
-                             .shape = {2, 3},
-                             .bytes = std::as_bytes(std::span(values))};
-    write_safetensors(folder / "best.safetensors", std::span(&weight, 1));
+    const auto bytes = std::as_bytes(std::span(values));
+    const std::vector<TensorSource> tensors{tensor_of("convs.0.lin_l.weight", Dtype::f32, {2, 3}, bytes),
+                                            tensor_of("convs.0.lin_r.weight", Dtype::f32, {2, 3}, bytes),
+                                            tensor_of("convs.0.lin_l.bias", Dtype::f32, {2}, bytes.first(8))};
+    write_safetensors(folder / "best.safetensors", tensors);
   }
   put_file(folder / "config.yaml", input);
   attempt([&] {

@@ -10,10 +10,10 @@ namespace {
 std::vector<std::string> seeds() {
   const std::vector<float> values{1, 2, 3, 4, 5, 6};
   const auto bytes = std::as_bytes(std::span(values));
-  const std::vector<NamedTensor> tensors{
-      {.name = "convs.0.lin_l.weight", .dtype = Dtype::f32, .shape = {2, 2}, .bytes = bytes.first(16)},
-      {.name = "convs.0.lin_l.bias", .dtype = Dtype::bf16, .shape = {4}, .bytes = bytes.last(8)},
-      {.name = "empty", .dtype = Dtype::u8, .shape = {0, 7}, .bytes = {}}};
+  const std::vector<TensorSource> tensors{
+      tensor_of("convs.0.lin_l.weight", Dtype::f32, {2, 2}, bytes.first(16)),
+      tensor_of("convs.0.lin_l.bias", Dtype::bf16, {4}, bytes.last(8)),
+      tensor_of("empty", Dtype::u8, {0, 7}, {})};
   std::vector<std::string> files;
   const std::filesystem::path path = fuzz_folder() / "t.safetensors";
   write_safetensors(path, tensors, {{"format", "pt"}});
@@ -28,10 +28,12 @@ void run(std::string_view input) {
   const MemoryFile memory(input);
   const SafetensorsFile file = SafetensorsFile::open(memory.path());
   std::uint64_t sum = 0;
-  for (const NamedTensor& tensor : file.tensors()) {
-    for (const std::byte byte : tensor.bytes) sum += std::to_integer<std::uint64_t>(byte);
+  for (const StoredTensor& tensor : file.tensors()) {
     static_cast<void>(file.require(tensor.name, tensor.dtype, tensor.shape));
   }
+  file.stream([&](const StoredTensor&, std::uint64_t, std::span<const std::byte> piece) {
+    for (const std::byte byte : piece) sum += std::to_integer<std::uint64_t>(byte);
+  });
   static_cast<void>(sum);
 }
 

@@ -5,7 +5,6 @@
 
 #include "engine/compute/cpu/cpu_backend.h"
 #include "engine/train/safetensors.h"
-#include "storage/base/checksum.h"
 #include "storage/base/parallel.h"
 #include "storage/io/file.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -66,17 +65,7 @@ void seal(std::span<std::byte> input) {
   attempt([&] {
     const MemoryFile memory(text);
     const SafetensorsFile file = SafetensorsFile::open(memory.path());
-    StreamChecksum sum;
-    for (const auto& [name, value] : file.metadata()) {
-      if (name == "xxh3") continue;
-      const std::string line = name + "=" + value + "\n";
-      sum.update(std::as_bytes(std::span(line)));
-    }
-    for (const NamedTensor& tensor : file.tensors()) {
-      sum.update(std::as_bytes(std::span(tensor.name)));
-      sum.update(tensor.bytes);
-    }
-    const std::string digits = fmt::format("{:016x}", sum.value());
+    const std::string digits = file.stream();
     std::memcpy(input.data() + at + key.size(), digits.data(), digits.size());
   });
 }
