@@ -1,5 +1,6 @@
 #include "tools/trained_run.h"
 
+#include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -16,11 +17,15 @@ namespace gneiss {
 namespace {
 
 constexpr std::uint32_t layers_max = 64;
-constexpr std::uint32_t hidden_columns_max = 65536;
+constexpr std::uint64_t config_bytes_max = 1U << 20;  // ours have a thousand
 
 class RunConfig {
  public:
   explicit RunConfig(const std::filesystem::path& path) : path_(path) {
+    if (const std::uint64_t bytes = std::filesystem::file_size(path); bytes > config_bytes_max) {
+      fail(Kind::corruption, "{} is {} bytes long; it is damaged, or not a run's config.yaml", path.string(),
+           bytes);
+    }
     const std::string text = read_text_file(path);
     check_checksum_line(text, path.string());
     try {
@@ -106,7 +111,7 @@ void check_classes(const SafetensorsFile& file, const TrainedRun& run) {
   const std::array<std::string, 4> biases{
       fmt::format("convs.{}.bias", last), fmt::format("convs.{}.lin_l.bias", last),
       fmt::format("convs.{}.nn.lins.1.bias", last), fmt::format("lins.{}.bias", last)};
-  for (const NamedTensor& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     if (std::ranges::find(biases, tensor.name) == biases.end() || tensor.shape.size() != 1) continue;
     if (tensor.shape[0] == run.options.class_count) continue;
     fail(Kind::input,
@@ -138,6 +143,24 @@ void read_as_of(const std::filesystem::path& config, const Read& read) {
   }
 }
 
+// Of what the options would make of a model, before it takes memory.
+void check_tensors(const SafetensorsFile& file, const TrainedRun& run, const std::string& config) {
+  const ParameterList expected = describe_parameters(run.model, run.options);
+  for (const Parameter& parameter : expected.parameters()) {
+    const StoredTensor* tensor = file.find(parameter.name);
+    const auto shape = parameter.shape();
+    if (tensor != nullptr && tensor->dtype == Dtype::f32 && std::ranges::equal(tensor->shape, shape))
+      continue;
+    fail(Kind::corruption,
+         "{}: {}, and by {} and the dataset it is f32 [{}]; give the run and the dataset that belong to it",
+         run.checkpoint.string(),
+         tensor == nullptr ? fmt::format("there is no tensor '{}'", parameter.name)
+                           : fmt::format("tensor '{}' is {} [{}]", parameter.name, name_of(tensor->dtype),
+                                         fmt::join(tensor->shape, ", ")),
+         config, fmt::join(shape, ", "));
+  }
+}
+
 }  // namespace
 
 TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::filesystem::path& checkpoint,
@@ -147,12 +170,13 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
          "{} holds no run: there is no config.yaml; name the folder that 'gneiss train' printed",
          folder.string());
   }
-  const RunConfig config(folder / "config.yaml");
+  const std::string config_path = folder / "config.yaml";
+  const RunConfig config(config_path);
   TrainedRun run;
   run.checkpoint = find_checkpoint(folder, checkpoint);
   const SafetensorsFile file = open_checkpoint(run.checkpoint);
   check_features(file, run.checkpoint, dataset.feature_dim);
-  read_as_of(folder / "config.yaml", [&] {
+  read_as_of(config_path, [&] {
     run.model = config.get<std::string>("model", "sage");
     run.objective.task = parse_task(config.get<std::string>("task", "multi-class"));
     run.objective = resolve_objective(run.objective, dataset);
@@ -170,6 +194,7 @@ TrainedRun TrainedRun::read(const std::filesystem::path& folder, const std::file
     check_widths(find_model_kind(run.model), run.options);
   });
   check_classes(file, run);
+  check_tensors(file, run, config_path);
   return run;
 }
 

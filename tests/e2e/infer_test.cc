@@ -303,6 +303,43 @@ TEST_CASE("what infer cannot do is refused in one sentence, and nothing is writt
   CHECK_FALSE(std::filesystem::exists(out));
 }
 
+TEST_CASE("a run's config.yaml that its weights do not fit is refused before a model is made of it") {
+  const TemporaryFolder folder;
+  const std::string dataset = folder / "d.gneiss";
+  make_small_dataset(dataset);
+  const std::filesystem::path run = folder / "run";
+  expect_done({"train", "--dataset", dataset, "--preparation", "P", "--epochs", "1", "--hidden", "16",
+               "--model", "gat", "--run", run});
+  const std::string whole = read_text_file(run / "config.yaml");
+  struct Edit {
+    std::string from, to;
+    int exit_code;
+    const char* part;
+  };
+  const std::vector<Edit> edits{
+      {"hidden: 16", "hidden: 20000000", 3, "--hidden is 20000000; use 1 to 65536"},
+      {"hidden: 16", "hidden: 0", 3, "--hidden is 0"},
+      {"hidden: 16", "hidden: 18", 3, "--num-heads 4"},
+      {"hidden: 16", "hidden: 65536", 4, "tensor 'convs.0.lin.weight' is f32 [16, "},
+      {"hidden: 16", "hidden: -1", 3, "'hidden' cannot be read"},
+      {"num_heads: 4", "num_heads: 65", 3, "--num-heads is 65"},
+      {"num_heads: 4", "num_heads: 8", 4, "tensor 'convs.0.att_src'"},
+      {"residual: false", "residual: true", 4, "no tensor 'residuals.0.weight'"},
+      {"model: gat", "model: gas", 3, "no model 'gas'"},
+      {"norm: none", "norm: batch", 4, "no tensor 'norms.0.module.weight'"}};
+  for (const Edit& edit : edits) {
+    CAPTURE(edit.to);
+    std::string text = whole.substr(whole.find('\n') + 1);  // without the checksum
+    const std::size_t at = text.find(edit.from);
+    REQUIRE(at != std::string::npos);
+    write_text_file(run / "config.yaml", text.replace(at, edit.from.size(), edit.to));
+    const std::string sentence =
+        expect_refused(infer(dataset, run, "logits", folder / "o.npy") + Arguments{"--memory", "64MiB"},
+                       edit.exit_code, edit.part);
+    CHECK(sentence.find("config.yaml") != std::string::npos);
+  }
+}
+
 TEST_CASE(
     "weights as large as the memory: a run, its resume and infer stay within the least that they name") {
   const TemporaryFolder folder;
