@@ -10,6 +10,7 @@
 namespace gneiss {
 
 //   options  resolved
-std::string identity_of(const Preparation& preparation, const TrainOptions& options, const Backend& backend);
+std::string identity_of(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
+                        const Backend& backend);
 
 }  // namespace gneiss

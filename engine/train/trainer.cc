@@ -120,7 +120,7 @@ class Run {
         optimizer_(model_->parameters(), options.optimizer),
         best_(model_->parameters(), options.checkpoint, metric_),
         kept_(options.kept),
-        identity_(identity_of(preparation, options, device.backend)) {}
+        identity_(identity_of(dataset, preparation, options, device.backend)) {}
 
   RunResult run(const std::function<void(const EpochResult&)>& on_epoch) {
     RunResult result;
@@ -431,7 +431,7 @@ std::uint64_t training_product_bytes(const Dataset& dataset, const Preparation& 
 std::uint32_t epochs_done(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                           const Backend& backend) {
   const TrainState state =
-      peek_train_state(options.state, identity_of(preparation, resolve(options, dataset), backend));
+      peek_train_state(options.state, identity_of(dataset, preparation, resolve(options, dataset), backend));
   check_epochs(state, options);
   return state.epochs_done;
 }

@@ -159,6 +159,17 @@ TEST_CASE("a finished run goes on with more epochs, and has nothing to do with a
   CHECK(cut.test == graph.train(three).test);
 }
 
+TEST_CASE("a state of the same graph with other splits is refused") {
+  const LearnableGraph graph(0.1);
+  const LearnableGraph other(0.2);
+  REQUIRE(graph.dataset().fingerprint() == other.dataset().fingerprint());
+  TrainOptions options = resumable_run(graph, "killed");
+  train_until(graph, options, 2);
+  options.resume = true;
+  EXPECT_ERROR(other.train(options), Kind::config, "splits is ");
+  CHECK(graph.train(options).resumed_after == 1);
+}
+
 TEST_CASE("a state of other options, of no run or with any byte changed is refused") {
   const LearnableGraph graph;
   TrainOptions options = resumable_run(graph, "killed");
