@@ -28,8 +28,13 @@ ExactEvaluator::ExactEvaluator(const Dataset& dataset, Backend& backend, const E
   model_ = make_model(request.model, backend, request.options, plan_.maxima(request.options.layer_count));
   for (const Split split : {Split::valid, Split::test}) {
     SplitLabels& labels = labels_[split == Split::test ? 1 : 0];
-    for (const NodeId node : dataset.split(split)) labels.nodes.push_back(to_index(node));
+    const auto nodes = dataset.split(split);
+    labels.nodes.reserve(nodes.size());
+    for (const NodeId node : nodes) labels.nodes.push_back(to_index(node));
     std::ranges::sort(labels.nodes);
+    // What grows would be twice as large meanwhile.
+    const std::uint32_t columns = dataset.info().label_columns;
+    columns == 0 ? labels.classes.reserve(nodes.size()) : labels.entries.reserve(nodes.size() * columns);
   }
   read_labels();
 }
