@@ -1,6 +1,7 @@
 #include "sampler/batches.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "storage/base/error.h"
@@ -26,6 +27,10 @@ BatchSchedule::BatchSchedule(const Dataset& dataset, PoolOptions options) : opti
   if (train.empty()) {
     fail(Kind::input, "{} has no training nodes; import it with a train split", dataset.folder().string());
   }
+  std::array<std::vector<NodeId>, 2> evaluated;
+  if (options.evaluation) evaluated = {dataset.split(Split::valid), dataset.split(Split::test)};
+  // Many epochs of many nodes are most of what sampling holds: a vector that grows would hold them twice.
+  seeds_.reserve(options.sample_epochs * train.size() + evaluated[0].size() + evaluated[1].size());
   for (std::uint32_t epoch = 0; epoch < options.sample_epochs; ++epoch) {
     const std::size_t first = seeds_.size();
     seeds_.insert(seeds_.end(), train.begin(), train.end());
@@ -35,7 +40,7 @@ BatchSchedule::BatchSchedule(const Dataset& dataset, PoolOptions options) : opti
   train_batches_ = static_cast<std::uint32_t>(keys_.size() / options.sample_epochs);
   if (!options.evaluation) return;
   for (const Split split : {Split::valid, Split::test}) {
-    const auto nodes = dataset.split(split);
+    const auto& nodes = evaluated[split == Split::test ? 1 : 0];
     const std::size_t first = seeds_.size();
     seeds_.insert(seeds_.end(), nodes.begin(), nodes.end());
     add_batches(split, 0, first, nodes.size());

@@ -51,8 +51,8 @@ SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request
       (options.evaluation ? dataset.split(Split::valid).size() + dataset.split(Split::test).size() : 0);
   const std::uint64_t always =
       program_bytes + 4 * seeds + bytes_per_batch * divide_up(seeds, options.batch_size);
-  // Counts, slots and labels, and the batches in work. A sweep has ended when these are taken. Labels of one
-  // class are among the 16 bytes, columns of them are not; reading them takes them twice.
+  // Counts, slots and labels, and the batches in work. A sweep has ended when all but counts are taken.
+  // Labels of one class are among the 16 bytes, columns of them are not; reading them takes them twice.
   const std::uint64_t label_bytes = 2 * info.label_columns * info.node_count;
   // Where batches may share rows, planning holds more once the batches in work are given back.
   const bool may_share = request.disk_budget_bytes > 0 || request.dry_run;
@@ -71,7 +71,8 @@ SamplingMemory plan_memory(const Dataset& dataset, const PrepareRequest& request
         "--memory {} is too little to prepare this graph with {} threads; {}MiB would do, or fewer --threads",
         format_bytes(static_cast<double>(request.memory_bytes)), pool.thread_count(), divide_up(least, mib));
   }
-  return {.in_memory = false, .sweep_bytes = request.memory_bytes - always};
+  // The counts are held while it samples ahead.
+  return {.in_memory = false, .sweep_bytes = request.memory_bytes - always - 4 * info.node_count};
 }
 
 }  // namespace gneiss

@@ -11,7 +11,7 @@ namespace gneiss {
 // How the topology is gone through: held in memory, or swept on disk.
 struct SamplingMemory {
   bool in_memory = true;
-  std::uint64_t sweep_bytes = 0;  // for sampling ahead, before anything else is held
+  std::uint64_t sweep_bytes = 0;  // for sampling ahead, while counts of nodes are all else that is held
 };
 
 GraphSweepOptions sweep_options(const DatasetInfo& info);

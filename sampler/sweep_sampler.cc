@@ -6,6 +6,7 @@
 
 #include "sampler/preparation_in_work.h"
 #include "storage/base/error.h"
+#include "storage/base/memory_limit.h"
 #include "storage/base/stopwatch.h"
 #include "storage/base/units.h"
 
@@ -60,8 +61,6 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
                    : BatchScratch(BatchScratch::open_file(options.work_folder / batches_work_name),
                                   schedule.size())) {
   const Stopwatch clock;
-  const std::uint64_t fixed = GraphSweep::memory_bytes(dataset.info(), options.graph);
-  const std::uint64_t memory_bytes = options.memory_bytes - std::min(options.memory_bytes, fixed);
   std::size_t first = 0;
   SweepWave::Needs needs = guess_needs(dataset.info(), options.sampler, schedule.seeds(0).size());
   if (!options.work_folder.empty()) {
@@ -69,6 +68,18 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
     if (saved) first = go_on(*saved, scratch_, schedule, dataset.info().node_count, needs);
   }
   if (first == schedule.size()) return;
+  sample_ahead(dataset, schedule, options, pool, first, needs);
+  give_back_freed_memory();
+  spdlog::info("sampled {} batches in {} wave{} and {}: {} of graph.csc were read", schedule.size(), waves_,
+               waves_ == 1 ? "" : "s", format_seconds(clock.seconds()),
+               format_bytes(static_cast<double>(bytes_read_)));
+}
+
+void SweepSampler::sample_ahead(const Dataset& dataset, const BatchSchedule& schedule,
+                                const SweepOptions& options, ThreadPool& pool, std::size_t first,
+                                SweepWave::Needs needs) {
+  const std::uint64_t fixed = GraphSweep::memory_bytes(dataset.info(), options.graph);
+  const std::uint64_t memory_bytes = options.memory_bytes - std::min(options.memory_bytes, fixed);
   GraphSweep sweep(dataset, options.graph);
   std::vector<SweepWorker> workers(
       pool.thread_count(),
@@ -88,9 +99,6 @@ SweepSampler::SweepSampler(const Dataset& dataset, const BatchSchedule& schedule
     if (!options.work_folder.empty()) save(options, first, needs);
   }
   bytes_read_ = sweep.bytes_read();
-  spdlog::info("sampled {} batches in {} wave{} and {}: {} of graph.csc were read", schedule.size(), waves_,
-               waves_ == 1 ? "" : "s", format_seconds(clock.seconds()),
-               format_bytes(static_cast<double>(bytes_read_)));
 }
 
 void SweepSampler::save(const SweepOptions& options, std::size_t done, const SweepWave::Needs& needs) {

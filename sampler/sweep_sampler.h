@@ -39,6 +39,8 @@ class SweepSampler final : public BatchSampler {
   std::uint64_t scratch_bytes() const noexcept { return scratch_.bytes(); }
 
  private:
+  void sample_ahead(const Dataset& dataset, const BatchSchedule& schedule, const SweepOptions& options,
+                    ThreadPool& pool, std::size_t first, SweepWave::Needs needs);
   void save(const SweepOptions& options, std::size_t done, const SweepWave::Needs& needs);
 
   BatchScratch scratch_;

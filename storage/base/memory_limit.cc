@@ -99,6 +99,8 @@ void keep_no_freed_buffers() {
   mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
+void give_back_freed_memory() { malloc_trim(0); }
+
 std::uint64_t peak_resident_bytes() { return kib_field("/proc/self/status", "VmHWM"); }
 
 }  // namespace gneiss

@@ -20,5 +20,8 @@ std::uint64_t peak_resident_bytes();  // VmHWM
 // them on its heaps, among blocks still in use, once it has seen a few: a program that plans its memory then
 // holds the last step's buffers beside the next one's.
 void keep_no_freed_buffers();
+// Gives back what smaller blocks, freed by now, took: after a step that made many, before one that plans with
+// their memory.
+void give_back_freed_memory();
 
 }  // namespace gneiss

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "sampler/sampling_memory.h"
 #include "storage/base/cancel.h"
 #include "tests/sampler/prepare_fixture.h"
 #include "tests/support/expect_error.h"
@@ -266,6 +267,20 @@ TEST_CASE("a sweep can be interrupted") {
   test::write_small_dataset(folder / "d");
   const auto result = test::run_command(test::child_command("interrupted while it sweeps", folder / "d"));
   CHECK_MESSAGE(result.exit_code == 130, result.output);
+}
+
+TEST_CASE("sampling ahead leaves room for what is held meanwhile: seeds, and counts of all nodes") {
+  const test::TemporaryFolder folder;
+  test::write_small_dataset(folder / "d", {.nodes = 400'000, .edges = 4'000'000, .dim = 4, .train = 2000});
+  const Dataset dataset = Dataset::open(folder / "d");
+  auto request = test::small_request();
+  request.memory_bytes = 62U << 20;
+  const ThreadPool pool(2);
+  const SamplingMemory memory = plan_memory(dataset, request, pool);
+  REQUIRE_FALSE(memory.in_memory);
+  const std::uint64_t program_bytes = 32U << 20;
+  CHECK(memory.sweep_bytes + program_bytes + 4 * 2000 * request.options.sample_epochs + 4 * 400'000 <=
+        request.memory_bytes);
 }
 
 TEST_CASE("a preparation is the same, byte by byte, where the topology does not fit the budget") {
