@@ -27,7 +27,7 @@ void run_generate(Arguments arguments) {
   check_outputs({{"--summary", arguments.summary}}, {.dataset = arguments.target});
   GeneratorOptions& options = arguments.generator;
   options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
-  options.memory_bytes = memory_budget(options.memory_bytes, least_import_bytes);
+  options.memory_bytes = import_memory_budget(options.memory_bytes, generator_memory_beside(options));
   const Stopwatch watch;
   const GeneratorReport report = generate_dataset(options, arguments.target);
   nlohmann::json summary = to_json(report.statistics);

@@ -34,9 +34,10 @@ void run_import(Arguments arguments, const std::function<GraphSource(const Argum
   ImportOptions& options = arguments.import;
   if (!arguments.feature_dtype.empty()) options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
   options.normalization = parse_normalization(arguments.normalization);
-  options.memory_bytes = memory_budget(options.memory_bytes, least_import_bytes);
   const Stopwatch watch;
-  const DatasetStatistics statistics = import_graph(open(arguments), arguments.target, options);
+  GraphSource source = open(arguments);
+  options.memory_bytes = import_memory_budget(options.memory_bytes, import_memory_beside(source));
+  const DatasetStatistics statistics = import_graph(std::move(source), arguments.target, options);
   nlohmann::json summary = to_json(statistics);
   fmt::print("{}\n{}", arguments.target, format_statistics(summary));
   fmt::print("  imported in       {}\n", format_seconds(watch.seconds()));

@@ -1,6 +1,7 @@
 #include "tools/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -10,6 +11,14 @@
 #include "storage/base/units.h"
 
 namespace gneiss {
+namespace {
+
+[[noreturn]] void refuse_budget(std::uint64_t budget_bytes, std::uint64_t least_bytes) {
+  fail(Kind::config, "--memory {} is too little; {} would do",
+       format_bytes(static_cast<double>(budget_bytes)), format_bytes_up(least_bytes));
+}
+
+}  // namespace
 
 CLI::Option* add_bytes_option(CLI::App& command, const char* name, std::uint64_t& bytes, const char* help) {
   CLI::Option* option = command.add_option_function<std::string>(
@@ -30,11 +39,19 @@ void add_memory_option(CLI::App& command, std::uint64_t& bytes) {
 }
 
 std::uint64_t memory_budget(std::uint64_t given_bytes, std::uint64_t least_bytes) {
-  if (given_bytes > 0 && given_bytes < least_bytes) {
-    fail(Kind::config, "--memory {} is too little; {} would do",
-         format_bytes(static_cast<double>(given_bytes)), format_bytes(static_cast<double>(least_bytes)));
-  }
+  if (given_bytes > 0 && given_bytes < least_bytes) refuse_budget(given_bytes, least_bytes);
   return given_bytes > 0 ? given_bytes : default_memory_budget();
+}
+
+std::uint64_t import_memory_budget(std::uint64_t given_bytes, std::uint64_t held_bytes) {
+  // The program, its buffers and the catalog's, however small the graph. Where splits are many, the edges'
+  // buffers are gone when the catalog takes them, and the program alone is there besides.
+  constexpr std::uint64_t least = std::uint64_t{48} << 20;
+  constexpr std::uint64_t program = std::uint64_t{32} << 20;
+  const std::uint64_t least_bytes = std::max(least, program + held_bytes);
+  const std::uint64_t budget = memory_budget(given_bytes, least_bytes);
+  if (budget < held_bytes) refuse_budget(budget, least_bytes);
+  return budget;
 }
 
 void add_threads_option(CLI::App& command, std::size_t& threads) {

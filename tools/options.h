@@ -20,8 +20,9 @@ void add_memory_option(CLI::App& command, std::uint64_t& bytes);
 // Given, or the default for this machine and group. Throws Error(config) when less than `least_bytes` is
 // given.
 std::uint64_t memory_budget(std::uint64_t given_bytes, std::uint64_t least_bytes = 0);
-// What import and generate take, however small the graph: the program, its buffers and the catalog's.
-inline constexpr std::uint64_t least_import_bytes = std::uint64_t{48} << 20;
+// The same for import and generate, of which `held_bytes` are for splits and marks of nodes. Throws also
+// where these alone are more than the default.
+std::uint64_t import_memory_budget(std::uint64_t given_bytes, std::uint64_t held_bytes);
 
 // --threads N: default all available cores.
 void add_threads_option(CLI::App& command, std::size_t& threads);

@@ -12,6 +12,7 @@
 #include "storage/base/random.h"
 #include "storage/base/units.h"
 #include "storage/import/graph_writer.h"
+#include "storage/import/label_table.h"
 
 namespace gneiss {
 namespace {
@@ -45,6 +46,8 @@ SplitSizes split_sizes(const GeneratorOptions& options) {
   }
   return sizes;
 }
+
+std::uint64_t split_ids(const SplitSizes& sizes) { return sizes.train + sizes.valid + sizes.test; }
 
 // A second permutation deals the nodes into splits of exact sizes.
 DatasetSplits deal_splits(const GeneratorOptions& options, const SplitSizes& sizes) {
@@ -181,6 +184,11 @@ double measure_feature_accuracy(const PlantedGraph& graph, ThreadPool& pool) {
 }
 
 }  // namespace
+
+std::uint64_t generator_memory_beside(const GeneratorOptions& options) {
+  const std::uint64_t graph = PlantedGraph::memory_bytes(options.graph);
+  return graph + split_memory(options.graph.node_count, split_ids(split_sizes(options)));
+}
 
 GeneratorReport generate_dataset(const GeneratorOptions& options, const std::filesystem::path& target) {
   const PlantedGraph graph(options.graph);

@@ -1,6 +1,6 @@
 // Writes a generated dataset: see planted_graph.h for what it looks like.
 //
-// Memory: options.memory_bytes, plus 4 bytes a node of the splits; 1 bit a node for degrees.
+// Memory: options.memory_bytes, generator_memory_beside() among them.
 // Errors: config, io, cancelled; nothing is left behind. The same bytes for the same options, whatever the
 //         number of threads and the memory.
 #pragma once
@@ -33,6 +33,10 @@ struct GeneratorReport {
   // What not even knowing every class would exceed: labels are noise to that extent.
   double best_accuracy = 0;
 };
+
+// What splits, marks of nodes and classes' means take, beside buffers and sorting. Throws Error(config) for
+// options that cannot be.
+std::uint64_t generator_memory_beside(const GeneratorOptions& options);
 
 GeneratorReport generate_dataset(const GeneratorOptions& options, const std::filesystem::path& target);
 

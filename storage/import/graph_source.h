@@ -4,7 +4,7 @@
 // Why:     a new kind of source implements these and nothing else; checking, sorting, normalising and
 //          writing are done once, in import_graph().
 // Threads: a source belongs to one thread.
-// Memory:  streams hold fixed buffers; splits are held whole (4 bytes a node of theirs).
+// Memory:  streams hold fixed buffers.
 // Errors:  input, naming the file, the place in it and the value.
 #pragma once
 
@@ -14,7 +14,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "storage/base/dtype.h"
 #include "storage/format/dataset.h"
@@ -53,9 +52,13 @@ class LabelSource {
   virtual void finish() = 0;
 };
 
-struct SplitSource {
-  std::string name;  // of the file, for messages
-  std::vector<std::int64_t> ids;
+class SplitSource {
+ public:
+  virtual ~SplitSource() = default;
+  virtual const std::string& name() const noexcept = 0;
+  virtual std::uint64_t id_count() const noexcept = 0;
+  virtual void read(std::span<std::int64_t> ids) = 0;  // the next ids, as the file has them, unchecked
+  virtual void finish() = 0;
 };
 
 struct GraphSource {
@@ -64,8 +67,8 @@ struct GraphSource {
   std::unique_ptr<EdgeSource> edges;
   std::unique_ptr<RowSource> features;
   std::unique_ptr<LabelSource> labels;
-  std::array<SplitSource, 3> splits;  // in the order of Split
-  bool add_inverse_edges = false;     // the source's own loader adds each edge's reverse (OGB)
+  std::array<std::unique_ptr<SplitSource>, 3> splits;  // in the order of Split
+  bool add_inverse_edges = false;  // the source's own loader adds each edge's reverse (OGB)
 };
 
 }  // namespace gneiss

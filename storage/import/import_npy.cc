@@ -34,7 +34,7 @@ GraphSource open_npy_folder(const std::filesystem::path& folder) {
   const std::array files{"train_idx.npy", valid, "test_idx.npy"};
   for (std::size_t i = 0; i < files.size(); ++i) {
     source.splits[i] =
-        read_npy_split(open_array(folder, files[i], "the node ids of a split"), source.node_count);
+        make_npy_split(open_array(folder, files[i], "the node ids of a split"), source.node_count);
   }
   return source;
 }

@@ -121,24 +121,45 @@ class CsvLabels final : public LabelSource {
   std::uint64_t columns_;
 };
 
-SplitSource read_csv_split(const std::filesystem::path& path, std::uint64_t node_count) {
-  const auto table = open_table(path, "the node ids of a split");
-  SplitSource split{table->name(), {}};
-  // A split lists each node once, and distinct ids take more than a bit each, however well compressed.
-  const std::uint64_t ids_max = 8 * std::filesystem::file_size(table->name()) + (1U << 16);
-  std::int64_t id = 0;
-  while (table->next_row(std::span(&id, 1))) {
-    split.ids.push_back(id);
-    if (split.ids.size() > node_count) {
-      fail(Kind::input, "{} lists more nodes than the {} of the graph", table->name(), node_count);
+// Read twice: how many ids there are is known before any is kept.
+class CsvSplit final : public SplitSource {
+ public:
+  CsvSplit(std::filesystem::path path, std::uint64_t node_count) : path_(std::move(path)) {
+    open();
+    // A split lists each node once, and distinct ids take more than a bit each, however well compressed.
+    const std::uint64_t ids_max = 8 * std::filesystem::file_size(table_->name()) + (1U << 16);
+    std::int64_t id = 0;
+    while (table_->next_row(std::span(&id, 1))) {
+      ++id_count_;
+      if (id_count_ > node_count) {
+        fail(Kind::input, "{} lists more nodes than the {} of the graph", table_->name(), node_count);
+      }
+      if (id_count_ > ids_max) {
+        fail(Kind::input, "{} unpacks to more ids than its bytes can hold; it is damaged, or made to do harm",
+             table_->name());
+      }
     }
-    if (split.ids.size() > ids_max) {
-      fail(Kind::input, "{} unpacks to more ids than its bytes can hold; it is damaged, or made to do harm",
-           table->name());
+    open();
+  }
+  const std::string& name() const noexcept override { return table_->name(); }
+  std::uint64_t id_count() const noexcept override { return id_count_; }
+  void read(std::span<std::int64_t> ids) override {
+    for (std::int64_t& id : ids) {
+      if (!table_->next_row(std::span(&id, 1))) {
+        fail(Kind::input, "{} ends after line {}, it was longer before; do not change it meanwhile",
+             table_->name(), table_->line());
+      }
     }
   }
-  return split;
-}
+  void finish() override { expect_table_end(*table_, id_count_, "it"); }
+
+ private:
+  void open() { table_ = open_table(path_, "the node ids of a split"); }
+
+  std::filesystem::path path_;
+  std::unique_ptr<CsvReader> table_;
+  std::uint64_t id_count_ = 0;
+};
 
 std::filesystem::path find_split(const std::filesystem::path& folder, const std::string& wanted) {
   const std::filesystem::path parent = folder / "split";
@@ -232,7 +253,7 @@ GraphSource open_ogb_folder(const std::filesystem::path& given, const OgbOptions
   const auto split = find_split(folder, options.split);
   const std::array files{"train.csv", "valid.csv", "test.csv"};
   for (std::size_t i = 0; i < files.size(); ++i) {
-    source.splits[i] = read_csv_split(split / files[i], source.node_count);
+    source.splits[i] = std::make_unique<CsvSplit>(split / files[i], source.node_count);
   }
   return source;
 }

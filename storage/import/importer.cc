@@ -99,6 +99,12 @@ void warn_of(const FeatureReport& report, const std::string& name) {
 
 }  // namespace
 
+std::uint64_t import_memory_beside(const GraphSource& source) {
+  std::uint64_t ids = 0;
+  for (const auto& split : source.splits) ids += split->id_count();
+  return split_memory(source.node_count, ids);
+}
+
 DatasetStatistics import_graph(GraphSource source, const std::filesystem::path& target,
                                const ImportOptions& options) {
   check_sizes(source);
@@ -115,13 +121,18 @@ DatasetStatistics import_graph(GraphSource source, const std::filesystem::path& 
   std::uint32_t label_columns = 0;
   {
     const LabelTable labels = write_labels(*source.labels, source.node_count, folder / labels_file_name);
-    splits = check_splits(source.splits, labels);
+    splits = read_splits(source.splits, labels);
     source.splits = {};
     class_count = labels.class_count;
     label_columns = labels.label_columns;
     statistics.labelled_nodes = labels.labelled_nodes;
   }
 
+  // What is left beside the splits, and the degrees' bit a node.
+  const std::uint64_t held =
+      (splits.train.size() + splits.valid.size() + splits.test.size()) * sizeof(NodeId) +
+      divide_up(source.node_count, 8);
+  const std::uint64_t memory_bytes = options.memory_bytes - std::min(options.memory_bytes / 2, held);
   std::uint64_t edge_count = 0;
   {
     CscBuilder builder({.node_count = source.node_count,
@@ -129,12 +140,12 @@ DatasetStatistics import_graph(GraphSource source, const std::filesystem::path& 
                         .add_reverse = options.undirected || source.add_inverse_edges,
                         .deduplicate = options.undirected,
                         .self_loops = options.self_loops,
-                        .memory_bytes = options.memory_bytes,
+                        .memory_bytes = memory_bytes,
                         .scratch_folder = folder},
                        pool);
     add_edges(*source.edges, source.node_count, builder, pool);
     DegreeCounter degrees(source.node_count);
-    edge_count = write_graph(builder, folder / graph_file_name, options.memory_bytes, degrees);
+    edge_count = write_graph(builder, folder / graph_file_name, memory_bytes, degrees);
     statistics.take_degrees(degrees);
   }
   {

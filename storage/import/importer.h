@@ -1,6 +1,6 @@
 // From a graph source to a sealed dataset, in bounded memory.
 //
-// Memory: options.memory_bytes, plus a byte and two bits a node for split marks, labels and degrees.
+// Memory: options.memory_bytes, import_memory_beside() among them.
 // Errors: config (the target exists), input (the source), io, cancelled; nothing is left behind.
 #pragma once
 
@@ -23,6 +23,9 @@ struct ImportOptions {
   std::size_t thread_count = 0;  // 0: one per core
   bool force = false;            // replaces an existing dataset
 };
+
+// What the source's splits and marks of nodes take, beside buffers and sorting.
+std::uint64_t import_memory_beside(const GraphSource& source);
 
 DatasetStatistics import_graph(GraphSource source, const std::filesystem::path& target,
                                const ImportOptions& options);

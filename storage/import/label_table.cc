@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "storage/base/error.h"
+#include "storage/base/rounding.h"
 
 namespace gneiss {
 
@@ -108,38 +109,48 @@ LabelTable write_labels(LabelSource& source, std::uint64_t node_count, const std
   return table;
 }
 
-DatasetSplits check_splits(const std::array<SplitSource, 3>& sources, const LabelTable& labels) {
+DatasetSplits read_splits(std::span<const std::unique_ptr<SplitSource>> sources, const LabelTable& labels) {
   DatasetSplits splits;
   const std::array lists{&splits.train, &splits.valid, &splits.test};
-  std::vector<std::uint8_t> member(labels.is_labelled.size());  // a bit for each split
+  GNEISS_ASSERT(sources.size() == lists.size());
+  const std::uint64_t node_count = labels.is_labelled.size();
+  std::vector<bool> in_any(node_count);
+  std::vector<bool> in_this;
+  std::vector<std::int64_t> piece;
   std::uint64_t shared = 0;
   for (std::size_t s = 0; s < sources.size(); ++s) {
-    const SplitSource& source = sources[s];
-    const auto bit = static_cast<std::uint8_t>(1U << s);
-    lists[s]->reserve(source.ids.size());
-    for (std::size_t i = 0; i < source.ids.size(); ++i) {
-      const std::int64_t id = source.ids[i];
-      if (id < 0 || static_cast<std::uint64_t>(id) >= member.size()) {
-        fail(Kind::input, "{}: entry {} names node {}, the graph has nodes 0 to {}", source.name, i, id,
-             member.size() - 1);
+    SplitSource& source = *sources[s];
+    in_this.assign(node_count, false);
+    lists[s]->reserve(source.id_count());
+    for (std::uint64_t first = 0; first < source.id_count(); first += values_at_once) {
+      piece.resize(std::min<std::uint64_t>(values_at_once, source.id_count() - first));
+      source.read(piece);
+      for (std::size_t i = 0; i < piece.size(); ++i) {
+        const std::int64_t id = piece[i];
+        if (id < 0 || static_cast<std::uint64_t>(id) >= node_count) {
+          fail(Kind::input, "{}: entry {} names node {}, the graph has nodes 0 to {}", source.name(),
+               first + i, id, node_count - 1);
+        }
+        const auto node = static_cast<std::size_t>(id);
+        if (in_this[node]) {
+          fail(Kind::input, "{}: entry {} names node {} a second time; a split lists each node once",
+               source.name(), first + i, id);
+        }
+        if (!labels.is_labelled[node]) {
+          fail(Kind::input,
+               "{}: entry {} names node {}, which has no label; leave such nodes out of the splits",
+               source.name(), first + i, id);
+        }
+        if (in_any[node]) ++shared;
+        in_this[node] = true;
+        in_any[node] = true;
+        lists[s]->push_back(static_cast<NodeId>(id));
       }
-      const auto node = static_cast<std::size_t>(id);
-      if ((member[node] & bit) != 0) {
-        fail(Kind::input, "{}: entry {} names node {} a second time; a split lists each node once",
-             source.name, i, id);
-      }
-      if (!labels.is_labelled[node]) {
-        fail(Kind::input,
-             "{}: entry {} names node {}, which has no label; leave such nodes out of the splits",
-             source.name, i, id);
-      }
-      if (member[node] != 0) ++shared;
-      member[node] = static_cast<std::uint8_t>(member[node] | bit);
-      lists[s]->push_back(static_cast<NodeId>(id));
     }
-    if (!source.ids.empty()) continue;
-    if (s == 0) fail(Kind::input, "{} is empty; training needs at least one node", source.name);
-    spdlog::warn("{} is empty; nothing will be evaluated on the {} split", source.name,
+    source.finish();
+    if (source.id_count() > 0) continue;
+    if (s == 0) fail(Kind::input, "{} is empty; training needs at least one node", source.name());
+    spdlog::warn("{} is empty; nothing will be evaluated on the {} split", source.name(),
                  name_of(static_cast<Split>(s)));
   }
   if (shared > 0) {
@@ -147,6 +158,13 @@ DatasetSplits check_splits(const std::array<SplitSource, 3>& sources, const Labe
                  shared);
   }
   return splits;
+}
+
+std::uint64_t split_memory(std::uint64_t node_count, std::uint64_t id_count) {
+  // The ids, and the same again as the catalog's values, in RocksDB's batch and in its table of what was
+  // written. Of nodes: labelled, in any split, in this one.
+  constexpr std::uint64_t copies = 4;
+  return copies * id_count * sizeof(NodeId) + 3 * divide_up(node_count, 8);
 }
 
 }  // namespace gneiss

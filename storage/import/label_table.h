@@ -1,11 +1,13 @@
 // Labels and splits, checked against each other before any of them is written.
 //
-// Memory: a byte and a bit a node while importing; labels stream into their file.
+// Memory: as split_memory() says; labels stream into their file.
 // Errors: input, naming file, place and value.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "storage/format/dataset.h"
@@ -30,6 +32,10 @@ LabelTable write_labels(LabelSource& source, std::uint64_t node_count, const std
 
 // Ids below node_count, distinct, labelled; the training split not empty. Empty validation or test splits
 // and nodes in two splits are warned of.
-DatasetSplits check_splits(const std::array<SplitSource, 3>& sources, const LabelTable& labels);
+//   sources  in the order of Split
+DatasetSplits read_splits(std::span<const std::unique_ptr<SplitSource>> sources, const LabelTable& labels);
+
+// What nodes and the ids of their splits take at most, until the dataset is sealed.
+std::uint64_t split_memory(std::uint64_t node_count, std::uint64_t id_count);
 
 }  // namespace gneiss

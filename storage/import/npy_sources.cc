@@ -146,6 +146,31 @@ class NpyLabels final : public LabelSource {
   NpyMatrix<double> matrix_;
 };
 
+class NpySplit final : public SplitSource {
+ public:
+  NpySplit(NpyArray array, std::uint64_t node_count) : array_(std::move(array)) {
+    const NpyType type = array_.header().type;
+    if (is_floating(type) || type == NpyType::boolean) {
+      fail(Kind::input,
+           "{} holds {} values; a split is a list of node ids (numpy.flatnonzero makes one of a mask)",
+           name(), name_of(type));
+    }
+    expect_one_column(array_, "a split is a list of node ids");
+    if (id_count() > node_count) {
+      fail(Kind::input, "{} lists {} nodes, the graph has {}", name(), id_count(), node_count);
+    }
+    stream_.emplace(array_.stream());
+  }
+  const std::string& name() const noexcept override { return array_.name(); }
+  std::uint64_t id_count() const noexcept override { return array_.shape()[0]; }
+  void read(std::span<std::int64_t> ids) override { stream_->read(ids); }
+  void finish() override { stream_->finish(); }
+
+ private:
+  NpyArray array_;
+  std::optional<NpyStream> stream_;
+};
+
 }  // namespace
 
 std::unique_ptr<EdgeSource> make_npy_edges(NpyArray array) {
@@ -158,22 +183,8 @@ std::unique_ptr<LabelSource> make_npy_labels(NpyArray array) {
   return std::make_unique<NpyLabels>(std::move(array));
 }
 
-SplitSource read_npy_split(const NpyArray& array, std::uint64_t node_count) {
-  const NpyType type = array.header().type;
-  if (is_floating(type) || type == NpyType::boolean) {
-    fail(Kind::input,
-         "{} holds {} values; a split is a list of node ids (numpy.flatnonzero makes one of a mask)",
-         array.name(), name_of(type));
-  }
-  expect_one_column(array, "a split is a list of node ids");
-  if (array.shape()[0] > node_count) {
-    fail(Kind::input, "{} lists {} nodes, the graph has {}", array.name(), array.shape()[0], node_count);
-  }
-  SplitSource split{array.name(), std::vector<std::int64_t>(array.shape()[0])};
-  NpyStream stream = array.stream();
-  stream.read(std::span(split.ids));
-  stream.finish();
-  return split;
+std::unique_ptr<SplitSource> make_npy_split(NpyArray array, std::uint64_t node_count) {
+  return std::make_unique<NpySplit>(std::move(array), node_count);
 }
 
 }  // namespace gneiss

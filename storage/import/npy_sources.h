@@ -15,7 +15,7 @@ std::unique_ptr<RowSource> make_npy_rows(NpyArray array);
 // (N,), or (N, C) in C or Fortran order; integers, or floats with NaN for "no label". What the values may be
 // says write_labels().
 std::unique_ptr<LabelSource> make_npy_labels(NpyArray array);
-// (n,) or (n, 1) of integers, read whole.
-SplitSource read_npy_split(const NpyArray& array, std::uint64_t node_count);
+// (n,) or (n, 1) of integers, at most node_count.
+std::unique_ptr<SplitSource> make_npy_split(NpyArray array, std::uint64_t node_count);
 
 }  // namespace gneiss

@@ -95,6 +95,11 @@ double stable_power(double x, double y) noexcept {
   return exponential * scale;
 }
 
+std::uint64_t PlantedGraph::memory_bytes(const PlantedOptions& options) {
+  check(options);
+  return std::uint64_t{options.class_count} * ((options.feature_dim + 63) / 64) * sizeof(std::uint64_t);
+}
+
 PlantedGraph::PlantedGraph(const PlantedOptions& options)
     : options_((check(options), options)),
       group_count_(std::max(options.community_count, options.class_count)),

@@ -39,6 +39,8 @@ class PlantedGraph {
  public:
   // Throws Error(config) naming the option that cannot be.
   explicit PlantedGraph(const PlantedOptions& options);
+  // What it will take. Throws as it does.
+  static std::uint64_t memory_bytes(const PlantedOptions& options);
 
   const PlantedOptions& options() const noexcept { return options_; }
   std::uint32_t class_of(std::uint64_t node) const noexcept;  // what features and edges follow

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <regex>
 
 #include "storage/format/npy_writer.h"
@@ -50,8 +51,8 @@ Source write_source(const std::filesystem::path& folder, const Graph& graph) {
   const auto nodes = static_cast<std::int64_t>(graph.nodes);
   for (std::int64_t node = 0; node < nodes; ++node) source.labels.push_back(node % graph.classes);
   write_npy_vector<std::int64_t>(folder / "node_label.npy", Dtype::i64, source.labels);
-  std::vector<std::int64_t> train;
-  for (std::int64_t node = 0; node < graph.train; ++node) train.push_back(node);
+  std::vector<std::int64_t> train(static_cast<std::size_t>(graph.train));
+  std::iota(train.begin(), train.end(), 0);
   write_npy_vector<std::int64_t>(folder / "train_idx.npy", Dtype::i64, train);
   const std::vector<std::int64_t> last{nodes - 1};
   write_npy_vector<std::int64_t>(folder / "val_idx.npy", Dtype::i64, last);
@@ -151,6 +152,29 @@ TEST_CASE("more nodes than ids of 32 bits have are refused in one sentence") {
   expect_refused({"import", "npy", source.folder, folder / "e.gneiss"}, 3, std::to_string(nodes));
   CHECK_FALSE(std::filesystem::exists(folder / "e.gneiss"));
   CHECK_FALSE(std::filesystem::exists(folder / "e.gneiss.partial"));
+}
+
+TEST_CASE("nodes without edges, nearly all of them in a split, stay within the least that is named") {
+  const TemporaryFolder folder;
+  const auto expect_least = [&](const Arguments& command) {
+    CAPTURE(command.front());
+    Arguments limited = command;
+    limited.insert(limited.end(), {"--summary", folder / "s.json", "--memory", "3MiB"});
+    const std::uint64_t least = said_to_do(expect_refused(limited, 2, "would do"));
+    limited.back() = std::to_string(least) + "MiB";
+    expect_done(limited);
+    const auto summary = nlohmann::json::parse(read_text_file(folder / "s.json"));
+    CHECK(summary.at("peak_memory_bytes").get<std::uint64_t>() <= least << 20);
+  };
+  const std::string generated = folder / "g.gneiss";
+  expect_least({"generate", generated, "--nodes", "2500000", "--avg-degree", "0", "--features", "1",
+                "--train-share", "0.96", "--valid-share", "0.02", "--test-share", "0.02"});
+  expect_least({"prepare", "--dataset", generated, "--name", "P", "--fanout", "1", "--batch-size", "5000",
+                "--sample-epochs", "1"});
+  const Source source = write_source(
+      folder / "source",
+      {.name = "", .nodes = 2'500'000, .from = {0}, .to = {1}, .columns = 1, .train = 2'400'000});
+  expect_least({"import", "npy", source.folder, folder / "i.gneiss"});
 }
 
 TEST_CASE("a budget of a few MiB is refused with the least that works, and that works") {

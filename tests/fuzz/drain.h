@@ -19,6 +19,16 @@ inline void drain(EdgeSource& edges) {
   edges.finish();
 }
 
+inline void drain(SplitSource& split) {
+  constexpr std::uint64_t at_once = 64;
+  std::vector<std::int64_t> ids;
+  for (std::uint64_t first = 0; first < split.id_count(); first += at_once) {
+    ids.resize(std::min(at_once, split.id_count() - first));
+    split.read(ids);
+  }
+  split.finish();
+}
+
 // Rows or labels. What the importer's check_sizes() and write_labels() refuse is not read.
 template <class Value, class Source>
 void drain_table(Source& source, std::uint64_t columns_max) {

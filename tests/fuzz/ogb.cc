@@ -28,7 +28,7 @@ void run(std::string_view input) {
   attempt([&] { drain(*source.edges); });
   attempt([&] { drain(*source.features); });
   const LabelTable labels = write_labels(*source.labels, source.node_count, fuzz_folder() / "labels.bin");
-  check_splits(source.splits, labels);
+  read_splits(source.splits, labels);
 }
 
 }  // namespace
