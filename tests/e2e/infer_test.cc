@@ -317,12 +317,12 @@ TEST_CASE("a run's config.yaml that its weights do not fit is refused before a m
     const char* part;
   };
   const std::vector<Edit> edits{
-      {"hidden: 16", "hidden: 20000000", 3, "--hidden is 20000000; use 1 to 65536"},
-      {"hidden: 16", "hidden: 0", 3, "--hidden is 0"},
-      {"hidden: 16", "hidden: 18", 3, "--num-heads 4"},
+      {"hidden: 16", "hidden: 20000000", 3, "hidden is 20000000; a run has 1 to 65536"},
+      {"hidden: 16", "hidden: 0", 3, "config.yaml: hidden is 0"},
+      {"hidden: 16", "hidden: 18", 3, "shared by num_heads 4"},
       {"hidden: 16", "hidden: 65536", 4, "tensor 'convs.0.lin.weight' is f32 [16, "},
       {"hidden: 16", "hidden: -1", 3, "'hidden' cannot be read"},
-      {"num_heads: 4", "num_heads: 65", 3, "--num-heads is 65"},
+      {"num_heads: 4", "num_heads: 65", 3, "shared by num_heads 65"},
       {"num_heads: 4", "num_heads: 8", 4, "tensor 'convs.0.att_src'"},
       {"residual: false", "residual: true", 4, "no tensor 'residuals.0.weight'"},
       {"model: gat", "model: gas", 3, "no model 'gas'"},
