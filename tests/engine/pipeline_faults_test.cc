@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <numeric>
@@ -17,7 +18,7 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/faulty_core.h"
 #include "tests/support/forbid_call.h"
-#include "tests/support/in_child.h"
+#include "tests/support/run_command.h"
 #include "tests/support/skip.h"
 
 using namespace gneiss;
@@ -122,6 +123,21 @@ TEST_CASE("a failed read names file and batch, and every batch before it was han
   CHECK(of_pool < failures);
 }
 
+// Its own process, for a filter is for good; 77: there are none.
+TEST_CASE("child: reads are refused" * doctest::skip()) {
+  const int error = std::atoi(std::getenv("GNEISS_TEST_FOLDER"));
+  const PreparedDataset data(small_batches());
+  if (!forbid_call(__NR_io_uring_enter, error, Forbid::with_second_argument)) std::_Exit(77);
+  PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(), {},
+                         in_pool_order(data.preparation()), make_io_engine("io_uring", {}));
+  const Consumed outcome = consume(source);
+  CHECK(outcome.batches == 0);
+  CHECK(outcome.kind == Kind::io);
+  for (const std::string& part : {to_string(data.preparation().pool().entries()[0].key),
+                                  std::string(std::strerror(error)), std::string("at offset")})
+    CHECK_MESSAGE(contains(outcome.sentence, part), outcome.sentence);
+}
+
 TEST_CASE(
     "a system that takes no reads any more ends the run with file, batch and reason, all threads joined") {
   try {
@@ -129,21 +145,11 @@ TEST_CASE(
   } catch (const Error&) {
     SKIP_TEST("io_uring is refused on this machine");
   }
-  const PreparedDataset data(small_batches());
-  const std::string first = to_string(data.preparation().pool().entries()[0].key);
   for (const int error : {ENOMEM, EAGAIN}) {
     CAPTURE(error);
-    const int code = run_in_child([&] {
-      if (!forbid_call(__NR_io_uring_enter, error, Forbid::with_second_argument)) return 77;
-      PipelinedSource source(data.preparation(), data.dataset().info(), data.cpu_tier(), {},
-                             in_pool_order(data.preparation()), make_io_engine("io_uring", {}));
-      const Consumed outcome = consume(source);
-      const bool is_told = outcome.kind == Kind::io && contains(outcome.sentence, std::strerror(error)) &&
-                           contains(outcome.sentence, first) && contains(outcome.sentence, "at offset");
-      return outcome.batches == 0 && is_told ? 0 : 1;
-    });
-    if (code == 77) SKIP_TEST("this system allows no seccomp filters");
-    CHECK(code == 0);
+    const CommandResult result = run_command(child_command("reads are refused", std::to_string(error)));
+    if (result.exit_code == 77) SKIP_TEST("this system allows no seccomp filters");
+    CHECK_MESSAGE(result.exit_code == 0, result.output);
   }
 }
 
