@@ -1,5 +1,7 @@
 #include "sampler/preparation_in_work.h"
 
+#include <spdlog/spdlog.h>
+
 #include <array>
 #include <span>
 #include <string_view>
@@ -64,6 +66,10 @@ PreparationInWork::PreparationInWork(Dataset& dataset, std::string name, const n
       made_from_(checksum_of(made_from.dump())) {
   const nlohmann::json journal = read_journal(dataset, name_);
   if (!journal.is_object() || journal.value("made_from", nlohmann::json()) != made_from) {
+    if (std::filesystem::exists(folder_)) {
+      spdlog::info("preparation '{}': what an earlier run left was to be made otherwise, and is removed",
+                   name_);
+    }
     remove_durably(folder_);  // before the journal speaks of what it will hold
     dataset.catalog().apply({{journal_key(name_), nlohmann::json{{"made_from", made_from}}.dump()}});
   }

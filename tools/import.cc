@@ -30,7 +30,8 @@ struct Arguments {
 };
 
 void run_import(Arguments arguments, const std::function<GraphSource(const Arguments&)>& open) {
-  check_outputs({{"--summary", arguments.summary}}, {.dataset = arguments.target});
+  check_outputs({{"--summary", arguments.summary}},
+                {.dataset = arguments.target, .source = arguments.source});
   ImportOptions& options = arguments.import;
   if (!arguments.feature_dtype.empty()) options.feature_dtype = parse_feature_dtype(arguments.feature_dtype);
   options.normalization = parse_normalization(arguments.normalization);

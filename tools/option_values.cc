@@ -31,9 +31,17 @@ bool is_digits(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// Of a list as people write it: "15, 10".
+void strip_blanks(std::string& text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string::npos) return;
+  text = text.substr(first, text.find_last_not_of(" \t") + 1 - first);
+}
+
 // Why `text` is no whole number of the type; empty: it is one, and is written without leading zeros now.
 template <class T>
 std::string make_decimal(std::string& text) {
+  strip_blanks(text);
   const bool is_negative = text.starts_with('-');
   std::string_view digits = text;
   if (is_negative || text.starts_with('+')) digits.remove_prefix(1);
@@ -51,6 +59,7 @@ std::string make_decimal(std::string& text) {
 }
 
 std::string make_real(std::string& text) {
+  strip_blanks(text);
   const char* first = text.data() + (text.starts_with('+') ? 1 : 0);
   const char* last = text.data() + text.size();
   double value = 0;

@@ -40,6 +40,14 @@ bool is_dataset_file(const fs::path& below) {
   return is_run_file(below.lexically_relative(parts[0] / parts[1]));
 }
 
+// Of a dataset or a run, whichever that is.
+bool is_of_any(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path folder = path.parent_path();
+  if (fs::exists(folder / "catalog" / "CURRENT", ignored) && is_dataset_file(path.filename())) return true;
+  return fs::exists(folder / "config.yaml", ignored) && is_run_file(path.filename());
+}
+
 }  // namespace
 
 void check_outputs(std::initializer_list<NamedPath> outputs, const UsedPaths& used) {
@@ -61,6 +69,15 @@ void check_outputs(std::initializer_list<NamedPath> outputs, const UsedPaths& us
     if (is_of_dataset || (of_run && is_run_file(*of_run))) {
       fail(Kind::config, "{} {} is a file that the {} is made of; give another name", output.option,
            output.path.string(), is_of_dataset ? "dataset" : "run");
+    }
+    std::error_code ignored;
+    if (within(path, used.source) && fs::exists(path, ignored)) {
+      fail(Kind::config, "{} {} is one of the source's files; give another name", output.option,
+           output.path.string());
+    }
+    if (is_of_any(path)) {
+      fail(Kind::config, "{} {} is a file that another dataset or run is made of; give another name",
+           output.option, output.path.string());
     }
     others.push_back({output.option, path});
   }

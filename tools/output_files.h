@@ -15,10 +15,11 @@ struct NamedPath {
   std::filesystem::path path;  // empty: not given
 };
 
-// What a command uses besides; empty: nothing.
+// What a command uses besides; empty: nothing. Files of any other dataset or run are refused too.
 struct UsedPaths {
   std::filesystem::path dataset{};  // with the runs in it
   std::filesystem::path run{};
+  std::filesystem::path source{};   // a folder whose files are read
   std::vector<NamedPath> inputs{};  // files
 };
 

@@ -1,29 +1,8 @@
 #include "engine/train/run_identity.h"
 
 #include <nlohmann/json.hpp>
-#include <span>
-#include <vector>
-
-#include "storage/base/checksum.h"
 
 namespace gneiss {
-
-namespace {
-
-// The dataset's fingerprint is of its files; the splits stand in the catalog, and may be others with the
-// same.
-std::uint64_t checksum_of_splits(const Dataset& dataset) {
-  StreamChecksum stream;
-  for (const Split split : all_splits) {
-    const std::vector<NodeId> nodes = dataset.split(split);
-    const std::uint64_t count = nodes.size();
-    stream.update(std::as_bytes(std::span(&count, 1)));
-    stream.update(std::as_bytes(std::span(nodes)));
-  }
-  return stream.value();
-}
-
-}  // namespace
 
 std::string identity_of(const Dataset& dataset, const Preparation& preparation, const TrainOptions& options,
                         const Backend& backend) {
@@ -33,7 +12,8 @@ std::string identity_of(const Dataset& dataset, const Preparation& preparation, 
   identity.erase("residency");
   identity["preparation_seed"] = identity.at("seed");
   identity["dataset"] = fmt::format("{:016x}", preparation.info().dataset_fingerprint);
-  identity["splits"] = fmt::format("{:016x}", checksum_of_splits(dataset));
+  // That fingerprint is of the dataset's files; splits stand in its catalog, and may be others with the same.
+  identity["splits"] = fmt::format("{:016x}", dataset.checksum_of_splits());
   identity["model"] = options.model;
   identity["hidden"] = options.hidden;
   // As text with the fewest digits that say which float it is.

@@ -221,7 +221,13 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   const std::uint64_t size = file.size();
   std::uint64_t header_bytes = 0;
   if (size >= length_bytes) file.read_at(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
-  if (size < length_bytes || header_bytes > size - length_bytes || header_bytes > header_bytes_max) {
+  if (size >= length_bytes && header_bytes <= size - length_bytes && header_bytes > header_bytes_max) {
+    fail(Kind::corruption,
+         "{}: its header of {} bytes is larger than the {} that are read here; it is damaged, or not a file "
+         "of Gneiss's",
+         file.path(), header_bytes, header_bytes_max);
+  }
+  if (size < length_bytes || header_bytes > size - length_bytes) {
     fail(Kind::corruption, "{}: {} bytes cannot hold a header of {}; this is no whole safetensors file",
          file.path(), size, header_bytes);
   }

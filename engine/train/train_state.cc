@@ -62,6 +62,18 @@ std::string difference(const std::string& there, const std::string& here, const 
   return text.empty() ? "it has options that this program does not know" : text;
 }
 
+// How, where the splits are all that differs; else empty.
+std::string begun_on_other_splits(const std::string& there, const std::string& here) {
+  auto old = parse_json(there);
+  auto now = nlohmann::json::parse(here);
+  if (!old.is_object()) return "";
+  const bool has_splits = old.erase("splits") > 0;
+  now.erase("splits");
+  if (old != now) return "";
+  return has_splits ? "on other splits of the dataset"
+                    : "by an older gneiss, which did not say on which splits of the dataset";
+}
+
 TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& path,
                     const std::string& identity) {
   const TensorMetadata& metadata = file.metadata();
@@ -72,6 +84,10 @@ TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& pa
   TrainState state;
   state.identity = text_of(metadata, "identity", path);
   if (state.identity != identity) {
+    if (const std::string begun = begun_on_other_splits(state.identity, identity); !begun.empty()) {
+      fail(Kind::config, "{} is of a run that was begun {}; give another --run, or --force to start anew",
+           path.string(), begun);
+    }
     fail(Kind::config,
          "{} is of a run with other options: {}; give the same, another --run, or --force to start anew",
          path.string(), difference(state.identity, identity, path));

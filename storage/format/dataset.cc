@@ -163,20 +163,24 @@ Dataset::Dataset(std::filesystem::path folder, FileLock lock, Catalog catalog)
       features_(folder_ / features_file_name, features_magic, is_feature_section),
       labels_(folder_ / labels_file_name, labels_magic, is_label_section) {}
 
-Dataset Dataset::open(const std::filesystem::path& folder, Catalog::Access access) {
-  std::error_code unknown;  // what cannot be looked at is told below
-  if (!std::filesystem::is_directory(folder, unknown)) {
-    const auto replaced = std::filesystem::path(without_slash(folder).string() + replaced_ending);
-    if (std::filesystem::is_directory(replaced, unknown)) {
-      fail(Kind::io,
-           "{} is being replaced by another gneiss: wait until it ends; where that was killed, run it again, "
-           "or "
-           "rename {}",
-           folder.string(), replaced.string());
-    }
-    fail(Kind::input, "{} does not exist or is not a folder; give the folder that 'gneiss import' made",
-         folder.string());
+void expect_dataset_folder(const std::filesystem::path& folder) {
+  std::error_code unknown;  // what cannot be looked at is told when it is opened
+  if (std::filesystem::is_directory(folder, unknown)) return;
+  const auto replaced = std::filesystem::path(without_slash(folder).string() + replaced_ending);
+  if (std::filesystem::is_directory(replaced, unknown)) {
+    fail(
+        Kind::io,
+        "{} is being replaced by another gneiss: wait until it ends; where that was killed, run it again, or "
+        "rename {}",
+        folder.string(), replaced.string());
   }
+  if (std::filesystem::is_directory(folder, unknown)) return;  // replaced between the two looks
+  fail(Kind::input, "{} does not exist or is not a folder; give the folder that 'gneiss import' made",
+       folder.string());
+}
+
+Dataset Dataset::open(const std::filesystem::path& folder, Catalog::Access access) {
+  expect_dataset_folder(folder);
   auto lock = FileLock::try_take(folder / graph_file_name, FileLock::Mode::shared);
   if (!lock) fail(Kind::io, "{} is being replaced by another gneiss; wait until it ends", folder.string());
   Catalog catalog(folder / "catalog", access);
@@ -219,6 +223,20 @@ std::vector<NodeId> Dataset::split(Split split) const {
     named[to_index(node)] = true;
   }
   return nodes;
+}
+
+std::uint64_t Dataset::checksum_of_splits() const {
+  StreamChecksum stream;
+  for (const Split split : all_splits) {
+    std::uint64_t bytes = 0;
+    for (const std::string& key : catalog_.keys(fmt::format("split/{}/", name_of(split)))) {
+      const std::string value = catalog_.get(key).value_or("");
+      stream.update(std::as_bytes(std::span(value)));
+      bytes += value.size();
+    }
+    stream.update(std::as_bytes(std::span(&bytes, 1)));  // where one ends and the next begins
+  }
+  return stream.value();
 }
 
 std::vector<std::uint64_t> Dataset::read_indptr() const {

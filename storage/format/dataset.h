@@ -69,6 +69,8 @@ class Dataset {
   std::vector<std::uint64_t> read_indptr() const;
   // Checked: classes are -1 or below class_count, entries are 0, 1 or `unlabelled`.
   NodeLabels read_labels() const;
+  // Of the ids of all splits in their order, read a piece at a time.
+  std::uint64_t checksum_of_splits() const;
   nlohmann::json statistics() const;  // what the importer recorded
 
  private:
@@ -82,6 +84,9 @@ class Dataset {
   SectionFile labels_;
   std::uint64_t fingerprint_ = 0;
 };
+
+// Throws Error unless there is such a folder: input, or io where it is being replaced.
+void expect_dataset_folder(const std::filesystem::path& folder);
 
 struct DatasetSplits {
   std::vector<NodeId> train;

@@ -190,6 +190,19 @@ std::string preparing_key(std::string_view name) { return fmt::format("preparing
 // The dataset's own is as it was when it was opened, where another process writes.
 Catalog catalog_now(const Dataset& dataset) { return {dataset.folder() / "catalog", Catalog::Access::read}; }
 
+// The old one is no more, and the new one is not there yet.
+bool is_sealing(const Catalog& catalog, std::string_view name) {
+  const auto journal = parse_json(catalog.get(preparing_key(name)).value_or(""));
+  return journal.is_object() && journal.contains("entry_key");
+}
+
+[[noreturn]] void fail_replaced(std::string_view name) {
+  fail(Kind::io,
+       "preparation '{}' is being replaced by another gneiss; wait until it ends, and where that was killed, "
+       "run it again",
+       name);
+}
+
 bool is_known(const Catalog& catalog, std::string_view name) {
   return catalog.contains(preparation_key(name)) || catalog.contains(preparing_key(name));
 }
@@ -237,6 +250,11 @@ Preparation::Preparation(std::string name, PreparationInfo info, const std::file
 Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
   auto entry = preparation_entry(dataset, name);
   if (!entry) {
+    const Catalog now = catalog_now(dataset);
+    if (now.contains(preparation_key(name))) entry = now.get_json(preparation_key(name));
+    if (!entry && is_sealing(now, name)) fail_replaced(name);
+  }
+  if (!entry) {
     const auto lost = lost_preparations(dataset);
     if (std::ranges::find(lost, name) != lost.end()) fail_lost(dataset, name);
     std::string known;
@@ -253,9 +271,7 @@ Preparation Preparation::open(const Dataset& dataset, const std::string& name) {
       if (error.kind() != Kind::corruption || tries == tries_max) throw;
       const Catalog now = catalog_now(dataset);
       const auto text = now.get(preparation_key(name));
-      if (!text && now.contains(preparing_key(name))) {
-        fail(Kind::io, "preparation '{}' is being replaced by another gneiss; wait until it ends", name);
-      }
+      if (!text && now.contains(preparing_key(name))) fail_replaced(name);
       if (!text || parse_json(*text) == *entry) throw;
       entry = now.get_json(preparation_key(name));
     }
@@ -287,9 +303,7 @@ Preparation Preparation::open_described(const Dataset& dataset, const std::strin
   }
   const auto folder = preparation_folder(dataset, name);
   auto lock = FileLock::try_take(folder / pool_file_name, FileLock::Mode::shared);
-  if (!lock) {
-    fail(Kind::io, "preparation '{}' is being replaced by another gneiss; wait until it ends", name);
-  }
+  if (!lock) fail_replaced(name);
   const nlohmann::json described = entry.value("files", nlohmann::json());
   info.has_gpu_tier = described.contains(gpu_tier_file_name);
   Preparation preparation(name, std::move(info), folder, std::move(*lock));

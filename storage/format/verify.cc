@@ -40,6 +40,9 @@ class Verifier {
 
   VerifyReport run() {
     const Stopwatch clock;
+    // Held to the end: what is replaced meanwhile would be taken for damage.
+    const auto lock = FileLock::try_take(folder_ / graph_file_name, FileLock::Mode::shared);
+    if (!lock) fail(Kind::io, "{} is being replaced by another gneiss; wait until it ends", folder_.string());
     check("catalog", bytes_below(folder_ / "catalog"), [&] { verify_catalog(); });
     for (const auto& [file, magic] :
          {std::pair{graph_file_name, graph_magic}, std::pair{features_file_name, features_magic},
@@ -125,10 +128,7 @@ std::size_t VerifyReport::unread_count() const noexcept {
 }
 
 VerifyReport verify_dataset(const fs::path& folder, const VerifyOptions& options) {
-  if (!fs::is_directory(folder)) {
-    fail(Kind::input, "{} does not exist or is not a folder; give the folder that 'gneiss import' made",
-         folder.string());
-  }
+  expect_dataset_folder(folder);
   if (!fs::is_directory(folder / "catalog")) {
     fail(Kind::input, "{} is not a Gneiss dataset (it has no catalog); there is nothing to verify",
          folder.string());

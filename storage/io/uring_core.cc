@@ -230,8 +230,8 @@ class UringCore final : public IoCore {
   }
 
   void make_ring() {
-    ring_.reset();
-    ring_ = std::make_unique<Ring>(queue_depth_);
+    ring_ = std::make_unique<Ring>(queue_depth_);  // where it is refused, the old one stays
+    is_pinned_ = false;
     has_file_table_ = io_uring_register_files_sparse(ring_->get(), registered_files_max) == 0;
   }
 

@@ -166,7 +166,7 @@ TEST_CASE("a state of the same graph with other splits is refused") {
   TrainOptions options = resumable_run(graph, "killed");
   train_until(graph, options, 2);
   options.resume = true;
-  EXPECT_ERROR(other.train(options), Kind::config, "splits is ");
+  EXPECT_ERROR(other.train(options), Kind::config, "was begun on other splits of the dataset");
   CHECK(graph.train(options).resumed_after == 1);
 }
 

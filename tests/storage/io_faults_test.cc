@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/stopwatch.h"
@@ -211,6 +212,36 @@ TEST_CASE("a ring that takes no reads any more fails each of them, and what is o
     if (code == 77) SKIP_TEST("this system allows no seccomp filters");
     CHECK(code == 0);
   }
+}
+
+TEST_CASE("a thread that gets no ring of its own has its reads fail, and the engine ends well") {
+  if (!has_io_uring()) SKIP_TEST("io_uring is refused on this machine");
+  const TemporaryFolder folder;
+  write_random_file(folder / "data", 1 << 20, 8);
+  const int code = run_in_child([&] {
+    const auto engine = make_io_engine("io_uring", {.queue_depth = 4});
+    AlignedBuffer memory(1 << 20);
+    const std::span<std::byte> registered = memory.bytes();
+    engine->register_buffers(std::span(&registered, 1));
+    const FileId file = engine->open(folder / "data");
+    read_blocking(*engine, file, 0, memory.bytes());
+    int result = 1;
+    std::thread([&] {
+      if (!forbid_call(__NR_io_uring_setup, ENOMEM)) {
+        result = 77;
+        return;
+      }
+      try {
+        read_blocking(*engine, file, 0, memory.bytes());
+      } catch (const Error& error) {
+        result = error.kind() == Kind::io ? 0 : 2;
+      }
+      engine->unregister_buffers();
+    }).join();
+    return result;
+  });
+  if (code == 77) SKIP_TEST("this system allows no seccomp filters");
+  CHECK(code == 0);
 }
 
 TEST_CASE("a ring that cannot be asked any more ends the program with the system's exit code") {

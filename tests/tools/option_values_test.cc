@@ -57,13 +57,19 @@ TEST_CASE("numbers are decimal, with leading zeros too") {
   CHECK(program.rate == 0.5F);
   CHECK(program.fanouts == std::vector<std::int32_t>{10, -1});
   CHECK(Program().refusal_of("--seed 000 --lr +1e-3 --offset +5") == "");
+  // As people write lists.
+  Program blanks;
+  CHECK(blanks.refusal_of("--seed ' 5' --lr ' 0.5 ' --fanout '15, 10'") == "");
+  CHECK(blanks.seed == 5);
+  CHECK(blanks.rate == 0.5F);
+  CHECK(blanks.fanouts == std::vector<std::int32_t>{15, 10});
   Program largest;
   CHECK(largest.refusal_of("--seed 18446744073709551615") == "");
   CHECK(largest.seed == UINT64_MAX);
 }
 
 TEST_CASE("a number in another base, out of range or of other letters is refused and named") {
-  for (const char* text : {"0x10", "1e3", "1.5", "5 ", "--5", "many"}) {
+  for (const char* text : {"0x10", "1e3", "1.5", "5 6", "--5", "many"}) {
     CAPTURE(std::string(text));
     CHECK(Program().refusal_of("--seed '" + std::string(text) + "'").find("no whole number in decimal") !=
           std::string::npos);
