@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "storage/base/progress.h"
 #include "storage/base/stopwatch.h"
@@ -40,9 +42,7 @@ class Verifier {
 
   VerifyReport run() {
     const Stopwatch clock;
-    // Held to the end: what is replaced meanwhile would be taken for damage.
-    const auto lock = FileLock::try_take(folder_ / graph_file_name, FileLock::Mode::shared);
-    if (!lock) fail(Kind::io, "{} is being replaced by another gneiss; wait until it ends", folder_.string());
+    const FileLock lock = keep_from_being_replaced();  // else what was replaced would be taken for damage
     check("catalog", bytes_below(folder_ / "catalog"), [&] { verify_catalog(); });
     for (const auto& [file, magic] :
          {std::pair{graph_file_name, graph_magic}, std::pair{features_file_name, features_magic},
@@ -65,6 +65,17 @@ class Verifier {
   }
 
  private:
+  FileLock keep_from_being_replaced() const {
+    std::optional<FileLock> lock;
+    try {
+      lock = FileLock::try_take(folder_ / graph_file_name, FileLock::Mode::shared);
+    } catch (const Error&) {
+      return {};  // what cannot be opened is told below, part by part
+    }
+    if (!lock) fail(Kind::io, "{} is being replaced by another gneiss; wait until it ends", folder_.string());
+    return std::move(*lock);
+  }
+
   void check(const std::string& name, std::uint64_t bytes, const std::function<void()>& work) {
     VerifiedPart part{.name = name, .bytes = bytes, .damage = {}, .kind = Kind::corruption};
     try {
