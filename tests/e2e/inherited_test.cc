@@ -36,18 +36,23 @@ TEST_CASE("where the system gives no more threads, that is said") {
   const TemporaryFolder folder;
   const std::string dataset = folder / "d.gneiss";
   make_small_dataset(dataset);
-  if (::getuid() != 0 || run_command({"setpriv", "--version"}).exit_code != 0)
-    SKIP_TEST("needs root and setpriv");
+  // One user that nobody else is; each thread counts as a process.
+  const auto as_user = [](int threads, const Arguments& arguments) {
+    Arguments all{"setpriv",        "--reuid=63123", "--regid=63123",
+                  "--clear-groups", "prlimit",       "--nproc=" + std::to_string(threads),
+                  program()};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    return run_command(all);
+  };
+  if (::getuid() != 0 || as_user(100, {"--version"}).exit_code != 0)
+    SKIP_TEST("no other user can be made here that may run the program");
   fs::permissions(folder.path(), fs::perms::all);
   for (const auto& entry : fs::recursive_directory_iterator(folder.path()))
     fs::permissions(entry.path(), fs::perms::all);
-  // One user that nobody else is; each thread counts as a process.
   for (int threads = 1; threads <= 16; ++threads) {
     CAPTURE(threads);
-    const CommandResult result =
-        run_command({"setpriv", "--reuid=63123", "--regid=63123", "--clear-groups", "prlimit",
-                     "--nproc=" + std::to_string(threads), program(), "prepare", "--dataset", dataset,
-                     "--name", "Q", "--fanout", "3", "--threads", "4", "--force"});
+    const CommandResult result = as_user(threads, {"prepare", "--dataset", dataset, "--name", "Q", "--fanout",
+                                                   "3", "--threads", "4", "--force"});
     CHECK_MESSAGE((result.exit_code == 0 || result.exit_code == 5), result.output);
     if (result.exit_code == 5)
       CHECK_MESSAGE(result.output.find("gneiss: ") != std::string::npos, result.output);

@@ -12,7 +12,7 @@
 namespace gneiss::test {
 namespace {
 
-constexpr int stall_ms = 7000;  // the notice comes after five seconds, or half a one later
+constexpr int stall_ms = 8000;  // the notice comes after five seconds, or half a one later
 
 struct Stall {
   const char* scenario;
