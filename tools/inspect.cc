@@ -125,18 +125,9 @@ void make_room(const std::filesystem::path& out) {
   for (const auto& path : earlier) std::filesystem::remove(path);
 }
 
-void refuse_within(const std::filesystem::path& out, const std::filesystem::path& summary) {
-  const auto real = [](const std::filesystem::path& path) {
-    return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
-  };
-  if (summary.empty() || real(summary).parent_path() != real(out / "x").parent_path()) return;
-  fail(Kind::config, "--summary {} lies in --out, which holds the files of a batch alone; give another place",
-       summary.string());
-}
-
 void run(const InspectCommand& command) {
-  check_outputs({{"--summary", command.summary}}, {.dataset = command.dataset});
-  refuse_within(command.out, command.summary);
+  check_outputs({{"--summary", command.summary}},
+                {.dataset = command.dataset, .filled = {"--out", command.out}});
   const Dataset dataset = Dataset::open(command.dataset);
   const Preparation preparation = Preparation::open(dataset, command.preparation);
   const BatchKey key{.split = parse_split(command.split),

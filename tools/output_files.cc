@@ -45,7 +45,9 @@ bool is_of_any(const fs::path& path) {
   std::error_code ignored;
   const fs::path folder = path.parent_path();
   if (fs::exists(folder / "catalog" / "CURRENT", ignored) && is_dataset_file(path.filename())) return true;
-  return fs::exists(folder / "config.yaml", ignored) && is_run_file(path.filename());
+  // A user's own config.yaml makes no run of the folder it lies in.
+  return fs::exists(folder / "config.yaml", ignored) && fs::exists(folder / "metrics.jsonl", ignored) &&
+         is_run_file(path.filename());
 }
 
 }  // namespace
@@ -74,6 +76,10 @@ void check_outputs(std::initializer_list<NamedPath> outputs, const UsedPaths& us
     if (within(path, used.source) && fs::exists(path, ignored)) {
       fail(Kind::config, "{} {} is one of the source's files; give another name", output.option,
            output.path.string());
+    }
+    if (within(path, used.filled.path)) {
+      fail(Kind::config, "{} {} lies in {}, which holds nothing else; give another place", output.option,
+           output.path.string(), used.filled.option);
     }
     if (is_of_any(path)) {
       fail(Kind::config, "{} {} is a file that another dataset or run is made of; give another name",

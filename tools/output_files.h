@@ -20,6 +20,7 @@ struct UsedPaths {
   std::filesystem::path dataset{};  // with the runs in it
   std::filesystem::path run{};
   std::filesystem::path source{};   // a folder whose files are read
+  NamedPath filled{};               // a folder that the command fills, and nothing else lies in
   std::vector<NamedPath> inputs{};  // files
 };
 

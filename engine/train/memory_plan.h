@@ -29,8 +29,8 @@ inline constexpr std::uint64_t device_runtime_bytes = 512ULL << 20;
 struct MemoryNeeds {
   std::uint64_t gpu_tier_bytes = 0;  // in host memory: 0 where a device holds it
   std::uint64_t cpu_tier_bytes = 0;
-  std::uint64_t model_bytes =
-      0;  // activations, parameters, gradients, moments, best parameters; ROC-AUC's scores
+  // Activations, parameters, gradients, moments, the best parameters; ROC-AUC's scores.
+  std::uint64_t model_bytes = 0;
   std::uint64_t slot_bytes = 0;   // one batch in flight
   std::uint64_t index_bytes = 0;  // of pool and pack
   // The least that exact evaluation takes; in the plan of a run, what it takes: it makes use of more.

@@ -59,16 +59,21 @@ TEST_CASE("an output is no file that a dataset or a run is made of, by whichever
 
 TEST_CASE("an output is no file of another dataset or run either, nor one of an import's source") {
   const test::TemporaryFolder folder;
-  for (const char* below : {"d/catalog", "run", "source"}) fs::create_directories(folder / below);
-  for (const char* file : {"d/catalog/CURRENT", "run/config.yaml", "source/train_idx.npy"})
+  for (const char* below : {"d/catalog", "run", "source", "own", "batch"})
+    fs::create_directories(folder / below);
+  for (const char* file : {"d/catalog/CURRENT", "run/config.yaml", "run/metrics.jsonl",
+                           "source/train_idx.npy", "own/config.yaml"})
     write_text_file(folder / file, "x");
   const auto check = [&](const fs::path& summary) {
-    check_outputs({{"--summary", summary}}, {.source = folder / "source"});
+    check_outputs({{"--summary", summary}},
+                  {.source = folder / "source", .filled = {"--out", folder / "batch"}});
   };
   EXPECT_ERROR(check(folder / "d/features.bin"), Kind::config, "another dataset or run");
   EXPECT_ERROR(check(folder / "run/best.safetensors"), Kind::config, "another dataset or run");
   EXPECT_ERROR(check(folder / "run/config.yaml"), Kind::config, "another dataset or run");
   EXPECT_ERROR(check(folder / "source/train_idx.npy"), Kind::config, "one of the source's files");
+  EXPECT_ERROR(check(folder / "batch/block0_indptr.npy"), Kind::config, "lies in --out");
+  check(folder / "own/summary.json");  // beside a user's own config.yaml
   check(folder / "d/notes.json");
   check(folder / "run/notes.json");
   check(folder / "source/new.json");
