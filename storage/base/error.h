@@ -4,7 +4,7 @@
 //       else about a failure needs a type of its own.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <stdexcept>
 #include <string>
