@@ -4,17 +4,20 @@ SHELL := /bin/bash
 export V JOBS
 
 .DEFAULT_GOAL := release
-.PHONY: release deps demo test torture fuzz asan tsan cuda format check-format tidy ci clean help
+.PHONY: release deps bench demo test torture fuzz asan tsan cuda format check-format tidy ci clean help
 
 release:  ## build the program: build/release/gneiss
-	@bash .ci/build release
+	@bash .ci/build release gneiss
 
 deps:  ## install what is missing to build (apt; uses sudo when not root)
 	@bash .ci/deps build
 
 demo: deps  ## generate a graph, prepare it and train on it from disk, in a few minutes
-	@bash .ci/build release
+	@bash .ci/build release gneiss
 	@bash tools/demo.sh build/release/gneiss build/demo
+
+bench: deps  ## build all, the programs that bench/ runs among it
+	@bash .ci/build release
 
 test: deps  ## build and run every test
 	@bash .ci/test release
