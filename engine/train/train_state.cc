@@ -109,8 +109,8 @@ TrainState state_of(const SafetensorsFile& file, const std::filesystem::path& pa
   return state;
 }
 
-void expect_checksum(const SafetensorsFile& file, const std::string& found,
-                     const std::filesystem::path& path) {
+void expect_state_checksum(const SafetensorsFile& file, const std::string& found,
+                           const std::filesystem::path& path) {
   if (text_of(file.metadata(), checksum_key, path) == found) return;
   fail(Kind::corruption,
        "{}: its checksum does not fit; go on from a kept checkpoint with --resume-epoch, or train from the "
@@ -120,7 +120,7 @@ void expect_checksum(const SafetensorsFile& file, const std::string& found,
 
 SafetensorsFile open_checked(const std::filesystem::path& path) {
   SafetensorsFile file = SafetensorsFile::open(path);
-  expect_checksum(file, file.stream(), path);
+  expect_state_checksum(file, file.stream(), path);
   return file;
 }
 
@@ -175,7 +175,7 @@ TrainState read_train_state(const std::filesystem::path& path, const std::string
           if (tensor.name == name) parameters.backend().copy_in(floats_of(piece), values.data() + first);
         }
       });
-  expect_checksum(file, sum, path);
+  expect_state_checksum(file, sum, path);
   return state;
 }
 

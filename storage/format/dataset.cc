@@ -74,10 +74,6 @@ Manifest read_manifest(const Catalog& catalog, const std::string& folder) {
   }
 }
 
-nlohmann::json describe_file(const SectionFile& file) {
-  return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
-}
-
 void expect_file(const SectionFile& file, const nlohmann::json& files, const char* name) {
   if (!files.contains(name) || files[name] != describe_file(file)) {
     fail(Kind::corruption, "{} is not the file that the catalog describes; import the dataset again",

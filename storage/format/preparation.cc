@@ -19,10 +19,6 @@ bool is_cpu_tier_section(SectionKind kind) {
   return is_gpu_tier_section(kind) || kind == SectionKind::tier_moves;
 }
 
-nlohmann::json describe_file(const SectionFile& file) {
-  return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
-}
-
 //   gpu_tier  null: there is none
 nlohmann::json describe_files(const SectionFile& pool, const SectionFile& pack, const SectionFile& cpu_tier,
                               const SectionFile* gpu_tier) {

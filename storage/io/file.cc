@@ -43,7 +43,7 @@ bool means_no_write_back_here(int error_number) {
 }
 
 // The kernel transfers at most 2 GiB - 4 KiB a call.
-constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30;
+constexpr std::size_t call_bytes_max = std::size_t{1} << 30;
 
 constexpr const char* making_durable = "making durable";
 
@@ -172,7 +172,7 @@ std::uint64_t File::size() const {
 void File::read_at(std::uint64_t offset, std::span<std::byte> target) const {
   const DriveWait wait("reading", path_, offset, target.size());
   while (!target.empty()) {
-    const ssize_t got = ::pread(descriptor_, target.data(), std::min(target.size(), transfer_bytes_max),
+    const ssize_t got = ::pread(descriptor_, target.data(), std::min(target.size(), call_bytes_max),
                                 static_cast<off_t>(offset));
     if (got < 0) {
       if (errno == EINTR) continue;
@@ -195,7 +195,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> source) con
                  reinterpret_cast<std::uintptr_t>(source.data()) % direct_io_alignment == 0));
   const DriveWait wait("writing", path_, offset, source.size());
   while (!source.empty()) {
-    const ssize_t put = ::pwrite(descriptor_, source.data(), std::min(source.size(), transfer_bytes_max),
+    const ssize_t put = ::pwrite(descriptor_, source.data(), std::min(source.size(), call_bytes_max),
                                  static_cast<off_t>(offset));
     if (put < 0) {
       if (errno == EINTR) continue;

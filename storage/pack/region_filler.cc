@@ -9,8 +9,8 @@
 namespace gneiss {
 namespace {
 
-constexpr std::uint64_t block_bytes = 1U << 20;
-constexpr std::size_t window_nodes = 64U << 10;
+constexpr std::uint64_t chunk_bytes = 1U << 20;
+constexpr std::size_t found_nodes = 64U << 10;
 
 std::vector<NodePlace> find_wanted(const RegionTask& task, std::uint64_t unit) {
   const SharedLayout& layout = *task.layout;
@@ -18,7 +18,7 @@ std::vector<NodePlace> find_wanted(const RegionTask& task, std::uint64_t unit) {
   std::uint64_t count = 0;
   for (std::size_t group = 0; group < layout.groups.size(); ++group) count += layout.region_nodes.size(group);
   wanted.reserve(count);
-  std::vector<NodeId> nodes(std::min<std::uint64_t>(count, window_nodes));
+  std::vector<NodeId> nodes(std::min<std::uint64_t>(count, found_nodes));
   for (std::size_t group = 0; group < layout.groups.size(); ++group) {
     const std::uint64_t rows = layout.region_nodes.size(group);
     for (std::uint64_t at = 0; at < rows; at += nodes.size()) {
@@ -88,9 +88,9 @@ void RegionFiller::save(std::uint64_t node, std::vector<std::uint64_t>& numbers)
 
 void RegionFiller::go_on(CheckpointReader& saved, std::uint64_t node) {
   const std::uint64_t expected = saved.take();
-  for (std::uint64_t at = 0; at < buffer_.size(); at += block_bytes) {
+  for (std::uint64_t at = 0; at < buffer_.size(); at += chunk_bytes) {
     throw_if_interrupted();
-    const auto block = buffer_.bytes().subspan(at, std::min<std::uint64_t>(block_bytes, buffer_.size() - at));
+    const auto block = buffer_.bytes().subspan(at, std::min<std::uint64_t>(chunk_bytes, buffer_.size() - at));
     task_.file->read_at(task_.first_region + at, block);
   }
   zero_padding();
@@ -102,10 +102,10 @@ void RegionFiller::go_on(CheckpointReader& saved, std::uint64_t node) {
 
 void RegionFiller::write_all(bool takes_checksums) {
   const auto all = std::span<const std::byte>(buffer_.bytes());
-  task_.pool->parallel_for(divide_up(all.size(), block_bytes), [&](std::size_t i, std::size_t) {
+  task_.pool->parallel_for(divide_up(all.size(), chunk_bytes), [&](std::size_t i, std::size_t) {
     throw_if_interrupted();
-    const std::uint64_t at = i * block_bytes;
-    const auto block = all.subspan(at, std::min<std::uint64_t>(block_bytes, all.size() - at));
+    const std::uint64_t at = i * chunk_bytes;
+    const auto block = all.subspan(at, std::min<std::uint64_t>(chunk_bytes, all.size() - at));
     if (takes_checksums) task_.checksums->take(at, block);
     task_.writer->write_in_place(task_.first_region + at, block);
   });

@@ -4,13 +4,13 @@
 
 namespace gneiss {
 namespace {
-constexpr std::size_t window_nodes = 8U << 10;
+constexpr std::size_t list_window_nodes = 8U << 10;
 }
 
 SegmentStream::SegmentStream(const InputLists& lists, const TierPlan& plan, std::size_t batch,
                              const SegmentEntry& entry, WriteBehind& writer, std::size_t piece_bytes)
     : entry_(entry),
-      rows_(DiskNodes(lists, plan, batch, window_nodes),
+      rows_(DiskNodes(lists, plan, batch, list_window_nodes),
             {.offset = entry.offset, .row_count = entry.row_count, .row_bytes = entry.row_bytes}, writer,
             piece_bytes) {}
 

@@ -15,7 +15,7 @@ namespace gneiss {
 namespace {
 
 constexpr std::uint64_t slice_nodes = 1U << 20;
-constexpr std::size_t window_nodes = 8U << 10;
+constexpr std::size_t read_ahead_nodes = 8U << 10;
 constexpr std::uint64_t page = shared_page_bytes;
 
 constexpr std::size_t word_batches = 64;
@@ -51,7 +51,7 @@ class GroupSets {
     std::vector<DiskNodes> walks;
     walks.reserve(batches_of(word));
     for (std::size_t i = 0; i < batches_of(word); ++i) {
-      walks.emplace_back(lists_, plan_, group_.first_batch + word * word_batches + i, window_nodes);
+      walks.emplace_back(lists_, plan_, group_.first_batch + word * word_batches + i, read_ahead_nodes);
     }
     for (std::uint64_t first = 0; first < node_count_; first += slice_nodes) {  // as the cache holds them
       throw_if_interrupted();
@@ -69,7 +69,7 @@ class GroupSets {
     std::vector<bool> is_read(node_count_);
     for (std::size_t i = 0; i < group_.batch_count; ++i) {
       throw_if_interrupted();
-      for (DiskNodes walk(lists_, plan_, group_.first_batch + i, window_nodes); walk.has_node();
+      for (DiskNodes walk(lists_, plan_, group_.first_batch + i, read_ahead_nodes); walk.has_node();
            walk.advance()) {
         is_read[to_index(walk.node())] = true;
         is_odd[to_index(walk.node())] = !is_odd[to_index(walk.node())];
@@ -221,7 +221,8 @@ std::vector<std::uint64_t> count_group_growth(const InputLists& lists, const Tie
   for (std::size_t i = 0; i < group.batch_count; ++i) {
     throw_if_interrupted();
     std::uint64_t count = counts.back();
-    for (DiskNodes walk(lists, plan, group.first_batch + i, window_nodes); walk.has_node(); walk.advance()) {
+    for (DiskNodes walk(lists, plan, group.first_batch + i, read_ahead_nodes); walk.has_node();
+         walk.advance()) {
       if (seen[to_index(walk.node())]) continue;
       seen[to_index(walk.node())] = true;
       ++count;

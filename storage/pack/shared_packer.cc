@@ -17,8 +17,8 @@
 namespace gneiss {
 namespace {
 
-constexpr std::uint64_t piece_bytes_max = 1U << 20;
-constexpr std::uint64_t piece_bytes_min = segment_checksum_block_bytes;
+constexpr std::uint64_t part_piece_bytes_max = 1U << 20;
+constexpr std::uint64_t part_piece_bytes_min = segment_checksum_block_bytes;
 
 // How far packing has come.
 enum class Phase : std::uint64_t { scanning, ordering, trailers };
@@ -218,17 +218,17 @@ RegionShape choose_region_shape(const SharedLayout& layout, std::uint64_t row_by
   const std::uint64_t budget = std::max(least_budget, memory_bytes / 2);
   if (regions + regions / row_bytes * bytes_a_row <= budget &&
       regions / page_row_unit(row_bytes) <= 0xFFFFFFFFU) {
-    return {.is_in_memory = true, .part_bytes = 0, .piece_bytes = piece_bytes_max};
+    return {.is_in_memory = true, .part_bytes = 0, .piece_bytes = part_piece_bytes_max};
   }
   // Dealing takes a piece for each part, ordering two parts: least memory where these are alike.
   const auto alike = static_cast<std::uint64_t>(
-      std::sqrt(static_cast<double>(regions) * static_cast<double>(piece_bytes_max)));
+      std::sqrt(static_cast<double>(regions) * static_cast<double>(part_piece_bytes_max)));
   const std::uint64_t part = std::min(budget / 3, std::max(usual_part_bytes, alike));
   const std::uint64_t parts = regions / part + layout.groups.size();
   return {.is_in_memory = false,
           .part_bytes = part,
-          .piece_bytes =
-              std::clamp(round_down(budget / parts, piece_bytes_min), piece_bytes_min, piece_bytes_max)};
+          .piece_bytes = std::clamp(round_down(budget / parts, part_piece_bytes_min), part_piece_bytes_min,
+                                    part_piece_bytes_max)};
 }
 
 PackResult pack_shared_features(const PackTask& task, const SharedLayout& layout, ThreadPool& pool) {

@@ -7,15 +7,12 @@
 
 #include "storage/io/file.h"
 #include "tests/e2e/program.h"
+#include "tests/e2e/read_json.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gneiss::test;
 
 namespace {
-
-nlohmann::json read_json(const std::filesystem::path& path) {
-  return nlohmann::json::parse(gneiss::read_text_file(path));
-}
 
 // A dataset with a preparation of which every tier has rows.
 struct Session {

@@ -13,6 +13,7 @@
 #include "storage/format/npy_writer.h"
 #include "tests/e2e/npy.h"
 #include "tests/e2e/program.h"
+#include "tests/e2e/read_json.h"
 #include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
@@ -20,10 +21,6 @@ using namespace gneiss;
 using namespace gneiss::test;
 
 namespace {
-
-nlohmann::json read_json(const std::filesystem::path& path) {
-  return nlohmann::json::parse(read_text_file(path));
-}
 
 Arguments operator+(Arguments arguments, const Arguments& more) {
   arguments.insert(arguments.end(), more.begin(), more.end());

@@ -14,6 +14,7 @@
 #include "storage/io/file.h"
 #include "tests/e2e/npy.h"
 #include "tests/e2e/program.h"
+#include "tests/e2e/read_json.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gneiss;
@@ -23,14 +24,6 @@ namespace {
 
 constexpr std::uint64_t nodes = 1200;
 constexpr std::uint64_t columns = 3;
-
-nlohmann::json read_json(const std::filesystem::path& path) {
-  return nlohmann::json::parse(read_text_file(path));
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 template <class T>
 void write_matrix(const std::filesystem::path& path, Dtype dtype, std::uint64_t rows, std::uint64_t width,

@@ -31,6 +31,10 @@ CommandResult on_terminal(const Arguments& arguments, unsigned short columns);
 // A dataset of 3,000 nodes that can be learned, with a preparation "P".
 void make_small_dataset(const std::filesystem::path& folder);
 
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 // Names of all entries below a folder, sorted: what a command left behind.
 std::vector<std::string> tree(const std::filesystem::path& folder);
 

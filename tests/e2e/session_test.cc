@@ -6,23 +6,12 @@
 
 #include "storage/io/file.h"
 #include "tests/e2e/program.h"
+#include "tests/e2e/read_json.h"
 #include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gneiss;
 using namespace gneiss::test;
-
-namespace {
-
-nlohmann::json read_json(const std::filesystem::path& path) {
-  return nlohmann::json::parse(read_text_file(path));
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-}  // namespace
 
 TEST_CASE("generate, info, prepare, train: the graph helps, and every summary says what was measured") {
   const TemporaryFolder folder;

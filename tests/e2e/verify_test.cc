@@ -45,10 +45,6 @@ void set_version(const std::string& path, std::uint32_t version) {
   write_at(path, 0, header);
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("verify finds one flipped bit in any file, names it, and finds nothing in whole ones") {

@@ -50,7 +50,7 @@ extern "C" void gneiss_switch_stack(void** from, void* to);
 namespace gneiss::emulated_cuda {
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
+constexpr std::size_t guard_bytes = 4096;
 #ifdef GNEISS_SANITIZED
 constexpr std::size_t usable_bytes = 256 << 10;
 #else
@@ -77,10 +77,10 @@ void fiber_main() {
 
 Context* make_fiber(void (*body)()) {
   first_body = body;
-  void* const map = ::mmap(nullptr, page_bytes + usable_bytes, PROT_READ | PROT_WRITE,
+  void* const map = ::mmap(nullptr, guard_bytes + usable_bytes, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (map == MAP_FAILED || ::mprotect(map, page_bytes, PROT_NONE) != 0) die("no memory for another thread");
-  auto* const bottom = static_cast<std::byte*>(map) + page_bytes;
+  if (map == MAP_FAILED || ::mprotect(map, guard_bytes, PROT_NONE) != 0) die("no memory for another thread");
+  auto* const bottom = static_cast<std::byte*>(map) + guard_bytes;
   // Stacks that all begin at the same place of a page would share a few lines of the cache.
   static std::size_t stack_count = 0;
   const std::size_t shift = stack_count++ % 32 * 128;

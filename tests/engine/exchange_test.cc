@@ -40,13 +40,6 @@ std::vector<std::size_t> training_order(const Preparation& preparation, int roun
   return order;
 }
 
-BatchSchedulePlan plan_of(const std::vector<std::size_t>& order) {
-  return [&order](std::uint64_t position) -> std::optional<std::size_t> {
-    if (position >= order.size()) return std::nullopt;
-    return order[position];
-  };
-}
-
 bool rows_are_the_sources(const PreparedDataset& data, const SourcedBatch& batch, std::size_t index) {
   const auto inputs = data.preparation().pool().read_input_nodes(data.preparation().pool().entries()[index]);
   if (batch.view.input.row_count() != inputs.size()) return false;

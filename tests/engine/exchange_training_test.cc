@@ -11,10 +11,6 @@ using namespace gneiss::test;
 
 namespace {
 
-struct Killed : std::runtime_error {
-  Killed() : std::runtime_error("killed") {}
-};
-
 TrainOptions ordered_run() {
   TrainOptions options = short_run();
   options.schedule.epochs = 7;

@@ -43,13 +43,6 @@ std::vector<std::size_t> training_order(const Preparation& preparation) {
   return order;
 }
 
-BatchSchedulePlan plan_of(const std::vector<std::size_t>& order) {
-  return [&order](std::uint64_t position) -> std::optional<std::size_t> {
-    if (position >= order.size()) return std::nullopt;
-    return order[position];
-  };
-}
-
 void flip(const std::filesystem::path& path, std::uint64_t offset) {
   const File file = File::open_existing(path);
   std::array<std::byte, 1> byte{};

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,11 @@
 #include "tests/engine/prepared_dataset.h"
 
 namespace gneiss::test {
+
+// What ends a run in the middle.
+struct Killed : std::runtime_error {
+  Killed() : std::runtime_error("killed") {}
+};
 
 // A graph that can be learned, with preparations "none", "tiny" and "all" that differ in the cpu cache, and
 // "belady".

@@ -15,13 +15,6 @@ using namespace gneiss::test;
 
 namespace {
 
-BatchSchedulePlan plan_of(std::vector<std::size_t> order) {
-  return [order = std::move(order)](std::uint64_t position) -> std::optional<std::size_t> {
-    if (position >= order.size()) return std::nullopt;
-    return order[position];
-  };
-}
-
 // Every batch of the pool, twice, in an order of its own.
 std::vector<std::size_t> shuffled_twice(const Preparation& preparation, std::uint64_t seed) {
   std::vector<std::size_t> order(2 * preparation.pool().entries().size());

@@ -17,6 +17,13 @@ void prepare_dataset(const std::filesystem::path& folder, const std::string& nam
           pool, [](const PreparationCost&) {});
 }
 
+BatchSchedulePlan plan_of(std::vector<std::size_t> order) {
+  return [order = std::move(order)](std::uint64_t position) -> std::optional<std::size_t> {
+    if (position >= order.size()) return std::nullopt;
+    return order[position];
+  };
+}
+
 PreparedDataset::PreparedDataset(const PreparationOptions& options, const SmallDatasetOptions& graph,
                                  std::uint64_t disk_budget_bytes)
     : source_(write_small_dataset(folder_ / "d.gneiss", graph)) {

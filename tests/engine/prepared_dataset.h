@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/pipeline/pipelined_source.h"
 #include "engine/tiers/cpu_tier.h"
 #include "engine/tiers/host_gpu_tier.h"
 #include "storage/format/preparation.h"
@@ -15,6 +16,9 @@ namespace gneiss::test {
 // Prepares `folder` under `name`, as `gneiss prepare --force` would.
 void prepare_dataset(const std::filesystem::path& folder, const std::string& name,
                      const PreparationOptions& options, std::uint64_t disk_budget_bytes = 0);
+
+// These batches, one after the other.
+BatchSchedulePlan plan_of(std::vector<std::size_t> order);
 
 // Features of any bit pattern: for tests of what is read, not of what is computed.
 class PreparedDataset {

@@ -15,10 +15,6 @@ using namespace gneiss::test;
 
 namespace {
 
-struct Killed : std::runtime_error {
-  Killed() : std::runtime_error("killed") {}
-};
-
 // Trains until `epoch` has been computed, and ends before its state is written: that of the epoch before
 // stays.
 void train_until(const LearnableGraph& graph, const TrainOptions& options, std::uint32_t epoch) {

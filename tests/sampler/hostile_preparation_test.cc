@@ -19,16 +19,12 @@ namespace gneiss {
 namespace {
 
 namespace fs = std::filesystem;
+using test::expect_whole;
 using test::run_prepare;
 using test::small_request;
 
 void put(const fs::path& dataset, const std::string& key, const std::string& value) {
   Catalog(dataset / "catalog", Catalog::Access::write).apply({{key, value}});
-}
-
-void expect_whole(const fs::path& dataset) {
-  Preparation::open(Dataset::open(dataset), "p").verify(nullptr);
-  CHECK_FALSE(fs::exists(dataset / "prepared/p.partial"));
 }
 
 // Leaves a folder in which sampling is done, as an interrupt does.

@@ -1,6 +1,8 @@
 // What tests of prepare() share: a request with little work, and one's own program as a child that may die.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <filesystem>
 #include <map>
 #include <string>
@@ -22,6 +24,13 @@ inline PrepareResult run_prepare(const std::filesystem::path& folder, const Prep
   Dataset dataset = Dataset::open(folder, request.dry_run ? Catalog::Access::read : Catalog::Access::write);
   ThreadPool pool(threads);
   return prepare(dataset, request, pool, [](const PreparationCost&) {});
+}
+
+// The preparation is, and nothing of an unfinished one.
+inline void expect_whole(const std::filesystem::path& folder) {
+  const Dataset dataset = Dataset::open(folder);
+  Preparation::open(dataset, "p").verify(nullptr);
+  CHECK_FALSE(std::filesystem::exists(folder / "prepared/p.partial"));
 }
 
 // Every file below `folder` with its bytes.

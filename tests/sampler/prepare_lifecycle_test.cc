@@ -23,6 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::child_command;
+using test::expect_whole;
 using test::run_prepare;
 using test::small_request;
 
@@ -32,12 +33,6 @@ constexpr test::SmallDatasetOptions medium{.nodes = 3000, .edges = 30'000, .dim 
 void expect_nothing_left(const fs::path& dataset) {
   CHECK_FALSE(fs::exists(dataset / "prepared"));
   CHECK(preparation_names(Dataset::open(dataset)).empty());
-}
-
-void expect_whole(const fs::path& folder) {
-  const Dataset dataset = Dataset::open(folder);
-  Preparation::open(dataset, "p").verify(nullptr);
-  CHECK_FALSE(fs::exists(folder / "prepared/p.partial"));
 }
 
 PrepareResult prepare_and(const fs::path& folder, const std::function<void()>& after_plan) {
