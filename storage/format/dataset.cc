@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "storage/base/error.h"
+#include "storage/format/file_record.h"
 #include "storage/format/json_text.h"
 #include "storage/io/folders.h"
 

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "storage/format/section_file.h"
-
 namespace gneiss {
 namespace {
 
@@ -41,10 +39,6 @@ void fail_integer(const nlohmann::json& json) {
       fmt::format("{} is no integer of its range",
                   json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)),
       &json);
-}
-
-nlohmann::json describe_file(const SectionFile& file) {
-  return {{"bytes", file.file_bytes()}, {"fingerprint", file.fingerprint()}};
 }
 
 }  // namespace gneiss

@@ -12,11 +12,6 @@
 
 namespace gneiss {
 
-class SectionFile;
-
-// As the catalog tells a file from another of its name.
-nlohmann::json describe_file(const SectionFile& file);
-
 // The discarded value where `text` is not JSON, or nests deeper than 64 levels: ours has 5 at most.
 nlohmann::json parse_json(std::string_view text);
 

@@ -5,6 +5,7 @@
 
 #include "storage/base/cancel.h"
 #include "storage/base/error.h"
+#include "storage/format/file_record.h"
 #include "storage/format/json_text.h"
 #include "storage/format/section_stream.h"
 

@@ -126,14 +126,14 @@ double largest(const Matrix& matrix) {
   return most;
 }
 
-}  // namespace
-
 // Of a tensor. A sanitizer looks for what numbers do not tell.
 #ifdef GNEISS_SANITIZED
 constexpr std::size_t slopes_each = 2;
 #else
 constexpr std::size_t slopes_each = 12;
 #endif
+
+}  // namespace
 
 TEST_CASE("with any options, logits are those of the f64 forward and gradients the slopes of its loss") {
   for (const Case& c : cases()) {
