@@ -120,8 +120,12 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error) {
     return fmt::format("{} needs a command: {}", subject, fmt::join(names, ", "));
   }
   if (!unknown.empty()) {
-    return fmt::format("{} does not know what to do with '{}'; see '{} --help'", subject, unknown.front(),
-                       called);
+    const auto missing = command->get_options(
+        [](const CLI::Option* each) { return each->get_required() && each->count() == 0; });
+    const std::string advice =
+        missing.empty() ? fmt::format("see '{} --help'", called)
+                        : fmt::format("did you mean {} {}?", missing.front()->get_name(), unknown.front());
+    return fmt::format("{} does not know what to do with '{}'; {}", subject, unknown.front(), advice);
   }
   std::string what = error.what();
   constexpr std::string_view conversion = "Could not convert: ";

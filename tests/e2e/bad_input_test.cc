@@ -42,6 +42,9 @@ TEST_CASE("a wrong command line is answered with what may have been meant, exit 
   expect_refused({"tran"}, 2, "did you mean train?");
   expect_refused({"train"}, 2, "--dataset is required");
   expect_refused({"train", "--datset", "d"}, 2, "did you mean --dataset?");
+  expect_refused({"verify", "d"}, 2, "does not know what to do with 'd'; did you mean --dataset d?");
+  expect_refused({"inspect", "--dataset", "d", "o"}, 2, "did you mean --out o?");
+  expect_refused({"verify", "--dataset", "d", "p"}, 2, "what to do with 'p'; see 'gneiss verify --help'");
   expect_refused({"train", "--dataset", "d", "--batch-size", "3"}, 2, "belongs to 'gneiss prepare'");
   expect_refused({"train", "--dataset", "d", "--epochs", "0"}, 2, "--epochs");
   expect_refused({"train", "--dataset", "d", "--memory", "10Mi"}, 2, "10Mi");
